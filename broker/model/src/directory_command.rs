@@ -1,0 +1,489 @@
+//! What can be asked of the directory, and what it answers: the words of its log.
+//!
+//! The directory owns what is not one set's: tenants, keys (wrapped), quotas, names with their incarnation and
+//! set, plugins and bindings. As with sets, what a command means never changes and new ones come last.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Definition, Incarnation, LogIndex, Name, PluginVersion, SetId, SubscriptionId, TenantId, Time,
+};
+
+/// What can be asked of the directory.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum DirectoryCommand {
+    /// Says, once, what the cluster is: its id, how many sets, and the root key's check value.
+    Found {
+        /// The cluster's random id.
+        cluster: [u8; 16],
+        /// How many sets there are.
+        sets: u8,
+        /// Recognises the root key.
+        root_check: [u8; 32],
+    },
+    /// Adds a tenant.
+    CreateTenant {
+        /// Its name.
+        name: Name,
+        /// What it may use.
+        quotas: Quotas,
+    },
+    /// Changes what a tenant may use.
+    SetQuotas {
+        /// The tenant.
+        tenant: TenantId,
+        /// What it may use.
+        quotas: Quotas,
+    },
+    /// Removes a tenant that has no queues and no topics, with its keys, plugins and bindings.
+    RemoveTenant {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// Adds an access key.
+    AddAccessKey {
+        /// Whose.
+        tenant: TenantId,
+        /// What requests are signed as: 1 to 128 printable characters.
+        id: String,
+        /// What it is signed with, wrapped under the root key.
+        wrapped_secret: Bytes,
+        /// Whether it may administer the cluster.
+        root: bool,
+    },
+    /// Enables or disables an access key.
+    SetAccessKey {
+        /// The key.
+        id: String,
+        /// Whether requests signed by it are served.
+        status: AccessKeyStatus,
+    },
+    /// Removes an access key.
+    RemoveAccessKey {
+        /// The key.
+        id: String,
+    },
+    /// Claims a name for a new queue or topic, and gives it an incarnation and a set. The directory keeps the
+    /// definition until the set has it.
+    Create {
+        /// Whose.
+        tenant: TenantId,
+        /// The name.
+        name: Name,
+        /// What it is.
+        definition: Definition,
+    },
+    /// The set has the definition: the name can be used.
+    Confirm {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Begins to remove a queue or topic: its name resolves no longer, and is not yet free.
+    Remove {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// The set refused to drop it: the name resolves again.
+    Restore {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// The set has dropped it: the name is free.
+    Forget {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Records a version of a plugin. The same (tenant, name, digest) answers the version it has.
+    PushPlugin {
+        /// Whose; none for what every tenant may bind (built-ins, the platform's own).
+        tenant: Option<TenantId>,
+        /// Its name.
+        name: Name,
+        /// The world it exports.
+        world: World,
+        /// SHA-256 of the component.
+        digest: [u8; 32],
+        /// The component's size.
+        bytes: u64,
+    },
+    /// Attaches a plugin's version to a place, replacing what of the same world was attached there.
+    Bind {
+        /// Where.
+        place: Place,
+        /// The version.
+        version: PluginVersion,
+        /// The plugin's configuration, for it alone to read.
+        configuration: Bytes,
+        /// What follows when it fails.
+        on_failure: FailurePolicy,
+    },
+    /// Detaches what of a world is attached to a place.
+    Unbind {
+        /// Where.
+        place: Place,
+        /// The world.
+        world: World,
+    },
+    /// Makes every binding of a plugin's name use another version of it.
+    Activate {
+        /// The version.
+        version: PluginVersion,
+    },
+    /// Puts every binding of a plugin's name back to the version it had before the last `Activate`.
+    RollBack {
+        /// Whose.
+        tenant: Option<TenantId>,
+        /// The plugin.
+        name: Name,
+    },
+    /// Takes a binding out of use, or puts it back: while it lasts, its failure policy answers for it.
+    Quarantine {
+        /// Where.
+        place: Place,
+        /// The world.
+        world: World,
+        /// Why; none puts it back.
+        reason: Option<String>,
+    },
+    /// Adds a master key, or a new version of one. Old versions go on opening.
+    PutMasterKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+        /// The key, wrapped under the root key.
+        wrapped: Bytes,
+    },
+    /// Enables a master key, disables it, or schedules its deletion.
+    SetMasterKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+        /// The new state.
+        state: MasterKeyState,
+    },
+    /// Does what is due at the entry's time: destroys master keys whose deletion was scheduled.
+    Tick,
+    /// Seals what is put into a queue or topic under a master key from now on, or (none) no longer.
+    Seal {
+        /// The queue or topic.
+        incarnation: Incarnation,
+        /// The master key.
+        key: Option<Name>,
+    },
+}
+
+/// What the directory answers.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum DirectoryReply {
+    /// Done, with nothing to add.
+    Done,
+    /// To `CreateTenant`.
+    Tenant(TenantId),
+    /// To `Create`: also when the same call had begun before and was not confirmed.
+    Created(NameRecord),
+    /// To `PushPlugin`.
+    Plugin(PluginVersion),
+    /// To `RollBack`: the version now in use.
+    RolledBack(PluginVersion),
+    /// To `PutMasterKey`: the key's new version number.
+    MasterKey(u32),
+}
+
+/// Why the directory refused.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, thiserror::Error)]
+pub enum DirectoryRefusal {
+    /// The cluster was founded before.
+    #[error("the cluster was founded before")]
+    Founded,
+    /// It was not founded yet.
+    #[error("the cluster is not founded yet")]
+    NotFounded,
+    /// The name is taken.
+    #[error("{0} exists")]
+    Exists(Name),
+    /// The name was dropped and its set has not let go of it.
+    #[error("{0} is still being released")]
+    StillReleasing(Name),
+    /// A quota or a bound is reached.
+    #[error("the limit of {limit} {what} is reached")]
+    Limit {
+        /// Of what.
+        what: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// No such tenant.
+    #[error("no such tenant")]
+    NoTenant,
+    /// The tenant still has queues or topics.
+    #[error("the tenant still has queues or topics")]
+    TenantInUse,
+    /// No such access key.
+    #[error("no such access key")]
+    NoAccessKey,
+    /// The access key exists.
+    #[error("the access key exists")]
+    AccessKeyExists,
+    /// No such queue or topic.
+    #[error("no queue or topic {0}")]
+    NoIncarnation(Incarnation),
+    /// No such plugin or version.
+    #[error("no such plugin")]
+    NoPlugin,
+    /// The plugin is of another tenant.
+    #[error("the plugin belongs to another tenant")]
+    NotYours,
+    /// Another version of the plugin exports another world.
+    #[error("earlier versions of the plugin export another world")]
+    OtherWorld,
+    /// The place cannot have a binding of that world.
+    #[error("a plugin of that world cannot be bound there")]
+    WrongPlace,
+    /// Nothing of that world is bound there.
+    #[error("nothing of that world is bound there")]
+    NotBound,
+    /// There is no earlier version to go back to.
+    #[error("there is no earlier version to go back to")]
+    NoEarlierVersion,
+    /// No such master key, or it is not enabled.
+    #[error("no enabled master key {0}")]
+    NoMasterKey(Name),
+    /// The master key seals a queue or topic.
+    #[error("the master key is in use")]
+    MasterKeyInUse,
+    /// A text is out of bounds.
+    #[error("{0} is malformed")]
+    Malformed(String),
+}
+
+/// What a tenant may use. Zero is nothing at all, not "no limit".
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Quotas {
+    /// Calls a second.
+    pub calls_per_second: u32,
+    /// Body bytes a second, in and out.
+    pub bytes_per_second: u64,
+    /// Queues.
+    pub queues: u32,
+    /// Topics.
+    pub topics: u32,
+    /// Plugin versions kept.
+    pub plugins: u32,
+    /// Microseconds of guests' CPU time a second.
+    pub guest_micros_per_second: u32,
+    /// Bytes of guests' memory at once.
+    pub guest_memory_bytes: u64,
+    /// Guest instances at once.
+    pub guest_instances: u32,
+}
+
+/// Whether an access key's requests are served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum AccessKeyStatus {
+    /// They are.
+    Enabled,
+    /// They are refused (CMQ 4100/10080).
+    Disabled,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// The incarnation.
+    pub incarnation: Incarnation,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The name as written.
+    pub name: Name,
+    /// Queue or topic.
+    pub kind: Kind,
+    /// The set that holds it.
+    pub set: SetId,
+    /// How far its making or removal has got.
+    pub state: NameState,
+    /// The master key that it is sealed under.
+    pub sealed_under: Option<Name>,
+}
+
+/// Queue or topic: names of the two kinds do not collide.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum Kind {
+    /// A queue.
+    Queue,
+    /// A topic.
+    Topic,
+}
+
+/// How far the making or removal of a name has got.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum NameState {
+    /// The set does not have it yet; this is what it is to be.
+    Creating(Definition),
+    /// In use.
+    Ready,
+    /// The set is to drop it.
+    Removing,
+}
+
+/// A world of `wit/`: what a plugin decides.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum World {
+    /// Which subscriptions a message reaches.
+    Route,
+    /// Whether and as what it passes.
+    Filter,
+    /// How it is handed to an endpoint.
+    Deliver,
+    /// How it is sealed and opened.
+    Seal,
+}
+
+/// Where a plugin is attached. The nearest place wins: subscription, then queue or topic, then tenant, then
+/// the platform.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub enum Place {
+    /// Everything, unless something nearer is bound.
+    Platform,
+    /// All of a tenant's.
+    Tenant(TenantId),
+    /// A queue or topic.
+    Incarnation(Incarnation),
+    /// A subscription of a topic.
+    Subscription(Incarnation, SubscriptionId),
+    /// Everything delivered by HTTP (`deliver` only): where `http-push` is bound.
+    HttpEndpoints,
+    /// Everything delivered to queues (`deliver` only): where `queue-push` is bound.
+    QueueEndpoints,
+}
+
+/// What follows when a plugin fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum FailurePolicy {
+    /// The call is refused, or the delivery tried again later.
+    Reject,
+    /// The built-in of the same world decides.
+    Fallback,
+    /// The message is put aside with the trap. Not for `seal`.
+    Park,
+}
+
+/// A recorded version of a plugin.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct PluginRecord {
+    /// Its number.
+    pub version: PluginVersion,
+    /// Whose; none for everybody's.
+    pub tenant: Option<TenantId>,
+    /// Its name.
+    pub name: Name,
+    /// The world it exports.
+    pub world: World,
+    /// SHA-256 of the component.
+    pub digest: [u8; 32],
+    /// The component's size.
+    pub bytes: u64,
+    /// When it was pushed.
+    pub pushed: Time,
+}
+
+/// A plugin attached to a place.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BindingRecord {
+    /// Where.
+    pub place: Place,
+    /// The world.
+    pub world: World,
+    /// The version in use.
+    pub version: PluginVersion,
+    /// The version before, for `RollBack`.
+    pub previous: Option<PluginVersion>,
+    /// The plugin's configuration.
+    pub configuration: Bytes,
+    /// What follows when it fails.
+    pub on_failure: FailurePolicy,
+    /// Why it is out of use, if it is.
+    pub quarantined: Option<String>,
+    /// The directory index at which it last changed: another index is another binding to a cache.
+    pub changed: LogIndex,
+}
+
+/// What a master key is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct MasterKeyRecord {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: Name,
+    /// Its versions from 1, each wrapped under the root key; the last one seals.
+    pub versions: Vec<Bytes>,
+    /// What it may be used for.
+    pub state: MasterKeyState,
+}
+
+/// What a master key may be used for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum MasterKeyState {
+    /// Sealing and opening.
+    Enabled,
+    /// Nothing, until enabled again.
+    Disabled,
+    /// Nothing, and destroyed at that time unless enabled before.
+    DeletionAt(Time),
+    /// Destroyed: what was sealed under it cannot be opened by anybody.
+    Destroyed,
+}
+
+/// What a tenant is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// Its number.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: Name,
+    /// What it may use.
+    pub quotas: Quotas,
+}
+
+/// What an access key is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct AccessKeyRecord {
+    /// What requests are signed as.
+    pub id: String,
+    /// Whose.
+    pub tenant: TenantId,
+    /// What it is signed with, wrapped under the root key.
+    pub wrapped_secret: Bytes,
+    /// Whether its requests are served.
+    pub status: AccessKeyStatus,
+    /// Whether it may administer the cluster.
+    pub root: bool,
+}
+
+impl Default for Quotas {
+    /// What a tenant gets that nobody set anything for: CMQ's counts, and a fair share of a small node.
+    fn default() -> Self {
+        Self {
+            calls_per_second: 50_000,
+            bytes_per_second: 256 * 1_048_576,
+            queues: 1_000,
+            topics: 1_000,
+            plugins: 100,
+            guest_micros_per_second: 500_000,
+            guest_memory_bytes: 256 * 1_048_576,
+            guest_instances: 64,
+        }
+    }
+}
+
+impl Definition {
+    /// Returns which of the two kinds this defines.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Definition::Queue(_) => Kind::Queue,
+            Definition::Topic(_) => Kind::Topic,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The posthouse process. 
+fn main() {}
