@@ -1,0 +1,227 @@
+//! Values to bytes and back: two bytes that say what it is, then the value as postcard writes it.
+//!
+//! Owns the list of kinds and their versions. What a value means is the model's.
+
+use bytes::Bytes;
+use posthouse_model::{
+    Batch, DirectoryCommand, DirectoryRefusal, DirectoryReply, Refusal, SetCommand, SetReply, StoredMessage,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The bytes before a value: its kind and its version.
+const PREFIX_BYTES: usize = 2;
+
+/// What an encoding holds: its first byte. Numbers are never given to another kind.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Kind {
+    /// An entry of a set's log: `Batch<SetCommand>`.
+    SetBatch = 1,
+    /// An entry of the directory's log: `Batch<DirectoryCommand>`.
+    DirectoryBatch = 2,
+    /// A set's state.
+    SetState = 3,
+    /// The directory's state.
+    DirectoryState = 4,
+    /// A message with what was added at apply.
+    StoredMessage = 5,
+    /// What a set answered: `Result<SetReply, Refusal>`.
+    SetOutcome = 6,
+    /// What the directory answered: `Result<DirectoryReply, DirectoryRefusal>`.
+    DirectoryOutcome = 7,
+    /// A request or an answer between peers that run the same release; never kept on disk.
+    Peer = 8,
+    /// What a replica keeps for itself: votes, membership, the meta data of checkpoints.
+    Replica = 9,
+}
+
+/// Why bytes are not what they were read as.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// Too short to say what they are.
+    #[error("{0} bytes are too few")]
+    TooShort(usize),
+    /// Another kind than was asked for.
+    #[error("expected {expected:?}, found kind {found}")]
+    WrongKind {
+        /// What was asked for.
+        expected: Kind,
+        /// The first byte.
+        found: u8,
+    },
+    /// A version that this release does not know: written by a later one.
+    #[error("{kind:?} of version {found} is not known, the latest known is {latest}")]
+    UnknownVersion {
+        /// What it is.
+        kind: Kind,
+        /// Its version.
+        found: u8,
+        /// The latest version that this release reads.
+        latest: u8,
+    },
+    /// The bytes after the prefix make no value of that kind.
+    #[error("malformed {kind:?}: {reason}")]
+    Malformed {
+        /// What it was read as.
+        kind: Kind,
+        /// What the codec says.
+        reason: String,
+    },
+    /// Bytes are left over.
+    #[error("{left} bytes after a {kind:?}")]
+    Trailing {
+        /// What it is.
+        kind: Kind,
+        /// How many.
+        left: usize,
+    },
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Returns the version that is written now.
+    pub const fn version(self) -> u8 {
+        match self {
+            Kind::SetBatch
+            | Kind::DirectoryBatch
+            | Kind::SetState
+            | Kind::DirectoryState
+            | Kind::StoredMessage
+            | Kind::SetOutcome
+            | Kind::DirectoryOutcome
+            | Kind::Peer
+            | Kind::Replica => 1,
+        }
+    }
+}
+
+/// Returns the bytes of an entry of a set's log.
+pub fn encode_set_batch(batch: &Batch<SetCommand>) -> Bytes {
+    encode(Kind::SetBatch, batch)
+}
+
+/// Reads an entry of a set's log.
+pub fn decode_set_batch(bytes: &[u8]) -> Result<Batch<SetCommand>, DecodeError> {
+    decode(Kind::SetBatch, bytes)
+}
+
+/// Returns the bytes of an entry of the directory's log.
+pub fn encode_directory_batch(batch: &Batch<DirectoryCommand>) -> Bytes {
+    encode(Kind::DirectoryBatch, batch)
+}
+
+/// Reads an entry of the directory's log.
+pub fn decode_directory_batch(bytes: &[u8]) -> Result<Batch<DirectoryCommand>, DecodeError> {
+    decode(Kind::DirectoryBatch, bytes)
+}
+
+/// Returns the bytes of a set's state.
+pub fn encode_set_state<S: Serialize>(set: &S) -> Bytes {
+    encode_state(Kind::SetState, set)
+}
+
+/// Reads a set's state.
+pub fn decode_set_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
+    decode_state(Kind::SetState, bytes)
+}
+
+/// Returns the bytes of the directory's state.
+pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
+    encode_state(Kind::DirectoryState, directory)
+}
+
+/// Reads the directory's state.
+pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
+    decode_state(Kind::DirectoryState, bytes)
+}
+
+/// Returns the bytes of a machine's state.
+pub fn encode_state<S: Serialize>(kind: Kind, state: &S) -> Bytes {
+    encode(kind, state)
+}
+
+/// Reads a machine's state.
+pub fn decode_state<S: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<S, DecodeError> {
+    decode(kind, bytes)
+}
+
+/// Returns the bytes of a stored message.
+pub fn encode_stored_message(message: &StoredMessage) -> Bytes {
+    encode(Kind::StoredMessage, message)
+}
+
+/// Reads a stored message.
+pub fn decode_stored_message(bytes: &[u8]) -> Result<StoredMessage, DecodeError> {
+    decode(Kind::StoredMessage, bytes)
+}
+
+/// Returns the bytes of a set's answer.
+pub fn encode_set_outcome(outcome: &Result<SetReply, Refusal>) -> Bytes {
+    encode(Kind::SetOutcome, outcome)
+}
+
+/// Reads a set's answer.
+pub fn decode_set_outcome(bytes: &[u8]) -> Result<Result<SetReply, Refusal>, DecodeError> {
+    decode(Kind::SetOutcome, bytes)
+}
+
+/// Returns the bytes of the directory's answer.
+pub fn encode_directory_outcome(outcome: &Result<DirectoryReply, DirectoryRefusal>) -> Bytes {
+    encode(Kind::DirectoryOutcome, outcome)
+}
+
+/// Reads the directory's answer.
+pub fn decode_directory_outcome(
+    bytes: &[u8],
+) -> Result<Result<DirectoryReply, DirectoryRefusal>, DecodeError> {
+    decode(Kind::DirectoryOutcome, bytes)
+}
+
+/// Returns the bytes of a value. Its type must know the length of each of its sequences and must not depend on
+/// being self-describing, as all of the model's types do.
+pub fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T) -> Bytes {
+    let prefix = vec![kind as u8, kind.version()];
+    let bytes = postcard::to_extend(value, prefix)
+        .expect("a vector takes any bytes, and our types know the lengths of their sequences");
+    Bytes::from(bytes)
+}
+
+/// Returns how many bytes a value takes when it is encoded.
+pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
+    let size = postcard::experimental::serialized_size(value)
+        .expect("counting takes any bytes, and our types know the lengths of their sequences");
+    PREFIX_BYTES + size
+}
+
+/// Reads a value.
+pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
+    let Some((&[found, version], payload)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(DecodeError::TooShort(bytes.len()));
+    };
+    if found != kind as u8 {
+        return Err(DecodeError::WrongKind {
+            expected: kind,
+            found,
+        });
+    }
+    if version != 1 {
+        return Err(DecodeError::UnknownVersion {
+            kind,
+            found: version,
+            latest: kind.version(),
+        });
+    }
+    let (value, rest) = postcard::take_from_bytes(payload).map_err(|error| DecodeError::Malformed {
+        kind,
+        reason: error.to_string(),
+    })?;
+    if !rest.is_empty() {
+        return Err(DecodeError::Trailing {
+            kind,
+            left: rest.len(),
+        });
+    }
+    Ok(value)
+}

@@ -1,0 +1,240 @@
+//! Any values of what is encoded most: messages, and the commands that carry them.
+
+use bytes::Bytes;
+use posthouse_model::*;
+use proptest::prelude::*;
+
+use crate::examples;
+
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    let labels = (prop::collection::vec(".{0,4}", 0..3), ".{0,8}");
+    let attributes = prop::collection::btree_map(".{0,4}", attribute(), 0..3);
+    let decisions = prop::collection::vec(decision(), 0..3);
+    (
+        any::<u64>(),
+        body(),
+        labels,
+        attributes,
+        prop::option::of(origin()),
+        decisions,
+    )
+        .prop_map(
+            |(id, body, (tags, routing_key), attributes, origin, decisions)| Message {
+                id: MessageId(id),
+                body,
+                tags,
+                routing_key,
+                attributes,
+                origin,
+                decisions,
+            },
+        )
+}
+
+pub(crate) fn stored_message() -> impl Strategy<Value = StoredMessage> {
+    (message(), time()).prop_map(|(message, produced)| StoredMessage { message, produced })
+}
+
+pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
+    batch(prop_oneof![
+        1 => prop::sample::select(examples::set_commands()),
+        2 => set_command(),
+    ])
+}
+
+pub(crate) fn directory_batch() -> impl Strategy<Value = Batch<DirectoryCommand>> {
+    batch(prop_oneof![
+        1 => prop::sample::select(examples::directory_commands()),
+        1 => directory_command(),
+    ])
+}
+
+fn batch<C: std::fmt::Debug>(command: impl Strategy<Value = C>) -> impl Strategy<Value = Batch<C>> {
+    let call = (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(origin, session, number)| SessionCall {
+        origin: ReplicaId(origin),
+        session,
+        number,
+    });
+    let submission =
+        (prop::option::of(call), command).prop_map(|(call, command)| Submission { call, command });
+    (time(), prop::collection::vec(submission, 0..5))
+        .prop_map(|(now, submissions)| Batch { now, submissions })
+}
+
+fn set_command() -> impl Strategy<Value = SetCommand> {
+    let incoming = (message(), any::<bool>()).prop_map(|(message, keep)| Incoming { message, keep });
+    let publication = (
+        message(),
+        prop::collection::vec(subscription(), 0..4),
+        prop::collection::vec((subscription(), message()), 0..2),
+    )
+        .prop_map(|(message, matched, replaced)| Publication {
+            message,
+            matched,
+            replaced,
+        });
+    let token = || prop::option::of(".{0,8}".prop_map(Token));
+    let parcel = (any::<u64>(), message()).prop_map(|(number, message)| Parcel { number, message });
+    let handles = prop::collection::vec(any::<u64>().prop_map(ReceiptHandle), 0..4);
+    prop_oneof![
+        (
+            incarnation(),
+            any::<u64>(),
+            prop::collection::vec(incoming, 0..3),
+            token(),
+            index()
+        )
+            .prop_map(|(queue, delay, messages, token, decided_at)| SetCommand::Send {
+                queue,
+                delay: Span::from_millis(delay),
+                messages,
+                token,
+                decided_at,
+            }),
+        (
+            incarnation(),
+            prop::collection::vec(publication, 0..3),
+            token(),
+            index()
+        )
+            .prop_map(|(topic, publications, token, decided_at)| SetCommand::Publish {
+                topic,
+                publications,
+                token,
+                decided_at,
+            }),
+        (incarnation(), incarnation(), prop::collection::vec(parcel, 0..3)).prop_map(
+            |(target, source, parcels)| SetCommand::Deposit {
+                target,
+                source,
+                parcels
+            }
+        ),
+        (incarnation(), handles).prop_map(|(queue, handles)| SetCommand::Delete { queue, handles }),
+        (incarnation(), any::<u16>(), prop::option::of(any::<u64>())).prop_map(|(queue, max, visibility)| {
+            SetCommand::Receive {
+                queue,
+                max,
+                visibility: visibility.map(Span::from_millis),
+            }
+        }),
+    ]
+}
+
+fn directory_command() -> impl Strategy<Value = DirectoryCommand> {
+    prop_oneof![
+        (any::<[u8; 16]>(), any::<u8>(), any::<[u8; 32]>()).prop_map(|(cluster, sets, root_check)| {
+            DirectoryCommand::Found {
+                cluster,
+                sets,
+                root_check,
+            }
+        }),
+        (any::<u32>(), ".{0,9}", bytes(), any::<bool>()).prop_map(|(tenant, id, wrapped_secret, root)| {
+            DirectoryCommand::AddAccessKey {
+                tenant: TenantId(tenant),
+                id,
+                wrapped_secret,
+                root,
+            }
+        }),
+        (incarnation(), subscription(), any::<u64>(), bytes()).prop_map(
+            |(topic, subscription, version, configuration)| DirectoryCommand::Bind {
+                place: Place::Subscription(topic, subscription),
+                version: PluginVersion(version),
+                configuration,
+                on_failure: FailurePolicy::Park,
+            }
+        ),
+    ]
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let sealed = (
+        bytes(),
+        bytes(),
+        any::<u32>(),
+        incarnation(),
+        any::<u64>(),
+        any::<u64>(),
+    );
+    prop_oneof![
+        bytes().prop_map(Body::Clear),
+        sealed.prop_map(|(header, ciphertext, tenant, incarnation, message, version)| {
+            let context = SealContext {
+                tenant: TenantId(tenant),
+                incarnation,
+                message: MessageId(message),
+            };
+            let version = PluginVersion(version);
+            Body::Sealed(SealedBody {
+                header,
+                ciphertext,
+                context,
+                version,
+            })
+        }),
+    ]
+}
+
+fn attribute() -> impl Strategy<Value = Attribute> {
+    prop_oneof![
+        ".{0,8}".prop_map(Attribute::Text),
+        "[0-9]{1,8}".prop_map(Attribute::Number),
+        bytes().prop_map(Attribute::Binary),
+    ]
+}
+
+fn origin() -> impl Strategy<Value = Origin> {
+    let cause = prop_oneof![
+        Just(MoveCause::ReceivedTooOften),
+        Just(MoveCause::WaitedTooLong),
+        Just(MoveCause::Delivered),
+        ".{0,8}".prop_map(MoveCause::Parked),
+    ];
+    (incarnation(), time(), any::<u32>(), cause).prop_map(|(incarnation, produced, receive_count, cause)| {
+        Origin {
+            incarnation,
+            produced,
+            receive_count,
+            cause,
+        }
+    })
+}
+
+fn decision() -> impl Strategy<Value = Decision> {
+    let one = || prop::option::of(subscription());
+    let verdict = prop_oneof![
+        prop::collection::vec(subscription(), 0..4).prop_map(Verdict::Routed),
+        one().prop_map(Verdict::Passed),
+        one().prop_map(Verdict::Dropped),
+        one().prop_map(Verdict::Replaced),
+        Just(Verdict::Sealed),
+        ".{0,8}".prop_map(Verdict::Failed),
+    ];
+    (any::<u64>(), index(), verdict).prop_map(|(version, directory, verdict)| Decision {
+        version: PluginVersion(version),
+        directory,
+        verdict,
+    })
+}
+
+fn bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    any::<u64>().prop_map(Time::from_millis)
+}
+
+fn index() -> impl Strategy<Value = LogIndex> {
+    any::<u64>().prop_map(LogIndex)
+}
+
+fn incarnation() -> impl Strategy<Value = Incarnation> {
+    any::<u64>().prop_map(Incarnation)
+}
+
+fn subscription() -> impl Strategy<Value = SubscriptionId> {
+    any::<u64>().prop_map(SubscriptionId)
+}

@@ -1,0 +1,679 @@
+//! One value of each command, reply and refusal, for the kept files and for what is damaged on purpose.
+//!
+//! What is here was written to `kept/` and does not change: a new command gets a new list and a new file. The
+//! `match`es at the end do not compile until somebody has thought of that.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use posthouse_model::*;
+
+pub(crate) fn set_batch() -> Batch<SetCommand> {
+    let commands = set_commands();
+    let call = Some(SessionCall {
+        origin: ReplicaId(3),
+        session: u64::MAX,
+        number: 300,
+    });
+    let mut submissions: Vec<Submission<SetCommand>> = commands
+        .into_iter()
+        .map(|command| Submission { call: None, command })
+        .collect();
+    submissions.push(Submission {
+        call,
+        command: SetCommand::Tick,
+    });
+    Batch {
+        now: Time::from_millis(1_700_000_000_123),
+        submissions,
+    }
+}
+
+pub(crate) fn set_commands() -> Vec<SetCommand> {
+    let queue = Incarnation(70_000);
+    let topic = Incarnation(5);
+    vec![
+        SetCommand::Define {
+            incarnation: queue,
+            generation: Generation(2),
+            tenant: TenantId(1),
+            name: name("orders"),
+            definition: Definition::Queue(queue_attributes()),
+        },
+        SetCommand::Define {
+            incarnation: topic,
+            generation: Generation(1),
+            tenant: TenantId(1),
+            name: name("events"),
+            definition: Definition::Topic(TopicAttributes {
+                filter_type: FilterType::BindingKeys,
+                ..TopicAttributes::default()
+            }),
+        },
+        SetCommand::Drop { incarnation: queue },
+        SetCommand::Subscribe {
+            topic,
+            name: name("sub"),
+            attributes: http_subscription(),
+        },
+        SetCommand::AlterSubscription {
+            topic,
+            name: name("sub"),
+            attributes: queue_subscription(),
+        },
+        SetCommand::Unsubscribe {
+            topic,
+            name: name("sub"),
+        },
+        SetCommand::Send {
+            queue,
+            delay: Span::from_seconds(60),
+            messages: vec![
+                Incoming {
+                    message: clear_message(),
+                    keep: true,
+                },
+                Incoming {
+                    message: sealed_message(),
+                    keep: false,
+                },
+            ],
+            token: Some(Token("client's own".to_owned())),
+            decided_at: LogIndex(17),
+        },
+        SetCommand::Receive {
+            queue,
+            max: 16,
+            visibility: Some(Span::from_seconds(30)),
+        },
+        SetCommand::Delete {
+            queue,
+            handles: vec![ReceiptHandle(1), ReceiptHandle(u64::MAX)],
+        },
+        SetCommand::Release {
+            queue,
+            handles: vec![ReceiptHandle(2)],
+        },
+        SetCommand::Rewind {
+            queue,
+            to: Time::from_seconds(1_600_000_000),
+        },
+        SetCommand::Publish {
+            topic,
+            publications: vec![Publication {
+                message: clear_message(),
+                matched: vec![SubscriptionId(1), SubscriptionId(2)],
+                replaced: vec![(SubscriptionId(3), sealed_message())],
+            }],
+            token: None,
+            decided_at: LogIndex(0),
+        },
+        SetCommand::Claim {
+            topic,
+            subscription: SubscriptionId(1),
+            max: 1_000,
+            span: Span::from_millis(1_500),
+            term: Term(4),
+        },
+        SetCommand::Settle {
+            topic,
+            subscription: SubscriptionId(1),
+            outcomes: vec![
+                settled(1, SettledOutcome::Acknowledged),
+                settled(2, SettledOutcome::Retry(Span::from_seconds(20))),
+                settled(3, SettledOutcome::Dropped),
+                settled(
+                    4,
+                    SettledOutcome::Enqueue {
+                        target: queue,
+                        cause: MoveCause::Delivered,
+                    },
+                ),
+                settled(5, SettledOutcome::Released),
+            ],
+        },
+        SetCommand::Deposit {
+            target: queue,
+            source: topic,
+            parcels: vec![Parcel {
+                number: 1,
+                message: moved_message(),
+            }],
+        },
+        SetCommand::Shipped {
+            source: topic,
+            target: queue,
+            numbers: vec![1, 2, 300],
+        },
+        SetCommand::Tick,
+        SetCommand::Lead { term: Term(5) },
+        SetCommand::Observe {
+            directory: LogIndex(18),
+        },
+        SetCommand::Cut,
+        SetCommand::Rewrite {
+            inputs: vec![LogIndex(10), LogIndex(20)],
+        },
+    ]
+}
+
+/// What the commands above leave behind, but for those that take away.
+pub(crate) fn set() -> Set {
+    let mut set = Set::new(SetId(3));
+    let batch = set_batch();
+    let lasting = batch.submissions.into_iter().filter(|submission| {
+        !matches!(
+            submission.command,
+            SetCommand::Drop { .. } | SetCommand::Unsubscribe { .. } | SetCommand::AlterSubscription { .. }
+        )
+    });
+    for (index, submission) in (1..).zip(lasting) {
+        let now = batch.now + Span::from_seconds(index);
+        set.apply(
+            LogIndex(index),
+            &Batch {
+                now,
+                submissions: vec![submission],
+            },
+        );
+    }
+    set
+}
+
+pub(crate) fn set_outcomes() -> Vec<Result<SetReply, Refusal>> {
+    let leased = Leased {
+        body: BodyKey {
+            stream: Incarnation(5),
+            sequence: Sequence(6),
+        },
+        handle: ReceiptHandle(7),
+        receive_count: 2,
+        first_received: Time::from_seconds(1),
+        visible_again: Time::from_seconds(31),
+    };
+    let at = Incarnation(5);
+    vec![
+        Ok(SetReply::Defined),
+        Ok(SetReply::Dropped),
+        Ok(SetReply::Subscribed(SubscriptionId(1))),
+        Ok(SetReply::Altered),
+        Ok(SetReply::Unsubscribed),
+        Ok(SetReply::Sent(vec![MessageId(1 << 60)])),
+        Ok(SetReply::Leased(vec![leased])),
+        Ok(SetReply::Deleted(vec![
+            Ok(()),
+            Err(Refusal::BadHandle(ReceiptHandle(8))),
+        ])),
+        Ok(SetReply::Released),
+        Ok(SetReply::Rewound),
+        Ok(SetReply::Settled),
+        Ok(SetReply::Deposited(vec![1, 2])),
+        Ok(SetReply::Shipped),
+        Ok(SetReply::Ticked { more: true }),
+        Ok(SetReply::Noted),
+        Err(Refusal::NoIncarnation(at)),
+        Err(Refusal::WrongKind(at)),
+        Err(Refusal::OutOfRange {
+            attribute: "visibilityTimeout".to_owned(),
+        }),
+        Err(Refusal::RewindAboveRetention),
+        Err(Refusal::BodyTooLarge {
+            bytes: 70_000,
+            limit: 65_536,
+        }),
+        Err(Refusal::Full { limit: 1_000_000 }),
+        Err(Refusal::TooManyLeased { limit: 100_000 }),
+        Err(Refusal::TooManyDelayed { limit: 20_000 }),
+        Err(Refusal::BadHandle(ReceiptHandle(9))),
+        Err(Refusal::NotRewindable),
+        Err(Refusal::RewindOutOfRange),
+        Err(Refusal::SubscriptionExists),
+        Err(Refusal::NoSubscription),
+        Err(Refusal::TooManySubscriptions { limit: 500 }),
+        Err(Refusal::HasSubscriptions),
+        Err(Refusal::EndpointFixed),
+        Err(Refusal::DecidedTooEarly {
+            decided_at: LogIndex(1),
+            seen: LogIndex(2),
+        }),
+        Err(Refusal::StaleTerm),
+        Err(Refusal::OutboxFull { limit: 100_000 }),
+        Err(Refusal::SessionForgotten),
+        Err(Refusal::Malformed("why".to_owned())),
+    ]
+}
+
+pub(crate) fn directory_batch() -> Batch<DirectoryCommand> {
+    let submissions = directory_commands()
+        .into_iter()
+        .map(|command| Submission { call: None, command })
+        .collect();
+    Batch {
+        now: Time::from_millis(1_700_000_000_456),
+        submissions,
+    }
+}
+
+/// A history that leaves something of everything behind.
+pub(crate) fn directory_commands() -> Vec<DirectoryCommand> {
+    let tenant = TenantId(1);
+    let (queue, topic) = (Incarnation(1), Incarnation(2));
+    let wrapped = || Bytes::from_static(b"wrapped");
+    let id = || "AKIDdev".to_owned();
+    let on_topic = Place::Incarnation(topic);
+    vec![
+        DirectoryCommand::Found {
+            cluster: [1; 16],
+            sets: 4,
+            root_check: [2; 32],
+        },
+        DirectoryCommand::CreateTenant {
+            name: name("dev"),
+            quotas: Quotas::default(),
+        },
+        DirectoryCommand::CreateTenant {
+            name: name("gone"),
+            quotas: Quotas::default(),
+        },
+        DirectoryCommand::SetQuotas {
+            tenant,
+            quotas: Quotas {
+                queues: 5,
+                ..Quotas::default()
+            },
+        },
+        DirectoryCommand::RemoveTenant { tenant: TenantId(2) },
+        DirectoryCommand::AddAccessKey {
+            tenant,
+            id: id(),
+            wrapped_secret: wrapped(),
+            root: true,
+        },
+        DirectoryCommand::AddAccessKey {
+            tenant,
+            id: "AKIDgone".to_owned(),
+            wrapped_secret: wrapped(),
+            root: false,
+        },
+        DirectoryCommand::SetAccessKey {
+            id: id(),
+            status: AccessKeyStatus::Enabled,
+        },
+        DirectoryCommand::SetAccessKey {
+            id: id(),
+            status: AccessKeyStatus::Disabled,
+        },
+        DirectoryCommand::RemoveAccessKey {
+            id: "AKIDgone".to_owned(),
+        },
+        DirectoryCommand::Create {
+            tenant,
+            name: name("orders"),
+            definition: Definition::Queue(queue_attributes()),
+        },
+        DirectoryCommand::Create {
+            tenant,
+            name: name("events"),
+            definition: Definition::Topic(TopicAttributes::default()),
+        },
+        DirectoryCommand::Confirm { incarnation: topic },
+        DirectoryCommand::Remove { incarnation: topic },
+        DirectoryCommand::Restore { incarnation: topic },
+        DirectoryCommand::Create {
+            tenant,
+            name: name("gone"),
+            definition: Definition::Topic(TopicAttributes::default()),
+        },
+        DirectoryCommand::Forget {
+            incarnation: Incarnation(3),
+        },
+        DirectoryCommand::PushPlugin {
+            tenant: None,
+            name: name("topic-router"),
+            world: World::Route,
+            digest: [3; 32],
+            bytes: 20_000,
+        },
+        DirectoryCommand::PushPlugin {
+            tenant: Some(tenant),
+            name: name("mine"),
+            world: World::Filter,
+            digest: [4; 32],
+            bytes: 30_000,
+        },
+        DirectoryCommand::PushPlugin {
+            tenant: Some(tenant),
+            name: name("mine"),
+            world: World::Filter,
+            digest: [5; 32],
+            bytes: 30_001,
+        },
+        bind(Place::Platform, 1, FailurePolicy::Fallback),
+        bind(Place::Tenant(tenant), 2, FailurePolicy::Reject),
+        bind(on_topic, 2, FailurePolicy::Park),
+        bind(
+            Place::Subscription(topic, SubscriptionId(9)),
+            2,
+            FailurePolicy::Reject,
+        ),
+        bind(Place::HttpEndpoints, 1, FailurePolicy::Reject),
+        bind(Place::QueueEndpoints, 1, FailurePolicy::Reject),
+        DirectoryCommand::Unbind {
+            place: Place::Tenant(tenant),
+            world: World::Filter,
+        },
+        DirectoryCommand::Activate {
+            version: PluginVersion(3),
+        },
+        DirectoryCommand::RollBack {
+            tenant: Some(tenant),
+            name: name("mine"),
+        },
+        DirectoryCommand::Activate {
+            version: PluginVersion(3),
+        },
+        DirectoryCommand::Quarantine {
+            place: on_topic,
+            world: World::Filter,
+            reason: Some("it loops".to_owned()),
+        },
+        DirectoryCommand::PutMasterKey {
+            tenant,
+            name: name("key"),
+            wrapped: wrapped(),
+        },
+        DirectoryCommand::PutMasterKey {
+            tenant,
+            name: name("key"),
+            wrapped: wrapped(),
+        },
+        DirectoryCommand::PutMasterKey {
+            tenant,
+            name: name("other"),
+            wrapped: wrapped(),
+        },
+        DirectoryCommand::PutMasterKey {
+            tenant,
+            name: name("gone"),
+            wrapped: wrapped(),
+        },
+        set_master_key("other", MasterKeyState::Disabled),
+        set_master_key("other", MasterKeyState::Enabled),
+        set_master_key("gone", MasterKeyState::Destroyed),
+        set_master_key("gone", MasterKeyState::DeletionAt(Time::from_seconds(1))),
+        DirectoryCommand::Tick,
+        set_master_key(
+            "other",
+            MasterKeyState::DeletionAt(Time::from_seconds(1_800_000_000)),
+        ),
+        DirectoryCommand::Seal {
+            incarnation: queue,
+            key: Some(name("key")),
+        },
+    ]
+}
+
+/// What the history above leaves behind.
+pub(crate) fn directory() -> Directory {
+    let mut directory = Directory::new();
+    directory.apply(LogIndex(7), &directory_batch());
+    let call = Some(SessionCall {
+        origin: ReplicaId(1),
+        session: 2,
+        number: 3,
+    });
+    let submissions = vec![Submission {
+        call,
+        command: DirectoryCommand::Tick,
+    }];
+    directory.apply(
+        LogIndex(8),
+        &Batch {
+            now: Time::from_millis(1_700_000_000_789),
+            submissions,
+        },
+    );
+    directory
+}
+
+pub(crate) fn directory_outcomes() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    let record = |state| NameRecord {
+        incarnation: Incarnation(9),
+        tenant: TenantId(1),
+        name: name("orders"),
+        kind: Kind::Queue,
+        set: SetId(3),
+        state,
+        sealed_under: Some(name("key")),
+    };
+    let creating = NameState::Creating(Definition::Queue(queue_attributes()));
+    vec![
+        Ok(DirectoryReply::Done),
+        Ok(DirectoryReply::Tenant(TenantId(1))),
+        Ok(DirectoryReply::Created(record(creating))),
+        Ok(DirectoryReply::Created(record(NameState::Ready))),
+        Ok(DirectoryReply::Created(record(NameState::Removing))),
+        Ok(DirectoryReply::Plugin(PluginVersion(1))),
+        Ok(DirectoryReply::RolledBack(PluginVersion(2))),
+        Ok(DirectoryReply::MasterKey(3)),
+        Err(DirectoryRefusal::Founded),
+        Err(DirectoryRefusal::NotFounded),
+        Err(DirectoryRefusal::Exists(name("orders"))),
+        Err(DirectoryRefusal::StillReleasing(name("orders"))),
+        Err(DirectoryRefusal::Limit {
+            what: "queues".to_owned(),
+            limit: 1_000,
+        }),
+        Err(DirectoryRefusal::NoTenant),
+        Err(DirectoryRefusal::TenantInUse),
+        Err(DirectoryRefusal::NoAccessKey),
+        Err(DirectoryRefusal::AccessKeyExists),
+        Err(DirectoryRefusal::NoIncarnation(Incarnation(9))),
+        Err(DirectoryRefusal::NoPlugin),
+        Err(DirectoryRefusal::NotYours),
+        Err(DirectoryRefusal::OtherWorld),
+        Err(DirectoryRefusal::WrongPlace),
+        Err(DirectoryRefusal::NotBound),
+        Err(DirectoryRefusal::NoEarlierVersion),
+        Err(DirectoryRefusal::NoMasterKey(name("key"))),
+        Err(DirectoryRefusal::MasterKeyInUse),
+        Err(DirectoryRefusal::Malformed("why".to_owned())),
+    ]
+}
+
+pub(crate) fn stored_messages() -> Vec<StoredMessage> {
+    let produced = Time::from_millis(1_700_000_000_123);
+    [clear_message(), sealed_message(), moved_message()]
+        .map(|message| StoredMessage { message, produced })
+        .to_vec()
+}
+
+fn clear_message() -> Message {
+    let decision = |verdict| Decision {
+        version: PluginVersion(4),
+        directory: LogIndex(17),
+        verdict,
+    };
+    let one = SubscriptionId(1);
+    Message {
+        tags: vec!["red".to_owned(), "grün".to_owned()],
+        routing_key: "a.b.c".to_owned(),
+        attributes: BTreeMap::from([
+            (
+                "binary".to_owned(),
+                Attribute::Binary(Bytes::from_static(b"\0\xff")),
+            ),
+            ("number".to_owned(), Attribute::Number("1.50".to_owned())),
+            ("text".to_owned(), Attribute::Text("words".to_owned())),
+        ]),
+        decisions: vec![
+            decision(Verdict::Routed(vec![one, SubscriptionId(2)])),
+            decision(Verdict::Passed(None)),
+            decision(Verdict::Dropped(Some(one))),
+            decision(Verdict::Replaced(Some(one))),
+            decision(Verdict::Sealed),
+            decision(Verdict::Failed("out of memory".to_owned())),
+        ],
+        ..Message::plain(
+            MessageId(7_130_316_800_000_000_001),
+            Bytes::from_static(b"in clear"),
+        )
+    }
+}
+
+fn sealed_message() -> Message {
+    let id = MessageId(7_130_316_800_000_000_002);
+    Message {
+        body: Body::Sealed(SealedBody {
+            header: Bytes::from_static(b"header"),
+            ciphertext: Bytes::from_static(b"ciphertext"),
+            context: SealContext {
+                tenant: TenantId(1),
+                incarnation: Incarnation(5),
+                message: id,
+            },
+            version: PluginVersion(6),
+        }),
+        ..Message::plain(id, Bytes::new())
+    }
+}
+
+fn moved_message() -> Message {
+    let id = MessageId(7_130_316_800_000_000_003);
+    Message {
+        origin: Some(Origin {
+            incarnation: Incarnation(5),
+            produced: Time::from_seconds(1_600_000_000),
+            receive_count: 3,
+            cause: MoveCause::Parked("trap".to_owned()),
+        }),
+        ..Message::plain(id, Bytes::from_static(b"moved"))
+    }
+}
+
+fn queue_attributes() -> QueueAttributes {
+    QueueAttributes {
+        rewind: Span::from_seconds(3_600),
+        dead_letter: Some(DeadLetterPolicy {
+            name: name("dead"),
+            target: Incarnation(8),
+            rule: DeadLetterRule::ReceiveCount { max: 5 },
+        }),
+        ..QueueAttributes::default()
+    }
+}
+
+fn http_subscription() -> SubscriptionAttributes {
+    SubscriptionAttributes {
+        endpoint: Endpoint::Http("http://example.com/hook".to_owned()),
+        retry: RetryStrategy::ExponentialDecay,
+        format: ContentFormat::Simplified,
+        filter_tags: vec![Tag::parse("red").expect("it is a tag")],
+        binding_keys: Vec::new(),
+    }
+}
+
+fn queue_subscription() -> SubscriptionAttributes {
+    SubscriptionAttributes {
+        endpoint: Endpoint::Queue(name("orders")),
+        retry: RetryStrategy::Backoff,
+        format: ContentFormat::Json,
+        filter_tags: Vec::new(),
+        binding_keys: vec![Key::parse("a.*.#").expect("it is a key")],
+    }
+}
+
+fn settled(handle: u64, outcome: SettledOutcome) -> Settled {
+    Settled {
+        handle: ReceiptHandle(handle),
+        message: MessageId(1 << 50),
+        status: 200,
+        outcome,
+    }
+}
+
+fn bind(place: Place, version: u64, on_failure: FailurePolicy) -> DirectoryCommand {
+    DirectoryCommand::Bind {
+        place,
+        version: PluginVersion(version),
+        configuration: Bytes::from_static(b"{}"),
+        on_failure,
+    }
+}
+
+fn set_master_key(text: &str, state: MasterKeyState) -> DirectoryCommand {
+    DirectoryCommand::SetMasterKey {
+        tenant: TenantId(1),
+        name: name(text),
+        state,
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).expect("examples use names")
+}
+
+/// Returns a command's place in the enum. A new one does not compile here until it has an example.
+pub(crate) fn place_of_set_command(command: &SetCommand) -> usize {
+    match command {
+        SetCommand::Define { .. } => 0,
+        SetCommand::Drop { .. } => 1,
+        SetCommand::Subscribe { .. } => 2,
+        SetCommand::AlterSubscription { .. } => 3,
+        SetCommand::Unsubscribe { .. } => 4,
+        SetCommand::Send { .. } => 5,
+        SetCommand::Receive { .. } => 6,
+        SetCommand::Delete { .. } => 7,
+        SetCommand::Release { .. } => 8,
+        SetCommand::Rewind { .. } => 9,
+        SetCommand::Publish { .. } => 10,
+        SetCommand::Claim { .. } => 11,
+        SetCommand::Settle { .. } => 12,
+        SetCommand::Deposit { .. } => 13,
+        SetCommand::Shipped { .. } => 14,
+        SetCommand::Tick => 15,
+        SetCommand::Lead { .. } => 16,
+        SetCommand::Observe { .. } => 17,
+        SetCommand::Cut => 18,
+        SetCommand::Rewrite { .. } => 19,
+    }
+}
+
+/// Returns a command's place in the enum. A new one does not compile here until it has an example.
+pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
+    match command {
+        DirectoryCommand::Found { .. } => 0,
+        DirectoryCommand::CreateTenant { .. } => 1,
+        DirectoryCommand::SetQuotas { .. } => 2,
+        DirectoryCommand::RemoveTenant { .. } => 3,
+        DirectoryCommand::AddAccessKey { .. } => 4,
+        DirectoryCommand::SetAccessKey { .. } => 5,
+        DirectoryCommand::RemoveAccessKey { .. } => 6,
+        DirectoryCommand::Create { .. } => 7,
+        DirectoryCommand::Confirm { .. } => 8,
+        DirectoryCommand::Remove { .. } => 9,
+        DirectoryCommand::Restore { .. } => 10,
+        DirectoryCommand::Forget { .. } => 11,
+        DirectoryCommand::PushPlugin { .. } => 12,
+        DirectoryCommand::Bind { .. } => 13,
+        DirectoryCommand::Unbind { .. } => 14,
+        DirectoryCommand::Activate { .. } => 15,
+        DirectoryCommand::RollBack { .. } => 16,
+        DirectoryCommand::Quarantine { .. } => 17,
+        DirectoryCommand::PutMasterKey { .. } => 18,
+        DirectoryCommand::SetMasterKey { .. } => 19,
+        DirectoryCommand::Tick => 20,
+        DirectoryCommand::Seal { .. } => 21,
+    }
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let set: Vec<usize> = set_commands().iter().map(place_of_set_command).collect();
+    assert!((0..20).all(|place| set.contains(&place)));
+    let directory: Vec<usize> = directory_commands()
+        .iter()
+        .map(place_of_directory_command)
+        .collect();
+    assert!((0..22).all(|place| directory.contains(&place)));
+}

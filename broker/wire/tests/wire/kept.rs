@@ -1,0 +1,163 @@
+//! Bytes that a release wrote, and that every later one reads.
+//!
+//! A file in `kept/` holds examples of one kind and version, one a frame. None is ever changed or removed. When a
+//! kind gets a new command or a new version, its examples go to a new list here and a new file:
+//!
+//! ```text
+//! cargo test -p posthouse-wire --test wire -- --ignored keep_what_is_new
+//! ```
+//!
+//! writes the files that are missing, and touches no other.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use posthouse_model::{Directory, Set};
+use posthouse_wire::*;
+
+use crate::examples;
+
+const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
+
+/// The name of each file, and what it holds.
+fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
+    let outcomes = examples::set_outcomes();
+    let directory_outcomes = examples::directory_outcomes();
+    let messages = examples::stored_messages();
+    vec![
+        (
+            "set_batch-1",
+            Kind::SetBatch,
+            vec![encode_set_batch(&examples::set_batch())],
+        ),
+        (
+            "directory_batch-1",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch())],
+        ),
+        (
+            "directory_state-1",
+            Kind::DirectoryState,
+            vec![encode_directory_state(&examples::directory())],
+        ),
+        (
+            "set_state-1",
+            Kind::SetState,
+            vec![encode_set_state(&examples::set())],
+        ),
+        (
+            "stored_message-1",
+            Kind::StoredMessage,
+            messages.iter().map(encode_stored_message).collect(),
+        ),
+        (
+            "set_outcome-1",
+            Kind::SetOutcome,
+            outcomes.iter().map(encode_set_outcome).collect(),
+        ),
+        (
+            "directory_outcome-1",
+            Kind::DirectoryOutcome,
+            directory_outcomes.iter().map(encode_directory_outcome).collect(),
+        ),
+    ]
+}
+
+fn path(name: &str) -> PathBuf {
+    let kept = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("kept");
+    kept.join(name).with_extension("bin")
+}
+
+fn read(name: &str, kind: Kind) -> Vec<Bytes> {
+    let bytes = std::fs::read(path(name)).expect("the file is kept");
+    let mut reader = FrameReader::new(PAYLOAD_BYTES_MAX);
+    reader.buffer().extend_from_slice(&bytes);
+    let mut payloads = Vec::new();
+    while let Some(frame) = reader.next_frame().expect("kept frames are whole") {
+        assert_eq!(frame.kind, FrameKind(kind as u8));
+        payloads.push(frame.payload);
+    }
+    assert!(reader.buffer().is_empty(), "{name} ends within a frame");
+    payloads
+}
+
+#[test]
+fn kept_entries_read_as_what_they_were() {
+    let payloads = read("set_batch-1", Kind::SetBatch);
+    let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
+    assert_eq!(batches, [Ok(examples::set_batch())]);
+    let payloads = read("directory_batch-1", Kind::DirectoryBatch);
+    let batches: Vec<_> = payloads
+        .iter()
+        .map(|bytes| decode_directory_batch(bytes))
+        .collect();
+    assert_eq!(batches, [Ok(examples::directory_batch())]);
+}
+
+#[test]
+fn a_kept_directory_reads_as_what_it_was() {
+    let payloads = read("directory_state-1", Kind::DirectoryState);
+    let states: Vec<Result<Directory, DecodeError>> = payloads
+        .iter()
+        .map(|bytes| decode_directory_state(bytes))
+        .collect();
+    assert_eq!(states, [Ok(examples::directory())]);
+}
+
+#[test]
+fn a_kept_set_reads_as_what_it_was() {
+    let payloads = read("set_state-1", Kind::SetState);
+    let states: Vec<Result<Set, DecodeError>> =
+        payloads.iter().map(|bytes| decode_set_state(bytes)).collect();
+    assert_eq!(states, [Ok(examples::set())]);
+}
+
+#[test]
+fn kept_messages_read_as_what_they_were() {
+    let payloads = read("stored_message-1", Kind::StoredMessage);
+    let messages: Result<Vec<_>, _> = payloads
+        .iter()
+        .map(|bytes| decode_stored_message(bytes))
+        .collect();
+    assert_eq!(messages, Ok(examples::stored_messages()));
+}
+
+#[test]
+fn kept_outcomes_read_as_what_they_were() {
+    let payloads = read("set_outcome-1", Kind::SetOutcome);
+    let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();
+    assert_eq!(outcomes, Ok(examples::set_outcomes()));
+    let payloads = read("directory_outcome-1", Kind::DirectoryOutcome);
+    let outcomes: Result<Vec<_>, _> = payloads
+        .iter()
+        .map(|bytes| decode_directory_outcome(bytes))
+        .collect();
+    assert_eq!(outcomes, Ok(examples::directory_outcomes()));
+}
+
+#[test]
+fn today_s_bytes_are_the_kept_ones() {
+    for (name, kind, payloads) in files() {
+        assert_eq!(read(name, kind), payloads, "{name}: what it means has changed");
+    }
+}
+
+#[test]
+#[ignore = "writes kept files that are missing; run it when a kind got new examples"]
+fn keep_what_is_new() {
+    for (name, kind, payloads) in files() {
+        let path = path(name);
+        if path.exists() {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        for payload in payloads {
+            let frame = Frame {
+                kind: FrameKind(kind as u8),
+                payload,
+            };
+            bytes.extend_from_slice(&frame.encode());
+        }
+        std::fs::write(path, bytes).expect("the folder can be written");
+    }
+}
