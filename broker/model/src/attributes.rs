@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Incarnation, Key, Name, Span, Tag};
+use crate::{Incarnation, Key, Name, Refusal, Span, Tag};
 
 /// What a queue is set to.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -168,6 +168,28 @@ pub mod bounds {
     pub const TOKEN_BYTES_MAX: usize = 128;
     /// What one decision adds to an entry, in bytes, filter output counted.
     pub const DECISION_BYTES_MAX: usize = 4 * 1_048_576;
+    /// Messages in one command of the model, or leased by one.
+    pub const MESSAGES_PER_COMMAND_MAX: usize = 1_000;
+    /// What sealing may add to a body beyond what its queue or topic takes, in bytes: header and tag.
+    pub const SEAL_BYTES_MAX: usize = 4_096;
+    /// Expiries done at the start of one entry, before its commands.
+    pub const ENTRY_EXPIRIES_MAX: usize = 1_000;
+    /// Expiries done in a queue or subscription that are overdue still, before each command on it.
+    pub const COMMAND_EXPIRIES_MAX: usize = 16;
+    /// Messages of a queue that were sent with a delay and are still kept.
+    pub const ONCE_DELAYED_MAX: usize = 200_000;
+    /// Queues that one queue or topic has sent to by its outboxes, ever.
+    pub const TARGETS_MAX: usize = 10_000;
+    /// Queues and topics that one queue has taken in from, ever.
+    pub const SOURCES_MAX: usize = 10_000;
+    /// How far above what is complete a number from an outbox is taken in.
+    pub const TAKEN_AHEAD_MAX: u64 = 1_000_000;
+    /// How long what found the outbox full waits before it tries again, in seconds.
+    pub const OUTBOX_RETRY_SECONDS: u64 = 1;
+    /// Sessions of nodes that a set remembers: the latest used.
+    pub const SESSIONS_MAX: usize = 256;
+    /// What the kept results of one session may hold, in ids and leases.
+    pub const SESSION_ITEMS_MAX: usize = 32_768;
 }
 
 impl Default for QueueAttributes {
@@ -191,5 +213,96 @@ impl Default for TopicAttributes {
             filter_type: FilterType::Tags,
             retention: Span::from_seconds(86_400),
         }
+    }
+}
+
+// === impl QueueAttributes ===
+
+impl QueueAttributes {
+    /// Refuses what is out of bounds, by CMQ's name for it.
+    pub fn check(&self) -> Result<(), Refusal> {
+        within("maxMsgHeapNum", self.messages_max, &bounds::MESSAGES)?;
+        within_seconds(
+            "pollingWaitSeconds",
+            self.polling_wait,
+            &bounds::POLLING_WAIT_SECONDS,
+        )?;
+        within_seconds("visibilityTimeout", self.visibility, &bounds::VISIBILITY_SECONDS)?;
+        within("maxMsgSize", u64::from(self.body_bytes_max), &bounds::BODY_BYTES)?;
+        within_seconds("msgRetentionSeconds", self.retention, &bounds::RETENTION_SECONDS)?;
+        within_seconds("rewindSeconds", self.rewind, &bounds::REWIND_SECONDS)?;
+        if self.rewind > self.retention {
+            return Err(Refusal::RewindAboveRetention);
+        }
+        match self.dead_letter.as_ref().map(|policy| policy.rule) {
+            Some(DeadLetterRule::ReceiveCount { max }) => {
+                within("maxReceiveCount", u64::from(max), &bounds::DEAD_LETTER_RECEIVES)
+            }
+            Some(DeadLetterRule::Age { max }) if max >= self.retention => Err(out_of_range("maxTimeToLive")),
+            Some(DeadLetterRule::Age { max }) => {
+                within_seconds("maxTimeToLive", max, &bounds::DEAD_LETTER_SECONDS)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+// === impl TopicAttributes ===
+
+impl TopicAttributes {
+    /// Refuses what is out of bounds, by CMQ's name for it.
+    pub fn check(&self) -> Result<(), Refusal> {
+        within("maxMsgSize", u64::from(self.body_bytes_max), &bounds::BODY_BYTES)?;
+        within_seconds("msgRetentionSeconds", self.retention, &bounds::RETENTION_SECONDS)
+    }
+}
+
+// === impl SubscriptionAttributes ===
+
+impl SubscriptionAttributes {
+    /// Refuses what is out of bounds, by CMQ's name for it.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if let Endpoint::Http(url) = &self.endpoint
+            && url.chars().count() > bounds::ENDPOINT_CHARS_MAX
+        {
+            return Err(out_of_range("endpoint"));
+        }
+        if self.filter_tags.len() > bounds::TAGS_MAX {
+            return Err(out_of_range("filterTag"));
+        }
+        if self.binding_keys.len() > bounds::TAGS_MAX {
+            return Err(out_of_range("bindingKey"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a span that is not within bounds given in seconds.
+pub(crate) fn within_seconds(
+    attribute: &str,
+    span: Span,
+    seconds: &std::ops::RangeInclusive<u64>,
+) -> Result<(), Refusal> {
+    let millis = seconds.start().saturating_mul(1_000)..=seconds.end().saturating_mul(1_000);
+    within(attribute, span.millis(), &millis)
+}
+
+/// Refuses a number that is not within bounds.
+pub(crate) fn within(
+    attribute: &str,
+    value: u64,
+    bounds: &std::ops::RangeInclusive<u64>,
+) -> Result<(), Refusal> {
+    if bounds.contains(&value) {
+        Ok(())
+    } else {
+        Err(out_of_range(attribute))
+    }
+}
+
+/// Returns the refusal of an attribute, by CMQ's name for it.
+pub(crate) fn out_of_range(attribute: &str) -> Refusal {
+    Refusal::OutOfRange {
+        attribute: attribute.to_owned(),
     }
 }

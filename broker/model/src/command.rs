@@ -240,6 +240,8 @@ pub struct Publication {
 pub struct Settled {
     /// The claim.
     pub handle: ReceiptHandle,
+    /// The message, for `explain`; the model goes by the handle.
+    pub message: MessageId,
     /// The endpoint's answer, for `explain`: an HTTP status, or zero for none.
     pub status: u16,
     /// What follows.

@@ -1,3 +1,444 @@
-//! stub
-/// stub
-#[derive(Debug)] pub struct Directory;
+//! The directory: who the tenants are, what their names stand for, and which plugins and keys serve them.
+//!
+//! It is a function of its log, as a set is. What it holds is bounded: per tenant by quotas or by the constants of
+//! its parts, and tenants by [`TENANTS_MAX`]. It says of a queue or topic only which incarnation and set a name
+//! stands for; attributes and subscriptions are the set's, so bindings to subscriptions are taken on trust.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AccessKeyRecord, Batch, BindingRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation,
+    Kind, LogIndex, MasterKeyRecord, Name, NameRecord, Place, PluginRecord, PluginVersion, TenantId,
+    TenantRecord, Time, World,
+};
+
+mod master_keys;
+mod names;
+mod plugins;
+mod sessions;
+mod tenants;
+
+#[cfg(test)]
+mod tests;
+
+use master_keys::MasterKeys;
+use names::Names;
+use plugins::{Binding, Plugins};
+use sessions::Sessions;
+use tenants::Tenants;
+
+pub use master_keys::{MASTER_KEY_VERSIONS_MAX, MASTER_KEYS_MAX};
+pub use names::{NAMES_MAX, SETS_MAX};
+pub use plugins::{
+    BINDINGS_MAX, CONFIGURATION_BYTES_MAX, CONFIGURATIONS_BYTES_MAX, PLATFORM_PLUGINS_MAX,
+    QUARANTINE_BYTES_MAX, SUBSCRIPTION_BINDINGS_MAX,
+};
+pub use sessions::{DIRECTORY_SESSION_RESULTS_MAX, DIRECTORY_SESSIONS_MAX};
+pub use tenants::{ACCESS_KEY_CHARS_MAX, ACCESS_KEYS_MAX, TENANTS_MAX};
+
+/// The longest wrapped secret or key that is kept, in bytes.
+pub const WRAPPED_BYTES_MAX: usize = 4_096;
+
+/// Who the tenants are, what their names stand for, and which plugins and keys serve them.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Directory {
+    applied: LogIndex,
+    now: Time,
+    founding: Option<Founding>,
+    tenants: Tenants,
+    names: Names,
+    plugins: Plugins,
+    master_keys: MasterKeys,
+    sessions: Sessions,
+}
+
+/// What the cluster is, said once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Founding {
+    /// The cluster's random id.
+    pub cluster: [u8; 16],
+    /// How many sets there are, numbered from 0.
+    pub sets: u8,
+    /// Recognises the root key.
+    pub root_check: [u8; 32],
+}
+
+// === impl Directory ===
+
+impl Directory {
+    /// Returns the directory before the first entry.
+    pub fn new() -> Directory {
+        Directory::default()
+    }
+
+    /// Applies one agreed entry, and answers each of its commands in order. Equal directories given equal entries
+    /// stay equal, replica or replay.
+    ///
+    /// # Panics
+    ///
+    /// When the index is not above the last one: entries apply in order, each once.
+    pub fn apply(
+        &mut self,
+        index: LogIndex,
+        batch: &Batch<DirectoryCommand>,
+    ) -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+        assert!(index > self.applied, "entries apply in order, each once");
+        self.applied = index;
+        self.now = self.now.max(batch.now);
+        let mut outcomes = Vec::with_capacity(batch.submissions.len());
+        for submission in &batch.submissions {
+            let outcome = match submission.call {
+                None => self.perform(&submission.command),
+                Some(call) => match self.sessions.answered(call) {
+                    Some(outcome) => outcome,
+                    None => {
+                        let outcome = self.perform(&submission.command);
+                        self.sessions.keep(call, index, &outcome);
+                        outcome
+                    }
+                },
+            };
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Returns the index of the last entry applied.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// Returns the time of the last entry applied.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Returns when `Tick` has something to do, if ever.
+    pub fn deadline(&self) -> Option<Time> {
+        self.master_keys.deadline()
+    }
+
+    /// Returns what the cluster is, once it was said.
+    pub fn founded(&self) -> Option<&Founding> {
+        self.founding.as_ref()
+    }
+
+    /// Returns a tenant.
+    pub fn tenant(&self, tenant: TenantId) -> Option<&TenantRecord> {
+        self.tenants.get(tenant)
+    }
+
+    /// Returns the tenant of a name, whatever its case.
+    pub fn tenant_named(&self, name: &Name) -> Option<&TenantRecord> {
+        self.tenants.named(name)
+    }
+
+    /// Returns all tenants, by number.
+    pub fn tenants(&self) -> impl Iterator<Item = &TenantRecord> {
+        self.tenants.all()
+    }
+
+    /// Returns an access key.
+    pub fn access_key(&self, id: &str) -> Option<&AccessKeyRecord> {
+        self.tenants.access_key(id)
+    }
+
+    /// Returns a tenant's access keys, by id.
+    pub fn access_keys(&self, tenant: TenantId) -> impl Iterator<Item = &AccessKeyRecord> {
+        self.tenants.access_keys(tenant)
+    }
+
+    /// Returns what a name stands for, whatever its case and however far its making or removal has got.
+    pub fn name(&self, tenant: TenantId, kind: Kind, name: &Name) -> Option<&NameRecord> {
+        self.names.named(tenant, kind, name)
+    }
+
+    /// Returns the name of an incarnation.
+    pub fn record(&self, incarnation: Incarnation) -> Option<&NameRecord> {
+        self.names.get(incarnation)
+    }
+
+    /// Returns a tenant's queues or topics, sorted by name without regard to case.
+    pub fn names(&self, tenant: TenantId, kind: Kind) -> impl Iterator<Item = &NameRecord> {
+        self.names.of(tenant, kind)
+    }
+
+    /// Returns the names whose making or removal is under way, by incarnation.
+    pub fn unfinished(&self) -> impl Iterator<Item = &NameRecord> {
+        self.names.unfinished()
+    }
+
+    /// Returns a version of a plugin.
+    pub fn plugin(&self, version: PluginVersion) -> Option<&PluginRecord> {
+        self.plugins.get(version)
+    }
+
+    /// Returns the versions of a tenant's plugins, or (none) of the platform's, by name and version.
+    pub fn plugins(&self, tenant: Option<TenantId>) -> impl Iterator<Item = &PluginRecord> {
+        self.plugins.of(tenant)
+    }
+
+    /// Returns what of a world is bound at exactly that place.
+    pub fn binding(&self, place: Place, world: World) -> Option<&BindingRecord> {
+        self.plugins.binding(place, world)
+    }
+
+    /// Returns what of a world is bound at the first of some places that has any: give the nearest first. A
+    /// quarantined binding is returned as well, because it does not make a farther one take over.
+    pub fn resolve_binding(&self, places: &[Place], world: World) -> Option<&BindingRecord> {
+        places.iter().find_map(|place| self.binding(*place, world))
+    }
+
+    /// Returns all bindings, by place and world.
+    pub fn bindings(&self) -> impl Iterator<Item = &BindingRecord> {
+        self.plugins.bindings()
+    }
+
+    /// Returns a tenant's master key of a name, whatever its case.
+    pub fn master_key(&self, tenant: TenantId, name: &Name) -> Option<&MasterKeyRecord> {
+        self.master_keys.get(tenant, name)
+    }
+
+    /// Returns a tenant's master keys, by name.
+    pub fn master_keys(&self, tenant: TenantId) -> impl Iterator<Item = &MasterKeyRecord> {
+        self.master_keys.of(tenant)
+    }
+
+    fn perform(&mut self, command: &DirectoryCommand) -> Result<DirectoryReply, DirectoryRefusal> {
+        if let DirectoryCommand::Found {
+            cluster,
+            sets,
+            root_check,
+        } = command
+        {
+            return self.found(Founding {
+                cluster: *cluster,
+                sets: *sets,
+                root_check: *root_check,
+            });
+        }
+        if self.founding.is_none() {
+            return Err(DirectoryRefusal::NotFounded);
+        }
+        match command {
+            DirectoryCommand::Found { .. } => Err(DirectoryRefusal::Founded),
+            DirectoryCommand::CreateTenant { name, quotas } => {
+                let tenant = self.tenants.create(name, *quotas)?;
+                Ok(DirectoryReply::Tenant(tenant))
+            }
+            DirectoryCommand::SetQuotas { tenant, quotas } => {
+                self.tenants.set_quotas(*tenant, *quotas)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::RemoveTenant { tenant } => self.remove_tenant(*tenant),
+            DirectoryCommand::AddAccessKey {
+                tenant,
+                id,
+                wrapped_secret,
+                root,
+            } => {
+                self.tenants.add_access_key(*tenant, id, wrapped_secret, *root)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::SetAccessKey { id, status } => {
+                self.tenants.set_access_key(id, *status)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::RemoveAccessKey { id } => {
+                self.tenants.remove_access_key(id)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Create {
+                tenant,
+                name,
+                definition,
+            } => {
+                let quotas = self.tenant_or_refuse(*tenant)?.quotas;
+                let record = self.names.create(*tenant, name, definition, &quotas)?;
+                Ok(DirectoryReply::Created(record))
+            }
+            DirectoryCommand::Confirm { incarnation } => {
+                self.names.confirm(*incarnation)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Remove { incarnation } => {
+                self.names.remove(*incarnation)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Restore { incarnation } => {
+                self.names.restore(*incarnation)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Forget { incarnation } => {
+                if let Some(record) = self.names.forget(*incarnation)? {
+                    self.plugins.unbind_incarnation(record.tenant, *incarnation);
+                }
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::PushPlugin {
+                tenant,
+                name,
+                world,
+                digest,
+                bytes,
+            } => {
+                let plugins_max = match tenant {
+                    Some(tenant) => u64::from(self.tenant_or_refuse(*tenant)?.quotas.plugins),
+                    None => PLATFORM_PLUGINS_MAX,
+                };
+                let pushed = PluginRecord {
+                    version: PluginVersion::default(),
+                    tenant: *tenant,
+                    name: name.clone(),
+                    world: *world,
+                    digest: *digest,
+                    bytes: *bytes,
+                    pushed: self.now,
+                };
+                let version = self.plugins.push(pushed, plugins_max)?;
+                Ok(DirectoryReply::Plugin(version))
+            }
+            DirectoryCommand::Bind {
+                place,
+                version,
+                configuration,
+                on_failure,
+            } => {
+                let plugin = self.plugins.get(*version).ok_or(DirectoryRefusal::NoPlugin)?;
+                let owner = self.check_place(*place, plugin)?;
+                self.plugins.bind(Binding {
+                    place: *place,
+                    owner,
+                    version: *version,
+                    configuration,
+                    on_failure: *on_failure,
+                    changed: self.applied,
+                })?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Unbind { place, world } => {
+                let owner = self.owner_of(*place);
+                self.plugins.unbind(*place, *world, owner)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Activate { version } => {
+                self.plugins.activate(*version, self.applied)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::RollBack { tenant, name } => {
+                let version = self.plugins.roll_back(*tenant, name, self.applied)?;
+                Ok(DirectoryReply::RolledBack(version))
+            }
+            DirectoryCommand::Quarantine { place, world, reason } => {
+                self.plugins
+                    .quarantine(*place, *world, reason.as_deref(), self.applied)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::PutMasterKey {
+                tenant,
+                name,
+                wrapped,
+            } => {
+                self.tenant_or_refuse(*tenant)?;
+                let version = self.master_keys.put(*tenant, name, wrapped)?;
+                Ok(DirectoryReply::MasterKey(version))
+            }
+            DirectoryCommand::SetMasterKey { tenant, name, state } => {
+                self.tenant_or_refuse(*tenant)?;
+                let in_use = self.names.seals(*tenant, name);
+                self.master_keys.set(*tenant, name, *state, in_use)?;
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Tick => {
+                self.master_keys.destroy_due(self.now);
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::Seal { incarnation, key } => {
+                let tenant = self.names.in_use(*incarnation)?.tenant;
+                let key = match key {
+                    Some(key) => Some(self.master_keys.enabled(tenant, key)?.name.clone()),
+                    None => None,
+                };
+                self.names.seal(*incarnation, key)?;
+                Ok(DirectoryReply::Done)
+            }
+        }
+    }
+
+    fn found(&mut self, founding: Founding) -> Result<DirectoryReply, DirectoryRefusal> {
+        if self.founding.is_some() {
+            return Err(DirectoryRefusal::Founded);
+        }
+        self.names.found(founding.sets)?;
+        self.founding = Some(founding);
+        Ok(DirectoryReply::Done)
+    }
+
+    fn remove_tenant(&mut self, tenant: TenantId) -> Result<DirectoryReply, DirectoryRefusal> {
+        self.tenant_or_refuse(tenant)?;
+        if self.names.has_any(tenant) {
+            return Err(DirectoryRefusal::TenantInUse);
+        }
+        self.plugins.remove_tenant(tenant);
+        self.master_keys.remove_tenant(tenant);
+        self.tenants.remove(tenant);
+        Ok(DirectoryReply::Done)
+    }
+
+    fn tenant_or_refuse(&self, tenant: TenantId) -> Result<&TenantRecord, DirectoryRefusal> {
+        self.tenants.get(tenant).ok_or(DirectoryRefusal::NoTenant)
+    }
+
+    /// Returns whose a place is, if it is there and a plugin may be bound to it.
+    fn check_place(&self, place: Place, plugin: &PluginRecord) -> Result<Option<TenantId>, DirectoryRefusal> {
+        let owner = match place {
+            Place::Platform | Place::HttpEndpoints | Place::QueueEndpoints => None,
+            Place::Tenant(tenant) => Some(self.tenant_or_refuse(tenant)?.tenant),
+            Place::Incarnation(incarnation) | Place::Subscription(incarnation, _) => {
+                Some(self.names.in_use(incarnation)?.tenant)
+            }
+        };
+        let kind = match place {
+            Place::Incarnation(incarnation) | Place::Subscription(incarnation, _) => {
+                Some(self.names.in_use(incarnation)?.kind)
+            }
+            Place::Platform | Place::Tenant(_) | Place::HttpEndpoints | Place::QueueEndpoints => None,
+        };
+        if !plugins::fits(plugin.world, place, kind) {
+            return Err(DirectoryRefusal::WrongPlace);
+        }
+        if plugin.tenant.is_some() && plugin.tenant != owner {
+            return Err(DirectoryRefusal::NotYours);
+        }
+        Ok(owner)
+    }
+
+    fn owner_of(&self, place: Place) -> Option<TenantId> {
+        match place {
+            Place::Platform | Place::HttpEndpoints | Place::QueueEndpoints => None,
+            Place::Tenant(tenant) => Some(tenant),
+            Place::Incarnation(incarnation) | Place::Subscription(incarnation, _) => {
+                self.names.get(incarnation).map(|record| record.tenant)
+            }
+        }
+    }
+}
+
+/// Returns the refusal for a limit that is reached.
+fn limit(what: &str, limit: u64) -> DirectoryRefusal {
+    DirectoryRefusal::Limit {
+        what: what.to_owned(),
+        limit,
+    }
+}
+
+/// Refuses a wrapped secret or key that nothing of ours could be.
+fn check_wrapped(wrapped: &[u8]) -> Result<(), DirectoryRefusal> {
+    if wrapped.is_empty() {
+        return Err(DirectoryRefusal::Malformed("empty wrapped key".to_owned()));
+    }
+    if wrapped.len() > WRAPPED_BYTES_MAX {
+        return Err(limit("bytes of a wrapped key", WRAPPED_BYTES_MAX as u64));
+    }
+    Ok(())
+}

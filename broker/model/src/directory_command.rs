@@ -6,9 +6,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Definition, Incarnation, LogIndex, Name, PluginVersion, SetId, SubscriptionId, TenantId, Time,
-};
+use crate::{Definition, Incarnation, LogIndex, Name, PluginVersion, SetId, SubscriptionId, TenantId, Time};
 
 /// What can be asked of the directory.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]

@@ -15,22 +15,35 @@
 //! - An **outbox** holds what is on its way from a queue or topic to a queue; a **parcel** is one message in it.
 //! - A **cut** is the entry at which replicas write a segment and a checkpoint.
 
+mod ages;
 mod attributes;
+mod backlog;
 mod command;
 mod directory;
 mod directory_command;
+mod history;
 mod id;
 mod message;
 mod name;
+mod outbox;
+mod queue;
 mod set;
+mod step;
+mod taken;
 mod time;
+mod token;
+mod topic;
 
 pub use attributes::*;
+pub use backlog::Standing;
 pub use command::*;
-pub use directory::Directory;
+pub use directory::*;
 pub use directory_command::*;
+pub use history::*;
 pub use id::*;
 pub use message::*;
 pub use name::*;
+pub use queue::Queue;
 pub use set::Set;
 pub use time::{Span, Time};
+pub use topic::{Subscription, Topic};

@@ -69,7 +69,10 @@ impl Name {
         if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Err(NameError::FirstNotLetter);
         }
-        if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        if !text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        {
             return Err(NameError::Character);
         }
         Ok(Name(text.to_owned()))
@@ -174,6 +177,9 @@ mod tests {
     #[test]
     fn keys_have_at_most_sixteen_words() {
         assert!(Key::parse(&["a"; 16].join(".")).is_ok());
-        assert_eq!(Key::parse(&["a"; 17].join(".")), Err(NameError::TooManyWords { max: 16 }));
+        assert_eq!(
+            Key::parse(&["a"; 17].join(".")),
+            Err(NameError::TooManyWords { max: 16 })
+        );
     }
 }

@@ -1,1 +1,47 @@
-//! store
+//! The durable log, its bodies and its checkpoints: everything a node keeps on its disk.
+//!
+//! One [`Store`] owns one data directory. In it:
+//!
+//! - a **write-ahead log** ([`wal`]), one for all groups of the node: a batch of everything queued, one write,
+//!   one `fdatasync`, then the callbacks. [`GroupLog`] is one group's view of it.
+//! - **bodies** ([`Bodies`]): a set's messages, in the log until a cut writes the live ones to immutable
+//!   [`segment`]s by how long they are kept.
+//! - **checkpoints** ([`Checkpoint`]): a group's state, naming only files that are durable.
+//! - **decisions** ([`Decisions`]): short records by message id, for `explain`.
+//! - a **projection** ([`Projection`]): what can be rebuilt from the rest, searched and paged through.
+//!
+//! What holds always: a callback that says yes follows the `fdatasync` of what it says yes to; a failed sync
+//! stops the store for good; bytes that were damaged on the disk are reported with file and offset and never
+//! handed out. The store knows no Raft types and decides nothing about agreement.
+
+pub mod crash;
+pub mod segment;
+pub mod wal;
+
+mod bodies;
+mod bytes_at;
+mod checkpoint;
+mod config;
+mod decisions;
+mod disk;
+mod fault;
+mod identity;
+mod jobs;
+mod log;
+mod projection;
+mod shelf;
+mod transfer;
+mod store;
+
+pub use bodies::{Bodies, CutPlan, Live, SegmentSummary, StreamSummary};
+pub use checkpoint::Checkpoint;
+pub use config::{Config, Driving, ProjectionKind};
+pub use decisions::Decisions;
+pub use disk::{Disk, DiskFile, Opening, RealDisk, Space, SyncPoint};
+pub use fault::{Damage, OpenError, StoreFault};
+pub use identity::{ClusterId, Identity};
+pub use log::{GroupLog, LogPoint, LogRecord, LogState, RecordKind};
+pub use projection::{Op, Projection};
+pub use segment::KeepClass;
+pub use transfer::{Export, Import, SegmentFile};
+pub use store::{Done, GroupId, Recovery, Store, TornTail, Usage};

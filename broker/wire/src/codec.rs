@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use posthouse_model::{
-    Batch, DirectoryCommand, DirectoryRefusal, DirectoryReply, Refusal, SetCommand, SetReply, StoredMessage,
+    Batch, DirectoryCommand, DirectoryRefusal, DirectoryReply, Happening, Refusal, SetCommand, SetReply,
+    StoredMessage,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub enum Kind {
     Peer = 8,
     /// What a replica keeps for itself: votes, membership, the meta data of checkpoints.
     Replica = 9,
+    /// What befell a message: `Happening`.
+    Happening = 10,
 }
 
 /// Why bytes are not what they were read as.
@@ -92,7 +95,8 @@ impl Kind {
             | Kind::SetOutcome
             | Kind::DirectoryOutcome
             | Kind::Peer
-            | Kind::Replica => 1,
+            | Kind::Replica
+            | Kind::Happening => 1,
         }
     }
 }
@@ -155,6 +159,16 @@ pub fn encode_stored_message(message: &StoredMessage) -> Bytes {
 /// Reads a stored message.
 pub fn decode_stored_message(bytes: &[u8]) -> Result<StoredMessage, DecodeError> {
     decode(Kind::StoredMessage, bytes)
+}
+
+/// Returns the bytes of what befell a message.
+pub fn encode_happening(happening: &Happening) -> Bytes {
+    encode(Kind::Happening, happening)
+}
+
+/// Reads what befell a message.
+pub fn decode_happening(bytes: &[u8]) -> Result<Happening, DecodeError> {
+    decode(Kind::Happening, bytes)
 }
 
 /// Returns the bytes of a set's answer.

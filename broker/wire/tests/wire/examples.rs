@@ -481,6 +481,53 @@ pub(crate) fn directory_outcomes() -> Vec<Result<DirectoryReply, DirectoryRefusa
     ]
 }
 
+pub(crate) fn happenings() -> Vec<Happening> {
+    let told = |verdict, more| Told {
+        version: PluginVersion(9),
+        directory: LogIndex(77),
+        verdict,
+        more,
+    };
+    let attempts = [
+        Attempt::Acknowledged,
+        Attempt::Retry(Span::from_seconds(9)),
+        Attempt::Dropped,
+        Attempt::Enqueued(Incarnation(6)),
+    ];
+    let mut events = vec![
+        Event::Entered {
+            place: Incarnation(5),
+            sequence: Some(Sequence(300)),
+            from: Some(Departure {
+                place: Incarnation(4),
+                receive_count: 2,
+                cause: MoveCause::Parked("trap".to_owned()),
+            }),
+            verdicts: vec![
+                told(Verdict::Routed(vec![SubscriptionId(1), SubscriptionId(2)]), 3),
+                told(Verdict::Passed(None), 0),
+            ],
+        },
+        Event::Decided {
+            place: Incarnation(5),
+            told: told(Verdict::Failed("fault".to_owned()), 0),
+        },
+    ];
+    events.extend(attempts.map(|outcome| Event::Attempted {
+        topic: Incarnation(5),
+        subscription: SubscriptionId(2),
+        status: 503,
+        outcome,
+    }));
+    let at = Time::from_millis(1_700_000_000_123);
+    let happening = |event| Happening {
+        tenant: TenantId(1),
+        at,
+        event,
+    };
+    events.into_iter().map(happening).collect()
+}
+
 pub(crate) fn stored_messages() -> Vec<StoredMessage> {
     let produced = Time::from_millis(1_700_000_000_123);
     [clear_message(), sealed_message(), moved_message()]

@@ -60,6 +60,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             Kind::DirectoryOutcome,
             directory_outcomes.iter().map(encode_directory_outcome).collect(),
         ),
+        (
+            "happening-1",
+            Kind::Happening,
+            examples::happenings().iter().map(encode_happening).collect(),
+        ),
     ]
 }
 
@@ -133,6 +138,13 @@ fn kept_outcomes_read_as_what_they_were() {
         .map(|bytes| decode_directory_outcome(bytes))
         .collect();
     assert_eq!(outcomes, Ok(examples::directory_outcomes()));
+}
+
+#[test]
+fn kept_happenings_read_as_what_they_were() {
+    let payloads = read("happening-1", Kind::Happening);
+    let happenings: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_happening(bytes)).collect();
+    assert_eq!(happenings, Ok(examples::happenings()));
 }
 
 #[test]

@@ -79,6 +79,9 @@ fn read_as_everything(payload: &[u8]) {
             Ok(message)
         );
     }
+    if let Ok(happening) = decode_happening(&as_kind(Kind::Happening)) {
+        assert_eq!(decode_happening(&encode_happening(&happening)), Ok(happening));
+    }
     if let Ok(outcome) = decode_set_outcome(&as_kind(Kind::SetOutcome)) {
         assert_eq!(decode_set_outcome(&encode_set_outcome(&outcome)), Ok(outcome));
     }

@@ -1,0 +1,309 @@
+//! How a call is made: with a warm instance or a fresh one, within the tenant's account.
+//!
+//! A batch is asked as a whole, or message by message. When an instance fails that had been used before, its failure
+//! may be the doing of what it was asked earlier, or of another message of the batch. So each message is asked again
+//! in a fresh instance, and only those that fail there fail.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use posthouse_model::{SubscriptionId, TenantId};
+
+use crate::{
+    account::{Account, thread_cpu},
+    call::{Binding, RouteTable},
+    config::ROUTE_BATCH_MAX,
+    contract::types,
+    engine::PoolKind,
+    fault::{BusyReason, GuestFault},
+    instance::{Instance, Plugin, Seat},
+    job::{InstanceKey, Job, Reply, Work},
+    worker::Shared,
+};
+
+/// How often an instance is evicted for one that is to start, before the start is given up.
+const EVICTIONS_MAX: usize = 4;
+
+/// What makes calls for one binding: holds an instance while it does, and keeps the account.
+pub(crate) struct Attendant<'a> {
+    shared: &'a Shared,
+    plugin: &'a Plugin,
+    binding: &'a Binding,
+    account: &'a Arc<Account>,
+    key: InstanceKey,
+    instance: Option<Instance>,
+    charged: Duration,
+}
+
+// === impl Attendant ===
+
+impl<'a> Attendant<'a> {
+    pub(crate) fn new(
+        shared: &'a Shared,
+        plugin: &'a Plugin,
+        binding: &'a Binding,
+        account: &'a Arc<Account>,
+        key: InstanceKey,
+    ) -> Self {
+        Self {
+            shared,
+            plugin,
+            binding,
+            account,
+            key,
+            instance: None,
+            charged: thread_cpu(),
+        }
+    }
+
+    /// Answers one job.
+    pub(crate) fn answer(&mut self, work: Work) {
+        match work {
+            Work::Route { table, batch, reply } => send(reply, self.routed(&table, &batch)),
+            Work::Filter { batch, reply } => {
+                let answers = self.each(&batch, |instance, (envelope, body)| {
+                    instance.filter(envelope, body)
+                });
+                send(reply, answers);
+            }
+            Work::Begin {
+                delivery,
+                body,
+                reply,
+            } => {
+                send(
+                    reply,
+                    vec![self.ask(|instance| instance.begin_delivery(&delivery, &body))],
+                );
+            }
+            Work::Resume {
+                delivery,
+                state,
+                response,
+                reply,
+            } => {
+                send(
+                    reply,
+                    vec![self.ask(|instance| instance.resume_delivery(&delivery, &state, &response))],
+                );
+            }
+            Work::Seal {
+                master_key,
+                batch,
+                reply,
+            } => {
+                send(
+                    reply,
+                    self.each(&batch, |instance, item| instance.seal(&master_key, item)),
+                );
+            }
+            Work::Open { batch, reply } => {
+                send(reply, self.each(&batch, |instance, item| instance.open(item)))
+            }
+        }
+    }
+
+    /// Answers router calls for one table together.
+    pub(crate) fn route(&mut self, jobs: Vec<Job>) {
+        let mut together = Vec::new();
+        let mut asked = Vec::new();
+        let mut shared_table = None;
+        for job in jobs {
+            let Work::Route { table, batch, reply } = job.work else {
+                continue;
+            };
+            asked.push((batch.len(), reply));
+            together.extend(batch);
+            shared_table = Some(table);
+        }
+        let Some(table) = shared_table else { return };
+        let mut answers = self.routed(&table, &together).into_iter();
+        for (messages, reply) in asked {
+            send(reply, answers.by_ref().take(messages).collect());
+        }
+    }
+
+    fn routed(
+        &mut self,
+        table: &RouteTable,
+        batch: &[types::Envelope],
+    ) -> Vec<Result<Vec<SubscriptionId>, GuestFault>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for part in batch.chunks(ROUTE_BATCH_MAX) {
+            let answer = match part {
+                [_] => self.ask(|instance| instance.route(table, part)),
+                _ => self.ask_once(&mut |instance| instance.route(table, part)),
+            };
+            match answer {
+                Ok(routed) => answers.extend(routed.into_iter().map(Ok)),
+                // Already asked alone, or not to be asked again.
+                Err(fault) if part.len() == 1 || !fault.spoils_instance() => {
+                    answers.extend(part.iter().map(|_| Err(fault.clone())));
+                }
+                Err(_) => {
+                    let alone = part.iter().map(std::slice::from_ref);
+                    answers.extend(alone.map(|one| {
+                        let mut routed = self.ask(|instance| instance.route(table, one))?;
+                        Ok(routed.pop().unwrap_or_default())
+                    }));
+                }
+            }
+        }
+        answers
+    }
+
+    fn each<T, R>(
+        &mut self,
+        batch: &[T],
+        mut call: impl FnMut(&mut Instance, &T) -> Result<R, GuestFault>,
+    ) -> Vec<Result<R, GuestFault>> {
+        batch
+            .iter()
+            .map(|item| self.ask(|instance| call(instance, item)))
+            .collect()
+    }
+
+    /// Makes a call, and makes it again in a fresh instance if it failed in one that had been used before.
+    fn ask<R>(
+        &mut self,
+        mut call: impl FnMut(&mut Instance) -> Result<R, GuestFault>,
+    ) -> Result<R, GuestFault> {
+        let was_used = self.instance()?.was_used();
+        let answer = self.ask_once(&mut call);
+        match answer {
+            Err(fault) if was_used && fault.spoils_instance() && !self.shared.is_stopping() => {
+                self.start()?;
+                self.ask_once(&mut call)
+            }
+            answer => answer,
+        }
+    }
+
+    fn ask_once<R>(
+        &mut self,
+        call: &mut impl FnMut(&mut Instance) -> Result<R, GuestFault>,
+    ) -> Result<R, GuestFault> {
+        let instance = self.instance()?;
+        let answer = call(instance);
+        let (slow, reusable) = (instance.was_slow(), instance.is_reusable());
+        let spoilt = answer.as_ref().is_err_and(GuestFault::spoils_instance);
+        if spoilt || !reusable {
+            self.instance = None;
+        }
+        self.count(answer.as_ref().err());
+        if slow || spoilt {
+            self.charge();
+        }
+        answer
+    }
+
+    fn count(&self, fault: Option<&GuestFault>) {
+        self.account.calls.fetch_add(1, Ordering::Relaxed);
+        match fault {
+            Some(GuestFault::Trap { .. } | GuestFault::OutOfTime | GuestFault::OutOfMemory) => {
+                self.account.traps.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(GuestFault::Nonsense(_) | GuestFault::Said(_)) => {
+                self.account.failures.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(GuestFault::Busy(_)) => {
+                self.account.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(GuestFault::NotLoaded | GuestFault::Stopped) | None => {}
+        }
+    }
+
+    /// Charges what was used since the last time.
+    fn charge(&mut self) {
+        let now = thread_cpu();
+        self.account.charge_cpu(now.saturating_sub(self.charged));
+        self.charged = now;
+    }
+
+    /// Returns the instance at hand, a warm one, or a fresh one.
+    fn instance(&mut self) -> Result<&mut Instance, GuestFault> {
+        if self.instance.is_none() {
+            let warm = self.shared.warm(self.plugin.pool).lock().take(&self.key);
+            match warm {
+                Some(instance) => self.instance = Some(instance),
+                None => self.start()?,
+            }
+        }
+        self.instance.as_mut().ok_or(GuestFault::NotLoaded)
+    }
+
+    /// Starts a fresh instance, for which others that wait may have to go: the tenant's own when it has as many as it
+    /// may, anybody's when the pool is empty.
+    fn start(&mut self) -> Result<(), GuestFault> {
+        self.instance = None;
+        // What went before may have used up the rest.
+        if !self.account.has_cpu() {
+            return Err(GuestFault::Busy(BusyReason::Cpu));
+        }
+        let tenant = self.binding.tenant;
+        for _ in 0..EVICTIONS_MAX {
+            let Some(seat) = Seat::take(self.account) else {
+                self.evict_own(tenant)
+                    .ok_or(GuestFault::Busy(BusyReason::Instances))?;
+                continue;
+            };
+            let (engines, powers) = (&self.shared.engines, &self.shared.powers);
+            match Instance::start(
+                self.plugin,
+                engines,
+                self.binding,
+                seat,
+                self.shared.limits,
+                powers,
+            ) {
+                Ok(instance) => {
+                    self.instance = Some(instance);
+                    return Ok(());
+                }
+                Err(GuestFault::Busy(BusyReason::Memory)) => {
+                    self.evict_own(tenant)
+                        .ok_or(GuestFault::Busy(BusyReason::Memory))?;
+                }
+                Err(GuestFault::Busy(_)) => {
+                    let evicted = self.shared.warm(self.plugin.pool).lock().evict(|_| true);
+                    evicted.ok_or(GuestFault::Busy(BusyReason::Instances))?;
+                }
+                Err(fault) => {
+                    self.count(Some(&fault));
+                    self.charge();
+                    return Err(fault);
+                }
+            }
+        }
+        Err(GuestFault::Busy(BusyReason::Instances))
+    }
+
+    fn evict_own(&self, tenant: TenantId) -> Option<Instance> {
+        let evict = |kind| self.shared.warm(kind).lock().evict(|key| key.tenant == tenant);
+        evict(PoolKind::Small).or_else(|| evict(PoolKind::Interpreter))
+    }
+
+    /// Lets the instance wait to be asked again, unless the plugin was unloaded meanwhile.
+    pub(crate) fn leave(mut self) {
+        self.charge();
+        let Some(instance) = self.instance.take() else {
+            return;
+        };
+        let plugins = self.shared.plugins.read();
+        if plugins
+            .get(&self.plugin.version)
+            .is_some_and(|plugin| std::ptr::eq(plugin.as_ref(), self.plugin))
+        {
+            let evicted = self.shared.warm(self.plugin.pool).lock().put(self.key, instance);
+            drop(plugins);
+            drop(evicted);
+        }
+    }
+}
+
+/// Sends answers, unless nobody waits for them any more.
+pub(crate) fn send<T>(reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) {
+    let _ = reply.send(answers);
+}

@@ -1,0 +1,161 @@
+//! What can go wrong: a component is refused, a guest fails, the host cannot do its work.
+
+use posthouse_model::World;
+
+/// Why a component was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PushRefusal {
+    /// It is larger than a component may be.
+    #[error("the component of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// It is no component at all.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// It asks for a power that its world is not lent.
+    #[error("the component imports `{import}`, which a {world:?} plugin is not given; {remedy}")]
+    ImportNotGranted {
+        /// What it asks for.
+        import: String,
+        /// What it was pushed as.
+        world: World,
+        /// How to build without it.
+        remedy: String,
+    },
+    /// It does not export what its world must.
+    #[error("a {world:?} plugin exports `{missing}`; this component exports {found}")]
+    WrongWorld {
+        /// What it was pushed as.
+        world: World,
+        /// The interface that is not there.
+        missing: String,
+        /// What is.
+        found: String,
+    },
+    /// It has the right names with the wrong types behind them.
+    #[error("the component does not fit the contract: {0}")]
+    WrongTypes(String),
+    /// It cannot be compiled.
+    #[error("the component does not compile: {0}")]
+    DoesNotCompile(String),
+    /// Compiling it takes more time or memory than there is for it.
+    #[error("compiling the component takes too much: {0}")]
+    CompileLimit(String),
+    /// It asks for more than either pool has.
+    #[error("the component needs more than an instance gets: {0}")]
+    TooDemanding(String),
+    /// It compiles, and fails when it is started.
+    #[error("the component fails when it is started: {0}")]
+    DoesNotStart(GuestFault),
+    /// Not the component's fault: the host could not check it. Another try may succeed.
+    #[error("the component could not be checked: {0}")]
+    Fault(String),
+}
+
+/// Why a call gave no answer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum GuestFault {
+    /// The guest trapped.
+    #[error("the plugin trapped: {message}")]
+    Trap {
+        /// What happened.
+        message: String,
+        /// Where, as far as the component tells.
+        backtrace: String,
+    },
+    /// The guest used up its CPU time.
+    #[error("the plugin used up its time")]
+    OutOfTime,
+    /// The guest asked for more memory than it may have, and could not go on.
+    #[error("the plugin used up its memory")]
+    OutOfMemory,
+    /// What the guest answered makes no sense.
+    #[error("the plugin's answer makes no sense: {0}")]
+    Nonsense(String),
+    /// The guest itself answered that it failed.
+    #[error("the plugin failed: {0}")]
+    Said(String),
+    /// The tenant's guests are using all they may. Not the guest's fault: another try may succeed.
+    #[error("the plugin's tenant uses all that its plugins may: {0}")]
+    Busy(BusyReason),
+    /// No such version is loaded here, or it is not the tenant's, or of another world.
+    #[error("the plugin is not loaded on this node")]
+    NotLoaded,
+    /// The host is stopping.
+    #[error("the plugin host is stopping")]
+    Stopped,
+}
+
+/// What there is no more of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum BusyReason {
+    /// Places in the queue for a thread.
+    #[error("calls are waiting")]
+    Waiting,
+    /// CPU time.
+    #[error("CPU time")]
+    Cpu,
+    /// Instances.
+    #[error("instances")]
+    Instances,
+    /// Memory.
+    #[error("memory")]
+    Memory,
+}
+
+/// Why the host cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The engine cannot be set up.
+    #[error("the plugin engine cannot start: {0}")]
+    Engine(String),
+    /// The cache cannot be used.
+    #[error("the plugin cache {path} cannot be used: {source}")]
+    Cache {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others can write to the cache, and so could run what they like in this process.
+    #[error("the plugin cache {0} belongs to or can be written by another user")]
+    CacheExposed(std::path::PathBuf),
+    /// A thread cannot be started.
+    #[error("a thread for plugins cannot be started: {0}")]
+    Thread(std::io::Error),
+    /// The component is not one that this host runs.
+    #[error(transparent)]
+    Refused(#[from] PushRefusal),
+}
+
+// === impl GuestFault ===
+
+impl GuestFault {
+    /// Returns whether the plugin is to blame: a failure policy and a breaker count these, and not the others.
+    pub fn is_guilty(&self) -> bool {
+        match self {
+            GuestFault::Trap { .. }
+            | GuestFault::OutOfTime
+            | GuestFault::OutOfMemory
+            | GuestFault::Nonsense(_)
+            | GuestFault::Said(_) => true,
+            GuestFault::Busy(_) | GuestFault::NotLoaded | GuestFault::Stopped => false,
+        }
+    }
+
+    /// Returns whether the instance may have been left in disorder, so that another might answer.
+    pub(crate) fn spoils_instance(&self) -> bool {
+        match self {
+            GuestFault::Trap { .. }
+            | GuestFault::OutOfTime
+            | GuestFault::OutOfMemory
+            | GuestFault::Nonsense(_)
+            | GuestFault::Stopped => true,
+            GuestFault::Said(_) | GuestFault::Busy(_) | GuestFault::NotLoaded => false,
+        }
+    }
+}

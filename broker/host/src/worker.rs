@@ -1,0 +1,286 @@
+//! The threads that guests run on, and what they share.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use posthouse_model::{PluginVersion, World};
+
+use crate::{
+    account::{Accounts, thread_cpu},
+    attendant::{Attendant, send},
+    config::{CallLimits, Config, ROUTE_BATCH_MAX},
+    engine::{Engines, PoolKind},
+    fault::{BusyReason, GuestFault, HostError},
+    instance::{Instance, Plugin},
+    job::{InstanceKey, Job, Lane, Work},
+    lent::Powers,
+    queue::FairQueue,
+    ticker::Ticker,
+    warm::Warm,
+};
+
+/// Of a pool's instances, so many in eight may wait to be asked again.
+const WARM_EIGHTHS: u32 = 6;
+/// Stack of a thread beyond what guests have.
+const HOST_STACK_BYTES: usize = 2 * 1_048_576;
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) accounts: Accounts,
+    pub(crate) plugins: RwLock<HashMap<PluginVersion, Arc<Plugin>>>,
+    pub(crate) powers: Powers,
+    pub(crate) limits: CallLimits,
+    pub(crate) ticker: Ticker,
+    queue: Mutex<FairQueue<Lane, Job>>,
+    ready: Condvar,
+    small: Mutex<Warm<InstanceKey, Instance>>,
+    interpreters: Mutex<Warm<InstanceKey, Instance>>,
+}
+
+/// The threads that guests run on.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(crate) fn new(config: &Config, engines: Arc<Engines>, powers: Powers, ticker: Ticker) -> Shared {
+        let warm = |instances: u32| Mutex::new(Warm::new((instances / 8 * WARM_EIGHTHS).max(1) as usize));
+        Shared {
+            engines,
+            accounts: Accounts::new(config.quota),
+            plugins: RwLock::default(),
+            powers,
+            limits: config.limits,
+            ticker,
+            queue: Mutex::new(FairQueue::new(config.waiting_max)),
+            ready: Condvar::new(),
+            small: warm(config.small.instances),
+            interpreters: warm(config.interpreter.instances),
+        }
+    }
+
+    /// Hands a job to the threads. One that cannot wait is answered at once.
+    pub(crate) fn submit(&self, job: Job) {
+        if self.is_stopping() {
+            return;
+        }
+        if !job.account.has_cpu() {
+            return refuse(job, &GuestFault::Busy(BusyReason::Cpu));
+        }
+        let (tenant, lane) = (job.binding.tenant, job.lane());
+        let pushed = self.queue.lock().push(tenant, lane, job);
+        match pushed {
+            Ok(()) => {
+                self.ready.notify_one();
+            }
+            Err(job) => refuse(job, &GuestFault::Busy(BusyReason::Waiting)),
+        }
+    }
+
+    /// Lets go of the instances of a version or tenant that wait to be asked again.
+    pub(crate) fn evict(&self, fits: impl Fn(&InstanceKey) -> bool) {
+        for kind in [PoolKind::Small, PoolKind::Interpreter] {
+            let evicted = self.warm(kind).lock().evict_all(&fits);
+            drop(evicted);
+        }
+    }
+
+    pub(crate) fn warm(&self, kind: PoolKind) -> &Mutex<Warm<InstanceKey, Instance>> {
+        match kind {
+            PoolKind::Small => &self.small,
+            PoolKind::Interpreter => &self.interpreters,
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.powers.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Waits for jobs that can be answered together; none once the host stops.
+    fn next(&self) -> Option<Vec<Job>> {
+        let mut queue = self.queue.lock();
+        loop {
+            if self.is_stopping() {
+                queue.clear();
+                return None;
+            }
+            let mut room = ROUTE_BATCH_MAX;
+            if let Some(jobs) = queue.take(|job| joins(job, &mut room)) {
+                return Some(jobs);
+            }
+            self.ready.wait(&mut queue);
+        }
+    }
+
+    fn work(&self) {
+        while let Some(jobs) = self.next() {
+            let Some(tenant) = jobs.first().map(|job| job.binding.tenant) else {
+                continue;
+            };
+            let running = self.ticker.run();
+            let before = thread_cpu();
+            // A panic is a mistake of ours. Callers are told that the host stopped; other tenants go on.
+            if catch_unwind(AssertUnwindSafe(|| self.serve(jobs))).is_err() {
+                tracing::error!(%tenant, "a call of a plugin panicked in the host");
+            }
+            drop(running);
+            let used = thread_cpu().saturating_sub(before);
+            let used = u64::try_from(used.as_micros()).unwrap_or(u64::MAX).max(1);
+            self.queue.lock().charge(tenant, used);
+        }
+    }
+
+    fn serve(&self, mut jobs: Vec<Job>) {
+        jobs.retain(|job| !job.is_given_up());
+        let Some(first) = jobs.first() else { return };
+        let plugin = self.plugins.read().get(&first.binding.version).cloned();
+        let usable = plugin.filter(|plugin| {
+            plugin.world == first.work.world()
+                && plugin.owner.is_none_or(|owner| owner == first.binding.tenant)
+        });
+        let Some(plugin) = usable else {
+            return jobs
+                .into_iter()
+                .for_each(|job| refuse(job, &GuestFault::NotLoaded));
+        };
+        if !first.account.has_cpu() {
+            return jobs
+                .into_iter()
+                .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
+        }
+        let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());
+        let mut attendant = Attendant::new(self, &plugin, &binding, &account, key);
+        if matches!(first.work, Work::Route { .. }) {
+            attendant.route(jobs);
+        } else {
+            for job in jobs {
+                attendant.answer(job.work);
+            }
+        }
+        attendant.leave();
+    }
+}
+
+// === impl Workers ===
+
+impl Workers {
+    pub(crate) fn start(config: &Config, shared: Arc<Shared>) -> Result<Workers, HostError> {
+        let workers = Workers {
+            shared,
+            handles: Mutex::default(),
+        };
+        for number in 0..config.threads.max(1) {
+            let shared = Arc::clone(&workers.shared);
+            let niceness = config.niceness;
+            let handle = thread::Builder::new()
+                .name(format!("guest-{number}"))
+                .stack_size(config.limits.stack_bytes + HOST_STACK_BYTES)
+                .spawn(move || {
+                    // On Linux this is the thread's own niceness. Being less nice than asked harms nobody.
+                    let _ = rustix::process::setpriority_process(None, niceness);
+                    shared.work();
+                })
+                .map_err(HostError::Thread)?;
+            workers.handles.lock().push(handle);
+        }
+        Ok(workers)
+    }
+
+    /// Stops guests where they are, and waits until the threads have ended.
+    pub(crate) fn stop(&self) {
+        self.shared.powers.stopping.store(true, Ordering::SeqCst);
+        // With the lock held once, no thread is between looking at the flag and waiting.
+        drop(self.shared.queue.lock());
+        self.shared.ready.notify_all();
+        let handles = std::mem::take(&mut *self.handles.lock());
+        for handle in handles {
+            let _ = handle.join();
+        }
+        self.shared.queue.lock().clear();
+        self.shared.evict(|_| true);
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    /// Returns whether nobody waits for the answer any more.
+    fn is_given_up(&self) -> bool {
+        match &self.work {
+            Work::Route { reply, .. } => reply.is_closed(),
+            Work::Filter { reply, .. } => reply.is_closed(),
+            Work::Begin { reply, .. } | Work::Resume { reply, .. } => reply.is_closed(),
+            Work::Seal { reply, .. } => reply.is_closed(),
+            Work::Open { reply, .. } => reply.is_closed(),
+        }
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn world(&self) -> World {
+        match self {
+            Work::Route { .. } => World::Route,
+            Work::Filter { .. } => World::Filter,
+            Work::Begin { .. } | Work::Resume { .. } => World::Deliver,
+            Work::Seal { .. } | Work::Open { .. } => World::Seal,
+        }
+    }
+}
+
+/// Returns what the host has for all instances.
+pub(crate) fn powers(keys: Arc<dyn crate::lend::KeyLender>) -> Powers {
+    Powers {
+        keys,
+        stopping: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+/// Returns whether a job is answered together with those before it: calls of a router are, as many as one call takes.
+fn joins(job: &Job, room: &mut usize) -> bool {
+    match &job.work {
+        Work::Route { batch, .. } => match room.checked_sub(batch.len()) {
+            Some(left) => {
+                *room = left;
+                true
+            }
+            None => false,
+        },
+        Work::Filter { .. }
+        | Work::Begin { .. }
+        | Work::Resume { .. }
+        | Work::Seal { .. }
+        | Work::Open { .. } => false,
+    }
+}
+
+/// Answers a job with a fault for each of its messages.
+fn refuse(job: Job, fault: &GuestFault) {
+    job.account.refused.fetch_add(1, Ordering::Relaxed);
+    match job.work {
+        Work::Route { batch, reply, .. } => send(reply, vec![Err(fault.clone()); batch.len()]),
+        Work::Filter { batch, reply } => send(reply, vec![Err(fault.clone()); batch.len()]),
+        Work::Begin { reply, .. } | Work::Resume { reply, .. } => send(reply, vec![Err(fault.clone())]),
+        Work::Seal { batch, reply, .. } => send(reply, vec![Err(fault.clone()); batch.len()]),
+        Work::Open { batch, reply } => send(reply, vec![Err(fault.clone()); batch.len()]),
+    }
+}

@@ -1,0 +1,122 @@
+//! How messages leave a queue: leased, deleted, given back, and brought back.
+
+use roaring::RoaringTreemap;
+
+use crate::attributes::{out_of_range, within_seconds};
+use crate::bounds::{LEASES_MAX, MESSAGES_PER_COMMAND_MAX, VISIBILITY_SECONDS};
+use crate::queue::Queue;
+use crate::queue::due::Fate;
+use crate::step::Step;
+use crate::{Leased, ReceiptHandle, Refusal, Span, Time};
+
+// === impl Queue ===
+
+impl Queue {
+    /// Leases up to `max` of the oldest visible messages. Those whose time in the queue is over go where they
+    /// belong instead.
+    pub(crate) fn receive(
+        &mut self,
+        step: &mut Step<'_>,
+        max: u16,
+        visibility: Option<Span>,
+    ) -> Result<Vec<Leased>, Refusal> {
+        if let Some(visibility) = visibility {
+            within_seconds("visibilityTimeout", visibility, &VISIBILITY_SECONDS)?;
+        }
+        let max = usize::from(max);
+        if max > MESSAGES_PER_COMMAND_MAX {
+            return Err(out_of_range("numOfMsg"));
+        }
+        let room = LEASES_MAX.saturating_sub(self.backlog.leased_count() as usize);
+        if room == 0 && self.has_visible() {
+            return Err(Refusal::TooManyLeased {
+                limit: LEASES_MAX as u64,
+            });
+        }
+        let until = step.now + visibility.unwrap_or(self.attributes.visibility);
+        Ok(self.lease_oldest(step, max.min(room), until))
+    }
+
+    /// Deletes a message by its latest lease, while that lasts.
+    pub(crate) fn delete(&mut self, step: &Step<'_>, handle: ReceiptHandle) -> Result<(), Refusal> {
+        let sequence = self
+            .backlog
+            .leased_by(handle, step.now)
+            .ok_or(Refusal::BadHandle(handle))?;
+        self.discard(sequence);
+        let produced = self.ages.produced(sequence);
+        if produced + self.attributes.rewind > step.now {
+            self.rewindable.insert(sequence);
+        }
+        Ok(())
+    }
+
+    /// Gives a lease back as if it had not been. A handle that leases nothing is passed over.
+    pub(crate) fn release(&mut self, step: &mut Step<'_>, handle: ReceiptHandle) {
+        if let Some(sequence) = self.backlog.leased_by(handle, step.now) {
+            self.backlog.uncount(sequence);
+            self.surface(step, sequence);
+        }
+    }
+
+    /// Starts a new epoch: all leases are void, all counts start from zero, and what was deleted is visible again
+    /// if it was produced at `to` or later.
+    pub(crate) fn rewind(&mut self, step: &mut Step<'_>, to: Time) -> Result<(), Refusal> {
+        if self.attributes.rewind.is_zero() {
+            return Err(Refusal::NotRewindable);
+        }
+        let earliest = step.now.before(self.attributes.rewind);
+        if to > step.now || to.seconds() < earliest.seconds() {
+            return Err(Refusal::RewindOutOfRange);
+        }
+        self.backlog.renew();
+        let from = self.ages.first_since(to, self.next);
+        let mut back = std::mem::replace(&mut self.rewindable, RoaringTreemap::new());
+        let mut stays = back.clone();
+        stays.remove_range(from..);
+        back.remove_range(..from);
+        self.rewindable = stays;
+        self.backlog.add_all_ready(&back);
+        self.epoch = step.now;
+        self.unage();
+        if self.has_visible() {
+            step.wake_queue();
+        }
+        Ok(())
+    }
+
+    fn lease_oldest(&mut self, step: &mut Step<'_>, max: usize, until: Time) -> Vec<Leased> {
+        let mut leased = Vec::new();
+        // What is not handed out is moved or hidden, and only so many are looked at.
+        for _ in 0..max + MESSAGES_PER_COMMAND_MAX {
+            if leased.len() == max {
+                return leased;
+            }
+            let Some(sequence) = self.backlog.oldest_ready() else {
+                return leased;
+            };
+            match self.fate(sequence, step.now) {
+                Fate::Expired => self.discard(sequence),
+                Fate::Dead(cause) if self.bury(step, sequence, cause.clone()) => {}
+                Fate::Dead(crate::MoveCause::ReceivedTooOften) => self.stall(step, sequence),
+                Fate::Dead(_) | Fate::Stays => leased.push(self.lease(step, sequence, until)),
+            }
+        }
+        if self.has_visible() {
+            step.wake_queue();
+        }
+        leased
+    }
+
+    fn lease(&mut self, step: &mut Step<'_>, sequence: u64, until: Time) -> Leased {
+        let handle = step.next_handle();
+        let mark = self.backlog.lease(sequence, handle, until, step.now);
+        Leased {
+            body: step.body(sequence),
+            handle,
+            receive_count: mark.receive_count,
+            first_received: mark.first_received,
+            visible_again: until,
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Plugins and where they are bound.
+
+use posthouse_model::{FailurePolicy, Name, PluginRecord, World};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::AdminError;
+
+/// The longest configuration of a binding, in bytes.
+pub const CONFIGURATION_BYTES_MAX: usize = 64 * 1024;
+/// The longest reason for a quarantine, in bytes.
+pub const REASON_BYTES_MAX: usize = 512;
+
+/// What a plugin decides.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorldView {
+    /// Which subscriptions a message reaches.
+    Route,
+    /// Whether and as what it passes.
+    Filter,
+    /// How it is handed to an endpoint.
+    Deliver,
+    /// How it is sealed and opened.
+    Seal,
+}
+
+/// A plugin with all its versions.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginView {
+    /// Its name.
+    #[schemars(with = "String")]
+    pub name: Name,
+    /// Whose it is; absent is everybody's (built-ins and the platform's own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub tenant: Option<Name>,
+    /// What it decides.
+    pub world: WorldView,
+    /// Its versions, oldest first.
+    pub versions: Vec<PluginVersionView>,
+    /// How many bindings use it.
+    pub bindings: u64,
+}
+
+/// A version of a plugin.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginVersionView {
+    /// Its number.
+    pub version: u64,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+    /// The component's size.
+    pub bytes: u64,
+    /// When it was pushed.
+    pub pushed_ms: u64,
+}
+
+/// What was pushed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginPushed {
+    /// The plugin's name.
+    #[schemars(with = "String")]
+    pub name: Name,
+    /// What it decides.
+    pub world: WorldView,
+    /// The version's number: the one it had, if the same component was pushed before.
+    pub version: u64,
+    /// SHA-256 of the component, in hexadecimal.
+    pub digest: String,
+}
+
+/// Makes every binding of a plugin use a version.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateRequest {
+    /// The version; the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+/// The version that a plugin's bindings use now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ActiveVersion {
+    /// The version.
+    pub version: u64,
+}
+
+/// Where a plugin is bound. The nearest place wins: subscription, then queue or topic, then tenant, then platform.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "at", deny_unknown_fields)]
+pub enum PlaceView {
+    /// Everything, unless something nearer is bound. For root keys.
+    Platform,
+    /// All of the tenant's.
+    Tenant,
+    /// A queue.
+    Queue {
+        /// Its name.
+        #[schemars(with = "String")]
+        queue: Name,
+    },
+    /// A topic.
+    Topic {
+        /// Its name.
+        #[schemars(with = "String")]
+        topic: Name,
+    },
+    /// A subscription.
+    Subscription {
+        /// The topic's name.
+        #[schemars(with = "String")]
+        topic: Name,
+        /// Its name.
+        #[schemars(with = "String")]
+        subscription: Name,
+    },
+    /// Everything delivered by HTTP. For root keys.
+    HttpEndpoints,
+    /// Everything delivered to queues. For root keys.
+    QueueEndpoints,
+}
+
+/// Binds a plugin to a place, instead of what of the same world was bound there.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BindRequest {
+    /// Where.
+    pub place: PlaceView,
+    /// The plugin: the tenant's own of that name, or else everybody's.
+    #[schemars(with = "String")]
+    pub plugin: Name,
+    /// The version; the newest when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The plugin's configuration, at most 64 KiB.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub configuration: String,
+    /// What follows when it fails.
+    #[serde(default)]
+    pub on_failure: FailureView,
+}
+
+/// What follows when a plugin fails.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureView {
+    /// The call is refused, or the delivery tried again later.
+    #[default]
+    Reject,
+    /// The built-in of the same world decides.
+    Fallback,
+    /// The message is put aside with the trap. Not for `seal`.
+    Park,
+}
+
+/// Names a binding: a place has at most one of each world.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnbindRequest {
+    /// Where.
+    pub place: PlaceView,
+    /// The world.
+    pub world: WorldView,
+}
+
+/// Takes a binding out of use, or puts it back.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineRequest {
+    /// Where.
+    pub place: PlaceView,
+    /// The world.
+    pub world: WorldView,
+    /// Why; `null` or absent puts it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A binding as it is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BindingView {
+    /// Where.
+    pub place: PlaceView,
+    /// The world.
+    pub world: WorldView,
+    /// The plugin.
+    #[schemars(with = "String")]
+    pub plugin: Name,
+    /// The version in use.
+    pub version: u64,
+    /// The version before, for going back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
+    /// The plugin's configuration.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub configuration: String,
+    /// What follows when it fails.
+    pub on_failure: FailureView,
+    /// Why it is out of use, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
+}
+
+/// Lines that a plugin wrote, newest last.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginLogs {
+    /// The lines.
+    pub lines: Vec<PluginLogLine>,
+}
+
+/// A line that a plugin wrote.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PluginLogLine {
+    /// When.
+    pub at_ms: u64,
+    /// The version that wrote it.
+    pub version: u64,
+    /// `debug`, `info`, `warn`, `error`, or `trap` for a failure that the broker noted.
+    pub level: String,
+    /// What it says.
+    pub text: String,
+}
+
+// === impl PluginVersionView ===
+
+impl From<&PluginRecord> for PluginVersionView {
+    fn from(record: &PluginRecord) -> PluginVersionView {
+        PluginVersionView {
+            version: record.version.0,
+            digest: hexadecimal(&record.digest),
+            bytes: record.bytes,
+            pushed_ms: record.pushed.millis(),
+        }
+    }
+}
+
+// === impl BindRequest ===
+
+impl BindRequest {
+    /// Checks what can be checked without knowing the plugin.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a configuration that is too long.
+    pub fn check(&self) -> Result<(), AdminError> {
+        if self.configuration.len() > CONFIGURATION_BYTES_MAX {
+            return Err(AdminError::malformed(format!(
+                "`configuration` is over {CONFIGURATION_BYTES_MAX} bytes"
+            )));
+        }
+        Ok(())
+    }
+}
+
+// === impl QuarantineRequest ===
+
+impl QuarantineRequest {
+    /// Checks what can be checked without knowing the binding.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a reason that is empty or too long.
+    pub fn check(&self) -> Result<(), AdminError> {
+        match &self.reason {
+            Some(reason) if reason.is_empty() || reason.len() > REASON_BYTES_MAX => Err(
+                AdminError::malformed(format!("`reason` must have 1 to {REASON_BYTES_MAX} bytes")),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+// === impl PlaceView ===
+
+impl PlaceView {
+    /// Returns whether only a root key may bind there: the place touches every tenant.
+    pub fn is_platforms(&self) -> bool {
+        match self {
+            PlaceView::Platform | PlaceView::HttpEndpoints | PlaceView::QueueEndpoints => true,
+            PlaceView::Tenant
+            | PlaceView::Queue { .. }
+            | PlaceView::Topic { .. }
+            | PlaceView::Subscription { .. } => false,
+        }
+    }
+}
+
+/// As it is told to people: `topic orders`.
+impl std::fmt::Display for PlaceView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PlaceView::Platform => f.write_str("platform"),
+            PlaceView::Tenant => f.write_str("tenant"),
+            PlaceView::Queue { queue } => write!(f, "queue {queue}"),
+            PlaceView::Topic { topic } => write!(f, "topic {topic}"),
+            PlaceView::Subscription { topic, subscription } => {
+                write!(f, "subscription {topic}/{subscription}")
+            }
+            PlaceView::HttpEndpoints => f.write_str("HTTP endpoints"),
+            PlaceView::QueueEndpoints => f.write_str("queue endpoints"),
+        }
+    }
+}
+
+impl std::fmt::Display for WorldView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WorldView::Route => "route",
+            WorldView::Filter => "filter",
+            WorldView::Deliver => "deliver",
+            WorldView::Seal => "seal",
+        })
+    }
+}
+
+impl From<World> for WorldView {
+    fn from(world: World) -> WorldView {
+        match world {
+            World::Route => WorldView::Route,
+            World::Filter => WorldView::Filter,
+            World::Deliver => WorldView::Deliver,
+            World::Seal => WorldView::Seal,
+        }
+    }
+}
+
+impl From<WorldView> for World {
+    fn from(view: WorldView) -> World {
+        match view {
+            WorldView::Route => World::Route,
+            WorldView::Filter => World::Filter,
+            WorldView::Deliver => World::Deliver,
+            WorldView::Seal => World::Seal,
+        }
+    }
+}
+
+impl From<FailurePolicy> for FailureView {
+    fn from(policy: FailurePolicy) -> FailureView {
+        match policy {
+            FailurePolicy::Reject => FailureView::Reject,
+            FailurePolicy::Fallback => FailureView::Fallback,
+            FailurePolicy::Park => FailureView::Park,
+        }
+    }
+}
+
+impl From<FailureView> for FailurePolicy {
+    fn from(view: FailureView) -> FailurePolicy {
+        match view {
+            FailureView::Reject => FailurePolicy::Reject,
+            FailureView::Fallback => FailurePolicy::Fallback,
+            FailureView::Park => FailurePolicy::Park,
+        }
+    }
+}
+
+/// Returns bytes as lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,450 @@
+//! What became of a message: what is recorded of it, and how it stands now.
+//!
+//! Records tell what happened at which time; queues and topics tell what is so now. Both are looked up for one tenant
+//! and say nothing of any other's things.
+
+use std::collections::BTreeMap;
+
+use posthouse_model::{
+    Attempt, Body, BodyKey, Departure, Event, Happening, Incarnation, Kind, MessageId, NameRecord,
+    PluginRecord, Sequence, SetId, Standing, SubscriptionId, TenantId, Time, Told, Verdict,
+};
+
+use super::messages::cause_text;
+use crate::admin::AdminError;
+use crate::admin::shapes::{
+    ExplainedDecision, ExplainedDelivery, ExplainedMove, ExplainedPlace, ExplainedTransfer, ExplainedTry,
+    Explanation, hexadecimal,
+};
+use crate::broker::{Broker, BrokerError, kind_word};
+
+/// How many messages of one outbox are looked at for this one.
+const OUTGOING_LOOKED_AT_MAX: usize = 10_000;
+/// What is said of a message that nothing is known of.
+const NOTHING_KNOWN: &str =
+    "nothing is known of it: no plugin decided about it, and no queue of the tenant holds it";
+
+/// A tenant's message, being explained.
+struct Case<'a> {
+    broker: &'a Broker,
+    tenant: TenantId,
+    message: MessageId,
+}
+
+/// A place that the message came into.
+struct Entry {
+    place: Incarnation,
+    sequence: Option<Sequence>,
+    at: Time,
+}
+
+/// Returns what is known of a tenant's message. Reads files.
+pub(super) fn explain(
+    broker: &Broker,
+    tenant: TenantId,
+    message: MessageId,
+) -> Result<Explanation, AdminError> {
+    let set = message.set();
+    if usize::from(set.0) >= broker.sets.len() {
+        return Err(AdminError::not_found(format!(
+            "no set {set} stamps messages here"
+        )));
+    }
+    let case = Case {
+        broker,
+        tenant,
+        message,
+    };
+    let happenings = broker.happenings(tenant, message)?;
+    let mut explanation = Explanation {
+        message_id: message.into(),
+        set: set.0,
+        stamped_ms: message.stamped().millis(),
+        places: Vec::new(),
+        decisions: Vec::new(),
+        deliveries: Vec::new(),
+        outgoing: Vec::new(),
+        moves: Vec::new(),
+        remark: None,
+    };
+    let mut entries = Vec::new();
+    let mut tries: BTreeMap<(Incarnation, SubscriptionId), Vec<ExplainedTry>> = BTreeMap::new();
+    for Happening { at, event, .. } in happenings {
+        match event {
+            Event::Entered {
+                place,
+                sequence,
+                from,
+                verdicts,
+            } => {
+                explanation
+                    .moves
+                    .extend(from.as_ref().map(|from| case.hop(at, from, place)));
+                for told in &verdicts {
+                    case.add_decision(&mut explanation.decisions, at, place, told);
+                }
+                entries.push(Entry { place, sequence, at });
+            }
+            Event::Decided { place, told } => {
+                case.add_decision(&mut explanation.decisions, at, place, &told);
+            }
+            Event::Attempted {
+                topic,
+                subscription,
+                status,
+                outcome,
+            } => {
+                tries
+                    .entry((topic, subscription))
+                    .or_default()
+                    .push(one_try(at, status, outcome));
+            }
+        }
+    }
+    if entries.is_empty() {
+        entries.extend(case.unrecorded_entry()?);
+    }
+    if entries.is_empty() && tries.is_empty() {
+        explanation.remark = Some(NOTHING_KNOWN.to_owned());
+    }
+    for entry in &entries {
+        let left = explanation
+            .moves
+            .iter()
+            .any(|hop| hop.from == case.name(entry.place));
+        explanation
+            .places
+            .push(case.place(entry, left, &explanation.decisions)?);
+        explanation.outgoing.extend(case.outgoing(entry));
+    }
+    explanation.deliveries = case.deliveries(&entries, tries);
+    Ok(explanation)
+}
+
+// === impl Case ===
+
+impl Case<'_> {
+    /// Finds a message that left no record.
+    fn unrecorded_entry(&self) -> Result<Option<Entry>, BrokerError> {
+        let found = self.broker.find_unrecorded(self.tenant, self.message)?;
+        Ok(found.map(|(record, sequence)| Entry {
+            place: record.incarnation,
+            sequence: Some(sequence),
+            at: self.message.stamped(),
+        }))
+    }
+
+    fn hop(&self, at: Time, from: &Departure, to: Incarnation) -> ExplainedMove {
+        ExplainedMove {
+            at_ms: at.millis(),
+            from: self.name(from.place),
+            to: self.name(to),
+            receive_count: from.receive_count,
+            cause: cause_text(&from.cause),
+        }
+    }
+
+    /// Adds a decision, unless it is told already: a command that was repeated says it twice.
+    fn add_decision(
+        &self,
+        decisions: &mut Vec<ExplainedDecision>,
+        at: Time,
+        place: Incarnation,
+        told: &Told,
+    ) {
+        let decision = self.decision(at, place, told);
+        let same = |known: &ExplainedDecision| {
+            ExplainedDecision {
+                at_ms: decision.at_ms,
+                ..known.clone()
+            } == decision
+        };
+        if !decisions.iter().any(same) {
+            decisions.push(decision);
+        }
+    }
+
+    fn decision(&self, at: Time, place: Incarnation, told: &Told) -> ExplainedDecision {
+        let plugin: Option<PluginRecord> = self
+            .broker
+            .directory
+            .view(|directory| directory.plugin(told.version).cloned());
+        let one = |subscription: &Option<SubscriptionId>| subscription.iter().copied().collect();
+        let (verdict, subscriptions, reason): (&str, Vec<SubscriptionId>, Option<String>) =
+            match &told.verdict {
+                Verdict::Routed(matched) => ("routed", matched.clone(), None),
+                Verdict::Passed(subscription) => ("passed", one(subscription), None),
+                Verdict::Dropped(subscription) => ("dropped", one(subscription), None),
+                Verdict::Replaced(subscription) => ("replaced", one(subscription), None),
+                Verdict::Sealed => ("sealed", Vec::new(), None),
+                Verdict::Failed(fault) => ("failed", Vec::new(), Some(fault.clone())),
+            };
+        ExplainedDecision {
+            at_ms: at.millis(),
+            place: self.name(place),
+            plugin: plugin.as_ref().map(|plugin| plugin.name.to_string()),
+            version: told.version.0,
+            digest: plugin.as_ref().map(|plugin| hexadecimal(&plugin.digest)),
+            world: plugin.as_ref().map(|plugin| plugin.world.into()),
+            directory_index: told.directory.0,
+            verdict: verdict.to_owned(),
+            subscriptions: subscriptions
+                .iter()
+                .map(|id| self.subscription_name(place, *id))
+                .collect(),
+            more_subscriptions: told.more,
+            reason,
+        }
+    }
+
+    fn place(
+        &self,
+        entry: &Entry,
+        left: bool,
+        decisions: &[ExplainedDecision],
+    ) -> Result<ExplainedPlace, BrokerError> {
+        let record = self.record(entry.place);
+        let mut place = ExplainedPlace {
+            kind: record
+                .as_ref()
+                .map_or("gone", |record| kind_word(record.kind))
+                .to_owned(),
+            name: record.as_ref().map(|record| record.name.to_string()),
+            incarnation: entry.place.0,
+            sequence: entry.sequence.map(|sequence| sequence.0),
+            state: "gone".to_owned(),
+            produced_ms: entry.sequence.map(|_| entry.at.millis()),
+            receive_count: 0,
+            visible_again_ms: None,
+            body_bytes: None,
+            sealed: decisions.iter().any(|decision| decision.verdict == "sealed"),
+        };
+        let Some(sequence) = entry.sequence else {
+            place.state = "kept out".to_owned();
+            return Ok(place);
+        };
+        let Some(record) = record else {
+            return Ok(place);
+        };
+        match record.kind {
+            Kind::Queue => self.stand_in_queue(&record, sequence, entry.at, left, &mut place),
+            Kind::Topic => self.stand_in_topic(&record, sequence, &mut place),
+        }
+        let key = BodyKey {
+            stream: record.incarnation,
+            sequence,
+        };
+        if let Some(stored) = self.broker.read(record.set, key)? {
+            place.body_bytes = Some(stored.message.body.len() as u64);
+            place.sealed = matches!(stored.message.body, Body::Sealed(_));
+        }
+        Ok(place)
+    }
+
+    fn stand_in_queue(
+        &self,
+        record: &NameRecord,
+        sequence: Sequence,
+        at: Time,
+        left: bool,
+        place: &mut ExplainedPlace,
+    ) {
+        let set = self.broker.set(record.set);
+        let now = set.now();
+        let found = set.view(|state| {
+            let queue = state.queue(record.incarnation)?;
+            let over = at + queue.attributes().retention <= now;
+            Some((queue.standing(sequence), queue.receives(sequence), over))
+        });
+        let Some((standing, receives, over)) = found else {
+            return;
+        };
+        place.receive_count = receives;
+        place.visible_again_ms = standing.and_then(until);
+        place.state = match standing {
+            Some(Standing::Ready) => "waiting",
+            Some(Standing::Leased { .. }) => "leased",
+            Some(Standing::Waiting { .. }) => "delayed",
+            Some(Standing::Rewindable) => "rewindable",
+            Some(Standing::Outgoing) => "outgoing",
+            None if left => "moved",
+            None if over => "expired",
+            None => "deleted",
+        }
+        .to_owned();
+    }
+
+    fn stand_in_topic(&self, record: &NameRecord, sequence: Sequence, place: &mut ExplainedPlace) {
+        let key = BodyKey {
+            stream: record.incarnation,
+            sequence,
+        };
+        let kept = self.broker.set(record.set).view(|state| state.is_kept(key));
+        place.state = if kept { "waiting" } else { "handed over" }.to_owned();
+    }
+
+    /// Returns where the message is on its way to from a place, as far as its outboxes are looked at.
+    fn outgoing(&self, entry: &Entry) -> Vec<ExplainedTransfer> {
+        let (Some(sequence), Some(record)) = (entry.sequence, self.record(entry.place)) else {
+            return Vec::new();
+        };
+        let outgoing = self.broker.set(record.set).view(|state| {
+            let targets = state.lanes().filter(|(source, _)| *source == entry.place);
+            let all = targets
+                .flat_map(|(source, target)| state.outgoing_to(source, target, 0, OUTGOING_LOOKED_AT_MAX));
+            all.filter(|one| one.body.sequence == sequence)
+                .collect::<Vec<_>>()
+        });
+        let transfer = |one: &posthouse_model::Outgoing| ExplainedTransfer {
+            target: self.name(one.target),
+            number: one.number,
+            cause: cause_text(&one.cause),
+        };
+        outgoing.iter().map(transfer).collect()
+    }
+
+    fn deliveries(
+        &self,
+        entries: &[Entry],
+        mut tries: BTreeMap<(Incarnation, SubscriptionId), Vec<ExplainedTry>>,
+    ) -> Vec<ExplainedDelivery> {
+        let mut standings = BTreeMap::new();
+        for entry in entries {
+            self.stand_with_subscriptions(entry, &mut standings);
+        }
+        for at in standings.keys() {
+            tries.entry(*at).or_default();
+        }
+        let delivery =
+            |((topic, subscription), tries): ((Incarnation, SubscriptionId), Vec<ExplainedTry>)| {
+                let standing = standings.get(&(topic, subscription));
+                let recorded = u32::try_from(tries.len()).unwrap_or(u32::MAX);
+                ExplainedDelivery {
+                    topic: self.name(topic),
+                    subscription: self.subscription_name(topic, subscription),
+                    attempts: standing.map_or(recorded, |(_, attempts)| recorded.max(*attempts)),
+                    status: tries.last().and_then(|last| last.status),
+                    state: delivery_state(standing.map(|(standing, _)| *standing), tries.last()),
+                    next_attempt_ms: standing.and_then(|(standing, _)| match standing {
+                        Standing::Waiting { until } => Some(until.millis()),
+                        Standing::Ready
+                        | Standing::Leased { .. }
+                        | Standing::Rewindable
+                        | Standing::Outgoing => None,
+                    }),
+                    tries,
+                }
+            };
+        tries.into_iter().map(delivery).collect()
+    }
+
+    /// Adds how the message stands with each subscription that still has it, and how often it was claimed.
+    fn stand_with_subscriptions(
+        &self,
+        entry: &Entry,
+        standings: &mut BTreeMap<(Incarnation, SubscriptionId), (Standing, u32)>,
+    ) {
+        let (Some(sequence), Some(record)) = (entry.sequence, self.record(entry.place)) else {
+            return;
+        };
+        self.broker.set(record.set).view(|state| {
+            let Some(topic) = state.topic(entry.place) else {
+                return;
+            };
+            for subscription in topic.subscriptions() {
+                if let Some(standing) = subscription.standing(sequence) {
+                    let attempts = subscription.attempts(sequence);
+                    standings.insert((entry.place, subscription.id()), (standing, attempts));
+                }
+            }
+        });
+    }
+
+    /// Returns what the directory says of a queue or topic of the tenant.
+    fn record(&self, place: Incarnation) -> Option<NameRecord> {
+        let record = self
+            .broker
+            .directory
+            .view(|directory| directory.record(place).cloned());
+        record.filter(|record| record.tenant == self.tenant)
+    }
+
+    fn name(&self, place: Incarnation) -> String {
+        self.record(place)
+            .map_or_else(|| format!("#{place}"), |record| record.name.to_string())
+    }
+
+    fn subscription_name(&self, topic: Incarnation, id: SubscriptionId) -> String {
+        let set: Option<SetId> = self.record(topic).map(|record| record.set);
+        let name = set.and_then(|set| {
+            self.broker.set(set).view(|state| {
+                let subscription = state.topic(topic)?.subscription(id)?;
+                Some(subscription.name().to_string())
+            })
+        });
+        name.unwrap_or_else(|| format!("#{id}"))
+    }
+}
+
+fn one_try(at: Time, status: u16, outcome: Attempt) -> ExplainedTry {
+    let outcome = match outcome {
+        Attempt::Acknowledged => "acknowledged",
+        Attempt::Retry(_) => "retry",
+        Attempt::Dropped => "dropped",
+        Attempt::Enqueued(_) => "enqueued",
+    };
+    ExplainedTry {
+        at_ms: at.millis(),
+        status: (status != 0).then_some(status),
+        outcome: outcome.to_owned(),
+    }
+}
+
+/// Returns how a delivery stands: with its subscription, or once that has let go of it, how the last attempt ended.
+fn delivery_state(standing: Option<Standing>, last: Option<&ExplainedTry>) -> String {
+    let word = match (standing, last) {
+        (Some(Standing::Ready), _) => "waiting",
+        (Some(Standing::Leased { .. }), _) => "claimed",
+        (Some(Standing::Waiting { .. }), _) => "retry",
+        (Some(Standing::Rewindable | Standing::Outgoing), _) | (None, None) => "expired",
+        (None, Some(last)) if last.outcome == "retry" => "expired",
+        (None, Some(last)) => &last.outcome,
+    };
+    word.to_owned()
+}
+
+fn until(standing: Standing) -> Option<u64> {
+    match standing {
+        Standing::Leased { until } | Standing::Waiting { until } => Some(until.millis()),
+        Standing::Ready | Standing::Rewindable | Standing::Outgoing => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_stands_as_its_subscription_says_and_then_as_it_ended() {
+        let at = Time::from_millis(5);
+        let retried = one_try(at, 500, Attempt::Retry(posthouse_model::Span::from_seconds(1)));
+        let taken = one_try(at, 200, Attempt::Acknowledged);
+        assert_eq!(
+            delivery_state(Some(Standing::Waiting { until: at }), Some(&retried)),
+            "retry"
+        );
+        assert_eq!(delivery_state(Some(Standing::Ready), None), "waiting");
+        assert_eq!(delivery_state(None, Some(&taken)), "acknowledged");
+        // It was let go of without another attempt: its time was over.
+        assert_eq!(delivery_state(None, Some(&retried)), "expired");
+    }
+
+    #[test]
+    fn an_attempt_without_an_answer_has_no_status() {
+        assert_eq!(one_try(Time::default(), 0, Attempt::Dropped).status, None);
+        assert_eq!(
+            one_try(Time::default(), 204, Attempt::Acknowledged).status,
+            Some(204)
+        );
+    }
+}

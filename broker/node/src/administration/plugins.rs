@@ -1,0 +1,200 @@
+//! Plugins and bindings.
+
+use bytes::Bytes;
+use posthouse_host::{Level, LogLine};
+use posthouse_model::{BindingRecord, DirectoryRefusal, Name, Place, PluginRecord, PluginVersion, World};
+
+use super::{Acting, listing};
+use crate::admin::shapes::{
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, Page, PluginLogLine, PluginLogs,
+    PluginPushed, PluginVersionView, PluginView, QuarantineRequest, UnbindRequest, hexadecimal,
+};
+use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
+use crate::broker::PluginOf;
+
+pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<PluginView> {
+    let plugins = acting.broker.plugins(acting.tenant);
+    listing::page(
+        plugins,
+        query,
+        |plugin| &plugin.name,
+        |plugin| view(acting, &plugin),
+    )
+}
+
+pub(super) fn show(acting: &Acting<'_>, plugin: &Name) -> Result<PluginView, AdminError> {
+    Ok(view(acting, &acting.plugin(plugin)?))
+}
+
+pub(super) async fn push(acting: &Acting<'_>, push: PluginPush) -> Result<PluginPushed, AdminError> {
+    let world = match push.world {
+        Some(world) => World::from(world),
+        None => acting.broker.world_of(&push.component).await?,
+    };
+    let owner = (!push.platform).then_some(acting.tenant);
+    let version = acting
+        .broker
+        .push_plugin(owner, push.name, world, push.component)
+        .await?;
+    let record = acting
+        .broker
+        .directory
+        .view(|directory| directory.plugin(version).cloned());
+    let record = record.ok_or(DirectoryRefusal::NoPlugin)?;
+    Ok(PluginPushed {
+        digest: hexadecimal(&record.digest),
+        name: record.name,
+        world: world.into(),
+        version: version.0,
+    })
+}
+
+pub(super) async fn activate(
+    acting: &Acting<'_>,
+    plugin: &Name,
+    request: ActivateRequest,
+) -> Result<ActiveVersion, AdminError> {
+    let plugin = acting.plugin_to_change(plugin)?;
+    let version = version_of(&plugin, request.version)?;
+    acting.broker.activate(version).await?;
+    Ok(ActiveVersion { version: version.0 })
+}
+
+pub(super) async fn roll_back(acting: &Acting<'_>, plugin: &Name) -> Result<ActiveVersion, AdminError> {
+    let plugin = acting.plugin_to_change(plugin)?;
+    let version = acting.broker.roll_back(&plugin).await?;
+    Ok(ActiveVersion { version: version.0 })
+}
+
+pub(super) fn logs(acting: &Acting<'_>, plugin: &Name, query: LogQuery) -> Result<PluginLogs, AdminError> {
+    let plugin = acting.plugin(plugin)?;
+    let mut lines: Vec<PluginLogLine> = Vec::new();
+    for record in &plugin.versions {
+        let written = acting.broker.guests.logs(record.version).into_iter();
+        let own = written.filter(|line| line.tenant == acting.tenant);
+        lines.extend(own.map(|line| log_line(record.version, line)));
+    }
+    lines.sort_by_key(|line| line.at_ms);
+    let older = lines.len().saturating_sub(query.limit);
+    lines.drain(..older);
+    Ok(PluginLogs { lines })
+}
+
+pub(super) fn bindings(acting: &Acting<'_>) -> Page<BindingView> {
+    let records: Vec<BindingRecord> = acting
+        .broker
+        .directory
+        .view(|directory| directory.bindings().cloned().collect());
+    listing::whole(
+        records
+            .iter()
+            .filter_map(|record| acting.binding_view(record))
+            .collect(),
+    )
+}
+
+pub(super) async fn bind(acting: &Acting<'_>, request: BindRequest) -> Result<BindingView, AdminError> {
+    let place = acting.place(&request.place)?;
+    let plugin = acting.plugin(&request.plugin)?;
+    let version = version_of(&plugin, request.version)?;
+    let configuration = Bytes::from(request.configuration);
+    acting
+        .broker
+        .bind(place, version, configuration, request.on_failure.into())
+        .await?;
+    bound(acting, place, plugin.world)
+}
+
+pub(super) async fn unbind(acting: &Acting<'_>, request: &UnbindRequest) -> Result<Done, AdminError> {
+    let place = acting.place(&request.place)?;
+    acting.broker.unbind(place, request.world.into()).await?;
+    Ok(Done {})
+}
+
+pub(super) async fn quarantine(
+    acting: &Acting<'_>,
+    request: QuarantineRequest,
+) -> Result<BindingView, AdminError> {
+    let place = acting.place(&request.place)?;
+    let world = World::from(request.world);
+    acting.broker.quarantine(place, world, request.reason).await?;
+    bound(acting, place, world)
+}
+
+fn bound(acting: &Acting<'_>, place: Place, world: World) -> Result<BindingView, AdminError> {
+    let record = acting
+        .broker
+        .directory
+        .view(|directory| directory.binding(place, world).cloned());
+    let view = record.and_then(|record| acting.binding_view(&record));
+    Ok(view.ok_or(DirectoryRefusal::NotBound)?)
+}
+
+fn view(acting: &Acting<'_>, plugin: &PluginOf) -> PluginView {
+    let records: Vec<BindingRecord> = acting.broker.directory.view(|directory| {
+        let uses = |version: PluginVersion| plugin.versions.iter().any(|record| record.version == version);
+        directory
+            .bindings()
+            .filter(|binding| uses(binding.version))
+            .cloned()
+            .collect()
+    });
+    // Where others have bound what is everybody's is not this tenant's to know.
+    let bindings = records
+        .iter()
+        .filter(|record| acting.place_view(record.place).is_some())
+        .count();
+    PluginView {
+        name: plugin.name.clone(),
+        tenant: plugin.tenant.map(|_| acting.tenant_name()),
+        world: plugin.world.into(),
+        versions: plugin.versions.iter().map(PluginVersionView::from).collect(),
+        bindings: bindings as u64,
+    }
+}
+
+/// Returns the version that is asked for, or the newest.
+fn version_of(plugin: &PluginOf, asked: Option<u64>) -> Result<PluginVersion, AdminError> {
+    let mut versions = plugin.versions.iter().map(|record: &PluginRecord| record.version);
+    let found = match asked {
+        Some(asked) => versions.find(|version| version.0 == asked),
+        None => versions.next_back(),
+    };
+    let asked = asked.unwrap_or_default();
+    found.ok_or_else(|| AdminError::not_found(format!("plugin {} has no version {asked}", plugin.name)))
+}
+
+fn log_line(version: PluginVersion, line: LogLine) -> PluginLogLine {
+    let level = match line.level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    };
+    PluginLogLine {
+        at_ms: line.at.millis(),
+        version: version.0,
+        level: level.to_owned(),
+        text: line.text,
+    }
+}
+
+// === impl Acting ===
+
+impl Acting<'_> {
+    fn plugin(&self, name: &Name) -> Result<PluginOf, AdminError> {
+        let found = self.broker.plugin(self.tenant, name);
+        found.ok_or_else(|| AdminError::not_found(format!("no plugin {name}")))
+    }
+
+    /// Returns a plugin whose version in use the caller may change.
+    fn plugin_to_change(&self, name: &Name) -> Result<PluginOf, AdminError> {
+        let plugin = self.plugin(name)?;
+        if plugin.tenant.is_none() && !self.caller.root {
+            return Err(AdminError::forbidden(format!(
+                "plugin {name} is everybody's: only a root access key may change which version is in use"
+            )));
+        }
+        Ok(plugin)
+    }
+}

@@ -1,0 +1,262 @@
+//! The broker: what every protocol asks and every background task works with.
+//!
+//! A [`Broker`] is a handle on the node's groups, store, plugin host and keyring. Its methods are the service: they
+//! resolve names, let plugins decide, propose commands and read bodies. It knows no protocol; `cmq` and
+//! `administration` translate.
+
+mod components;
+mod decide;
+mod delivery;
+mod error;
+mod events;
+mod history;
+mod keys;
+mod names;
+mod outbox;
+mod plugins;
+mod queues;
+mod topics;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use posthouse_keyring::{Entropy, Keyring};
+use posthouse_model::{
+    Definition, Directory, Incarnation, Kind, Name, QueueAttributes, Set, SetId, Span, TenantId,
+};
+use posthouse_replica::{Group, Groups};
+use posthouse_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Admission;
+use crate::egress::Egress;
+use crate::guests::Guests;
+use crate::metrics::{Metrics, StoreFigures};
+use crate::waiters::Waiters;
+
+pub use components::{Builtins, Components};
+pub use error::{BrokerError, kind_word, world_word};
+pub use events::Events;
+pub use names::Resolved;
+pub use plugins::PluginOf;
+pub use queues::{Content, Leases, Received, Reception, Wish};
+pub use topics::Draft;
+
+use delivery::Deliveries;
+use keys::Secrets;
+
+/// The queue of a tenant where messages are put aside that a plugin failed on.
+pub const PARKED_QUEUE: &str = "parked";
+
+/// A handle on the broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Parts>);
+
+/// What a broker is made of.
+pub struct Parts {
+    /// The directory.
+    pub directory: Group<Directory>,
+    /// The sets, by number.
+    pub sets: Vec<Group<Set>>,
+    /// The groups as a whole, to be stopped.
+    pub groups: Groups,
+    /// The store.
+    pub store: Store,
+    /// The plugins.
+    pub guests: Arc<dyn Guests>,
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Components by content.
+    pub components: Components,
+    /// The way out.
+    pub egress: Egress,
+    /// Rates of tenants.
+    pub admission: Admission,
+    /// Figures.
+    pub metrics: Metrics,
+    waiters: Waiters,
+    deliveries: Deliveries,
+    secrets: Secrets,
+    tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
+    loading: tokio::sync::Mutex<()>,
+    outgoing: Vec<watch::Sender<u64>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What a broker is made from.
+pub struct Assembly {
+    /// The groups.
+    pub groups: Groups,
+    /// The store.
+    pub store: Store,
+    /// The plugins.
+    pub guests: Arc<dyn Guests>,
+    /// The keys.
+    pub keyring: Arc<Keyring>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Components by content.
+    pub components: Components,
+    /// The way out.
+    pub egress: Egress,
+    /// Figures.
+    pub metrics: Metrics,
+    /// How many receives may wait, on the whole node.
+    pub waiters_max: usize,
+    /// How many pushes may be in flight, on the whole node.
+    pub pushes_max: usize,
+    /// How many pushes of one subscription may be in flight.
+    pub subscription_pushes_max: usize,
+    /// How long `explain` knows a message that is gone.
+    pub explain: Span,
+}
+
+impl std::ops::Deref for Broker {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+// === impl Broker ===
+
+impl Broker {
+    /// Puts a broker together, has it told of events, and starts its background tasks.
+    pub fn start(assembly: Assembly, events: &Events) -> Broker {
+        let directory = assembly.groups.directory.clone();
+        let sets: Vec<Group<Set>> = assembly.groups.sets.clone();
+        let parts = Arc::new_cyclic(|weak: &std::sync::Weak<Parts>| {
+            let parts = weak.clone();
+            let give_back = move |queue: Incarnation, leased: Vec<posthouse_model::Leased>| {
+                let Some(parts) = parts.upgrade() else { return };
+                let broker = Broker(parts);
+                if let Some(found) = broker.resolve_incarnation(queue) {
+                    broker.release(found.set, queue, leased.iter().map(|one| one.handle).collect());
+                }
+            };
+            Parts {
+                outgoing: sets.iter().map(|_| watch::Sender::new(0)).collect(),
+                deliveries: Deliveries::new(assembly.pushes_max, assembly.subscription_pushes_max),
+                waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
+                admission: Admission::default(),
+                secrets: Secrets::default(),
+                tables: RwLock::default(),
+                loading: tokio::sync::Mutex::default(),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+                directory,
+                sets,
+                groups: assembly.groups,
+                store: assembly.store,
+                guests: assembly.guests,
+                keyring: assembly.keyring,
+                entropy: assembly.entropy,
+                components: assembly.components,
+                egress: assembly.egress,
+                metrics: assembly.metrics,
+            }
+        });
+        let broker = Broker(parts);
+        events.tell(&broker);
+        for (number, news) in broker.outgoing.iter().enumerate() {
+            let set = SetId(u8::try_from(number).expect("a cluster has at most 128 sets"));
+            broker
+                .tasks
+                .spawn(broker.clone().move_outgoing(set, news.subscribe()));
+            broker.deliver_all(set);
+        }
+        broker
+            .tasks
+            .spawn(broker.clone().forget_history(assembly.explain));
+        broker
+    }
+
+    /// Returns how many receives wait.
+    pub fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Returns whether the broker is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Returns whether everything can be asked of this node: it leads its groups, and neither stops nor has failed.
+    pub fn is_ready(&self) -> bool {
+        let leads = self.sets.iter().all(|set| set.is_leader()) && self.directory.is_leader();
+        leads && !self.is_stopping() && self.store.failed().is_none()
+    }
+
+    /// Tells all who wait that there is no message, and lets nobody wait from now on.
+    pub fn dismiss(&self) {
+        self.stop.cancel();
+        self.waiters.dismiss_all();
+    }
+
+    /// Tells the figures that are looked up rather than counted.
+    pub fn observe_metrics(&self) {
+        self.metrics.observe_waiters(self.waiters.len());
+        self.observe_store();
+    }
+
+    fn observe_store(&self) {
+        let Ok(usage) = self.store.usage() else { return };
+        self.metrics.observe_store(StoreFigures {
+            used_bytes: usage.wal_bytes + usage.segment_bytes,
+            free_bytes: usage.space.free_bytes,
+            wal_bytes: usage.wal_bytes,
+            nearly_full: self.store.nearly_full(),
+            failed: self.store.failed().is_some(),
+        });
+    }
+
+    /// Ends background tasks, stops the groups and closes the store.
+    pub async fn stop(&self) {
+        self.dismiss();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.guests.stop().await;
+        self.groups.stop().await;
+        self.store.close();
+    }
+
+    /// Refuses to take more in when the disk is nearly full.
+    fn check_room(&self) -> Result<(), BrokerError> {
+        match self.store.nearly_full() {
+            true => Err(BrokerError::DiskFull),
+            false => Ok(()),
+        }
+    }
+
+    /// Finds the queue where a tenant's failed messages are put aside, or makes it.
+    async fn parked_queue(&self, tenant: TenantId) -> Result<Resolved, BrokerError> {
+        let name = Name::parse(PARKED_QUEUE).expect("the constant is a name");
+        if let Ok(found) = self.resolve(tenant, Kind::Queue, &name) {
+            return Ok(found);
+        }
+        let attributes = QueueAttributes {
+            body_bytes_max: u32::try_from(*posthouse_model::bounds::BODY_BYTES.end())
+                .expect("the bound is a mebibyte"),
+            ..QueueAttributes::default()
+        };
+        match self
+            .create(tenant, name.clone(), Definition::Queue(attributes))
+            .await
+        {
+            Ok(_) => self.resolve(tenant, Kind::Queue, &name),
+            // Another made it in this moment.
+            Err(BrokerError::Directory {
+                refusal: posthouse_model::DirectoryRefusal::Exists(_),
+                ..
+            }) => self.resolve(tenant, Kind::Queue, &name),
+            Err(error) => Err(error),
+        }
+    }
+}

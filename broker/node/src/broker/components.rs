@@ -1,0 +1,229 @@
+//! Plugin components as files, by content; and the built-in ones, which every node brings along.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use posthouse_model::{
+    BindingRecord, DirectoryCommand, DirectoryReply, FailurePolicy, Kind, Name, Place, PluginRecord,
+    PluginVersion, TenantId, World,
+};
+
+use super::{Broker, BrokerError};
+
+/// The built-in plugins: their names, worlds and places.
+const BUILTINS: [(&str, World, Place); 4] = [
+    ("topic-router", World::Route, Place::Platform),
+    ("http-push", World::Deliver, Place::HttpEndpoints),
+    ("queue-push", World::Deliver, Place::QueueEndpoints),
+    ("kms-envelope", World::Seal, Place::Platform),
+];
+
+/// A folder of components, each named by its digest.
+#[derive(Clone, Debug)]
+pub struct Components {
+    folder: PathBuf,
+}
+
+/// The built-in components that this node has.
+#[derive(Clone, Debug, Default)]
+pub struct Builtins {
+    found: Vec<(Name, World, Place, Bytes)>,
+}
+
+// === impl Components ===
+
+impl Components {
+    /// Opens the folder, and makes it if need be.
+    pub fn open(folder: PathBuf) -> std::io::Result<Components> {
+        std::fs::create_dir_all(&folder)?;
+        Ok(Components { folder })
+    }
+
+    /// Keeps a component, durably. Returns its digest.
+    pub fn put(&self, component: &[u8]) -> std::io::Result<[u8; 32]> {
+        let digest = posthouse_keyring::sha256(component);
+        let path = self.path(&digest);
+        if self.get(&digest)?.is_some() {
+            return Ok(digest);
+        }
+        let draft = path.with_extension("draft");
+        let mut file = std::fs::File::create(&draft)?;
+        file.write_all(component)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, &path)?;
+        std::fs::File::open(&self.folder)?.sync_all()?;
+        Ok(digest)
+    }
+
+    /// Returns a component, if it is here and is what its digest says.
+    pub fn get(&self, digest: &[u8; 32]) -> std::io::Result<Option<Bytes>> {
+        match std::fs::read(self.path(digest)) {
+            Ok(bytes) if posthouse_keyring::sha256(&bytes) == *digest => Ok(Some(Bytes::from(bytes))),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn path(&self, digest: &[u8; 32]) -> PathBuf {
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(name).with_extension("wasm")
+    }
+}
+
+// === impl Builtins ===
+
+impl Builtins {
+    /// Returns those that were built into this program.
+    pub fn embedded() -> Builtins {
+        let mut builtins = Builtins::default();
+        for builtin in posthouse_host::builtins() {
+            builtins.add(builtin.name, Bytes::from_static(builtin.component));
+        }
+        builtins
+    }
+
+    /// Returns those that are in a folder, as `NAME/component.wasm` or `NAME.wasm`.
+    pub fn from_folder(folder: &Path) -> std::io::Result<Builtins> {
+        let mut builtins = Builtins::default();
+        for (name, _, _) in BUILTINS {
+            for path in [
+                folder.join(name).join("component.wasm"),
+                folder.join(name).with_extension("wasm"),
+            ] {
+                match std::fs::read(path) {
+                    Ok(component) => builtins.add(name, Bytes::from(component)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(builtins)
+    }
+
+    fn add(&mut self, name: &str, component: Bytes) {
+        let known = BUILTINS.iter().find(|(known, _, _)| *known == name);
+        if let Some((name, world, place)) = known {
+            let name = Name::parse(name).expect("the constants are names");
+            self.found.push((name, *world, *place, component));
+        }
+    }
+}
+
+// === impl Broker ===
+
+impl Broker {
+    /// Has the directory know the built-in plugins that this node brings, bound where they belong; and no others.
+    pub async fn install_builtins(&self, builtins: &Builtins) -> Result<(), BrokerError> {
+        for (name, world, place, component) in &builtins.found {
+            let version = self
+                .push_plugin(None, name.clone(), *world, component.clone())
+                .await?;
+            let bound = self.binding_at(*place, *world);
+            let current = bound.as_ref().is_some_and(|record| record.version == version);
+            let foreign = bound.is_some_and(|record| !self.is_builtin(record.version, name));
+            if !current && !foreign {
+                let command = DirectoryCommand::Bind {
+                    place: *place,
+                    version,
+                    configuration: Bytes::new(),
+                    on_failure: FailurePolicy::Reject,
+                };
+                self.direct(command, Kind::Topic).await?;
+            }
+        }
+        self.unbind_missing(builtins).await
+    }
+
+    async fn unbind_missing(&self, builtins: &Builtins) -> Result<(), BrokerError> {
+        for (name, world, place) in BUILTINS {
+            let name = Name::parse(name).expect("the constants are names");
+            if builtins.found.iter().any(|(found, _, _, _)| *found == name) {
+                continue;
+            }
+            let bound = self.binding_at(place, world);
+            if bound.is_some_and(|record| self.is_builtin(record.version, &name)) {
+                tracing::warn!(%name, "built-in plugin is missing; what it decides is refused");
+                self.direct(DirectoryCommand::Unbind { place, world }, Kind::Topic)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the names of the built-in plugins that decide where they belong.
+    pub fn builtins_in_force(&self) -> Vec<Name> {
+        let known = BUILTINS.into_iter().filter_map(|(name, world, place)| {
+            let name = Name::parse(name).expect("the constants are names");
+            let bound = self.binding_at(place, world)?;
+            self.is_builtin(bound.version, &name).then_some(name)
+        });
+        known.collect()
+    }
+
+    fn binding_at(&self, place: Place, world: World) -> Option<BindingRecord> {
+        self.directory
+            .view(|directory| directory.binding(place, world).cloned())
+    }
+
+    fn is_builtin(&self, version: PluginVersion, name: &Name) -> bool {
+        self.directory.view(|directory| {
+            directory
+                .plugin(version)
+                .is_some_and(|record| record.tenant.is_none() && record.name == *name)
+        })
+    }
+
+    /// Takes in a component: checked, compiled, kept, and recorded as a version of its name.
+    pub async fn push_plugin(
+        &self,
+        tenant: Option<TenantId>,
+        name: Name,
+        world: World,
+        component: Bytes,
+    ) -> Result<PluginVersion, BrokerError> {
+        let bytes = component.len() as u64;
+        self.guests
+            .check(world, component.clone())
+            .await
+            .map_err(|refusal| BrokerError::Argument(refusal.to_string()))?;
+        let components = self.components.clone();
+        let digest = tokio::task::spawn_blocking(move || components.put(&component))
+            .await
+            .expect("the file task does not panic")
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+        let command = DirectoryCommand::PushPlugin {
+            tenant,
+            name,
+            world,
+            digest,
+            bytes,
+        };
+        match self.direct(command, Kind::Topic).await? {
+            DirectoryReply::Plugin(version) => Ok(version),
+            other => unreachable!("a push is answered with a version, not {other:?}"),
+        }
+    }
+
+    /// Makes a plugin's version callable: from its compiled form, or compiled anew.
+    pub(super) async fn load_component(&self, version: PluginVersion) -> Result<(), BrokerError> {
+        let _one_at_a_time = self.loading.lock().await;
+        if self.guests.is_loaded(version) {
+            return Ok(());
+        }
+        let record: PluginRecord = self
+            .directory
+            .view(|directory| directory.plugin(version).cloned())
+            .ok_or_else(|| BrokerError::Unreadable(format!("no plugin version {version}")))?;
+        let component = self
+            .components
+            .get(&record.digest)
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+            .ok_or_else(|| BrokerError::Unreadable(format!("the component of {} is missing", record.name)))?;
+        self.guests
+            .load(version, record.tenant, record.world, component)
+            .await
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))
+    }
+}

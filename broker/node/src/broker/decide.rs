@@ -1,0 +1,705 @@
+//! What plugins decide about a message on its way in and out, and what follows when they fail.
+//!
+//! All of this happens on the leader, before proposing or before handing out. Each decision is written into the
+//! message with the plugin version that made it, so that replicas never ask again and `explain` can tell.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthouse_host::{
+    Binding, BindingIdentity, Envelope, Filtered, GuestFault, RouteSubscription, RouteTable, Sealed, ToOpen,
+    ToSeal,
+};
+use posthouse_model::{
+    BindingRecord, Body, BodyKey, Decision, FailurePolicy, Incarnation, Incoming, LogIndex, Message,
+    MoveCause, Name, Origin, Place, PluginVersion, Publication, SealContext, SealedBody, SetId,
+    StoredMessage, SubscriptionId, TenantId, Time, Verdict, World,
+};
+
+use super::names::Resolved;
+use super::{Broker, BrokerError};
+
+/// A topic as a publish finds it.
+#[derive(Clone, Debug)]
+pub(super) struct TopicContext {
+    pub(super) tenant: TenantId,
+    pub(super) incarnation: Incarnation,
+    pub(super) set: SetId,
+    pub(super) body_bytes_max: u32,
+    pub(super) table: Arc<RouteTable>,
+    pub(super) sealed_under: Option<Name>,
+}
+
+/// A message and the subscriptions that the router gave it.
+#[derive(Debug)]
+pub(super) struct Routed {
+    pub(super) message: Message,
+    pub(super) matched: Vec<SubscriptionId>,
+    /// The fault, when the router failed and the message is put aside.
+    pub(super) parked: Option<String>,
+}
+
+/// A plugin that is in force at a place.
+struct Bound {
+    binding: Binding,
+    on_failure: FailurePolicy,
+    quarantined: Option<String>,
+}
+
+// === routing ===
+
+impl Broker {
+    /// Returns a topic with the table of its subscriptions.
+    pub(super) fn topic_context(&self, found: &Resolved) -> Result<TopicContext, BrokerError> {
+        let known = self.tables.read().get(&found.incarnation).cloned();
+        self.set(found.set)
+            .view(|state| {
+                let topic = state.topic(found.incarnation)?;
+                let table = match known {
+                    Some(table) if table.key.1 == topic.table_version() => table,
+                    Some(_) | None => {
+                        let targets = topic.subscriptions().map(|subscription| RouteSubscription {
+                            id: subscription.id(),
+                            name: subscription.name().as_str().to_owned(),
+                            filter_tags: texts(&subscription.attributes().filter_tags),
+                            binding_keys: texts(&subscription.attributes().binding_keys),
+                        });
+                        Arc::new(RouteTable {
+                            key: (found.incarnation, topic.table_version()),
+                            filter_type: topic.attributes().filter_type,
+                            subscriptions: targets.collect(),
+                        })
+                    }
+                };
+                Some(TopicContext {
+                    tenant: found.tenant,
+                    incarnation: found.incarnation,
+                    set: found.set,
+                    body_bytes_max: topic.attributes().body_bytes_max,
+                    table,
+                    sealed_under: found.sealed_under.clone(),
+                })
+            })
+            .inspect(|context| self.remember_table(context))
+            .ok_or(BrokerError::NoName {
+                kind: posthouse_model::Kind::Topic,
+            })
+    }
+
+    fn remember_table(&self, context: &TopicContext) {
+        let fresh = self
+            .tables
+            .read()
+            .get(&context.incarnation)
+            .is_none_or(|known| known.key != context.table.key);
+        if fresh {
+            self.tables
+                .write()
+                .insert(context.incarnation, Arc::clone(&context.table));
+        }
+    }
+
+    /// Asks the topic's router.
+    pub(super) async fn route(
+        &self,
+        topic: &TopicContext,
+        decided_at: LogIndex,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Routed>, BrokerError> {
+        let places = [
+            Place::Incarnation(topic.incarnation),
+            Place::Tenant(topic.tenant),
+            Place::Platform,
+        ];
+        let bound = self.bound(topic.tenant, &places, World::Route)?;
+        let answers = self.ask_router(topic, &bound, &messages).await?;
+        let mut routed = Vec::with_capacity(messages.len());
+        for (message, answer) in messages.into_iter().zip(answers) {
+            routed.push(
+                self.follow_router(topic, &bound, decided_at, message, answer)
+                    .await?,
+            );
+        }
+        Ok(routed)
+    }
+
+    async fn ask_router(
+        &self,
+        topic: &TopicContext,
+        bound: &Bound,
+        messages: &[Message],
+    ) -> Result<Vec<Result<Vec<SubscriptionId>, GuestFault>>, BrokerError> {
+        if let Some(reason) = &bound.quarantined {
+            let fault = GuestFault::Said(format!("quarantined: {reason}"));
+            return Ok(messages.iter().map(|_| Err(fault.clone())).collect());
+        }
+        self.load(bound.binding.version).await?;
+        let envelopes = messages.iter().map(envelope).collect();
+        Ok(self.guests.route(&bound.binding, &topic.table, envelopes).await)
+    }
+
+    async fn follow_router(
+        &self,
+        topic: &TopicContext,
+        bound: &Bound,
+        decided_at: LogIndex,
+        mut message: Message,
+        answer: Result<Vec<SubscriptionId>, GuestFault>,
+    ) -> Result<Routed, BrokerError> {
+        let version = bound.binding.version;
+        let fault = match answer {
+            Ok(matched) => {
+                let verdict = Verdict::Routed(matched.clone());
+                message.decisions.push(Decision {
+                    version,
+                    directory: decided_at,
+                    verdict,
+                });
+                return Ok(Routed {
+                    message,
+                    matched,
+                    parked: None,
+                });
+            }
+            Err(fault) => fault,
+        };
+        self.metrics.guest_fault(topic.tenant, World::Route);
+        let text = fault.to_string();
+        let verdict = Verdict::Failed(text.clone());
+        message.decisions.push(Decision {
+            version,
+            directory: decided_at,
+            verdict,
+        });
+        match bound.on_failure {
+            FailurePolicy::Reject => Err(BrokerError::PluginFailed {
+                world: World::Route,
+                fault: text,
+            }),
+            FailurePolicy::Park => Ok(Routed {
+                message,
+                matched: Vec::new(),
+                parked: Some(text),
+            }),
+            FailurePolicy::Fallback => {
+                let builtin = self.bound(topic.tenant, &[Place::Platform], World::Route)?;
+                let answer = self
+                    .ask_router(topic, &builtin, std::slice::from_ref(&message))
+                    .await?
+                    .pop();
+                match answer {
+                    Some(Ok(matched)) => {
+                        let verdict = Verdict::Routed(matched.clone());
+                        let version = builtin.binding.version;
+                        message.decisions.push(Decision {
+                            version,
+                            directory: decided_at,
+                            verdict,
+                        });
+                        Ok(Routed {
+                            message,
+                            matched,
+                            parked: None,
+                        })
+                    }
+                    Some(Err(fault)) => Err(BrokerError::PluginFailed {
+                        world: World::Route,
+                        fault: fault.to_string(),
+                    }),
+                    None => Err(BrokerError::PluginFailed {
+                        world: World::Route,
+                        fault: text,
+                    }),
+                }
+            }
+        }
+    }
+}
+
+// === filtering ===
+
+impl Broker {
+    /// Asks the filters of a queue, if one is bound.
+    pub(super) async fn filter_incoming(
+        &self,
+        found: &Resolved,
+        decided_at: LogIndex,
+        messages: Vec<Message>,
+    ) -> Result<Vec<Incoming>, BrokerError> {
+        let places = [Place::Incarnation(found.incarnation), Place::Tenant(found.tenant)];
+        let Some(bound) = self.bound_if_any(found.tenant, &places, World::Filter) else {
+            return Ok(messages
+                .into_iter()
+                .map(|message| Incoming { message, keep: true })
+                .collect());
+        };
+        let mut incoming = Vec::with_capacity(messages.len());
+        for message in messages {
+            let judged = self
+                .filter(found.tenant, &bound, decided_at, None, message)
+                .await?;
+            if let Judged::Parked(message, trap) = &judged {
+                self.park(found.tenant, found.incarnation, message.clone(), trap.clone())
+                    .await?;
+            }
+            incoming.push(match judged {
+                Judged::Pass(message) => Incoming { message, keep: true },
+                Judged::Drop(message) | Judged::Parked(message, _) => Incoming { message, keep: false },
+            });
+        }
+        Ok(incoming)
+    }
+
+    /// Asks the filters of the subscriptions that a router matched.
+    pub(super) async fn filter_publications(
+        &self,
+        topic: &TopicContext,
+        decided_at: LogIndex,
+        routed: Vec<Routed>,
+    ) -> Result<Vec<Publication>, BrokerError> {
+        let mut publications = Vec::with_capacity(routed.len());
+        for Routed {
+            message,
+            matched,
+            parked,
+        } in routed
+        {
+            if let Some(trap) = parked {
+                self.park(topic.tenant, topic.incarnation, message.clone(), trap)
+                    .await?;
+            }
+            publications.push(
+                self.filter_publication(topic, decided_at, message, matched)
+                    .await?,
+            );
+        }
+        Ok(publications)
+    }
+
+    async fn filter_publication(
+        &self,
+        topic: &TopicContext,
+        decided_at: LogIndex,
+        message: Message,
+        matched: Vec<SubscriptionId>,
+    ) -> Result<Publication, BrokerError> {
+        let mut publication = Publication {
+            message,
+            matched: Vec::with_capacity(matched.len()),
+            replaced: Vec::new(),
+        };
+        for subscription in matched {
+            let places = [
+                Place::Subscription(topic.incarnation, subscription),
+                Place::Incarnation(topic.incarnation),
+                Place::Tenant(topic.tenant),
+            ];
+            let Some(bound) = self.bound_if_any(topic.tenant, &places, World::Filter) else {
+                publication.matched.push(subscription);
+                continue;
+            };
+            let plain = Message {
+                decisions: Vec::new(),
+                ..publication.message.clone()
+            };
+            let before = plain.clone();
+            let judged = self
+                .filter(topic.tenant, &bound, decided_at, Some(subscription), plain)
+                .await?;
+            match judged {
+                Judged::Pass(after) => {
+                    let replaced = after.body != before.body || after.attributes != before.attributes;
+                    if replaced {
+                        publication.replaced.push((subscription, after));
+                    } else {
+                        publication.message.decisions.extend(after.decisions);
+                        publication.matched.push(subscription);
+                    }
+                }
+                Judged::Drop(after) => publication.message.decisions.extend(after.decisions),
+                Judged::Parked(after, trap) => {
+                    publication.message.decisions.extend(after.decisions.clone());
+                    self.park(topic.tenant, topic.incarnation, after, trap).await?;
+                }
+            }
+        }
+        Ok(publication)
+    }
+
+    async fn filter(
+        &self,
+        tenant: TenantId,
+        bound: &Bound,
+        decided_at: LogIndex,
+        subscription: Option<SubscriptionId>,
+        mut message: Message,
+    ) -> Result<Judged, BrokerError> {
+        let version = bound.binding.version;
+        let answer = match &bound.quarantined {
+            Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
+            None => {
+                self.load(version).await?;
+                let body = clear(&message.body);
+                self.guests.filter(&bound.binding, envelope(&message), body).await
+            }
+        };
+        let decide = |message: &mut Message, verdict| {
+            message.decisions.push(Decision {
+                version,
+                directory: decided_at,
+                verdict,
+            });
+        };
+        match answer {
+            Ok(Filtered::Pass) => {
+                decide(&mut message, Verdict::Passed(subscription));
+                Ok(Judged::Pass(message))
+            }
+            Ok(Filtered::Drop) => {
+                decide(&mut message, Verdict::Dropped(subscription));
+                Ok(Judged::Drop(message))
+            }
+            Ok(Filtered::Replace { body, attributes }) => {
+                decide(&mut message, Verdict::Replaced(subscription));
+                Ok(Judged::Pass(Message {
+                    body: Body::Clear(body),
+                    attributes,
+                    ..message
+                }))
+            }
+            Err(fault) => {
+                self.metrics.guest_fault(tenant, World::Filter);
+                let text = fault.to_string();
+                decide(&mut message, Verdict::Failed(text.clone()));
+                match bound.on_failure {
+                    FailurePolicy::Reject => Err(BrokerError::PluginFailed {
+                        world: World::Filter,
+                        fault: text,
+                    }),
+                    // No filter is built in: without one, everything passes.
+                    FailurePolicy::Fallback => Ok(Judged::Pass(message)),
+                    FailurePolicy::Park => Ok(Judged::Parked(message, text)),
+                }
+            }
+        }
+    }
+}
+
+/// What a filter, or its failure policy, made of a message.
+enum Judged {
+    Pass(Message),
+    Drop(Message),
+    Parked(Message, String),
+}
+
+// === sealing ===
+
+impl Broker {
+    /// Seals messages on their way into a queue, if it is sealed.
+    pub(super) async fn seal_incoming(
+        &self,
+        found: &Resolved,
+        decided_at: LogIndex,
+        mut incoming: Vec<Incoming>,
+    ) -> Result<Vec<Incoming>, BrokerError> {
+        let Some(key) = &found.sealed_under else {
+            return Ok(incoming);
+        };
+        let messages = incoming.iter_mut().map(|one| &mut one.message).collect();
+        self.seal(found.tenant, found.incarnation, key, decided_at, messages)
+            .await?;
+        Ok(incoming)
+    }
+
+    /// Seals messages on their way into a topic, if it is sealed.
+    pub(super) async fn seal_publications(
+        &self,
+        topic: &TopicContext,
+        decided_at: LogIndex,
+        mut publications: Vec<Publication>,
+    ) -> Result<Vec<Publication>, BrokerError> {
+        let Some(key) = &topic.sealed_under else {
+            return Ok(publications);
+        };
+        let messages = publications
+            .iter_mut()
+            .flat_map(|one| {
+                std::iter::once(&mut one.message).chain(one.replaced.iter_mut().map(|(_, other)| other))
+            })
+            .collect();
+        self.seal(topic.tenant, topic.incarnation, key, decided_at, messages)
+            .await?;
+        Ok(publications)
+    }
+
+    /// Seals messages where they are about to be kept. One that is sealed already stays as it is.
+    pub(super) async fn seal(
+        &self,
+        tenant: TenantId,
+        incarnation: Incarnation,
+        key: &Name,
+        decided_at: LogIndex,
+        messages: Vec<&mut Message>,
+    ) -> Result<(), BrokerError> {
+        let places = [
+            Place::Incarnation(incarnation),
+            Place::Tenant(tenant),
+            Place::Platform,
+        ];
+        let bound = self.bound(tenant, &places, World::Seal)?;
+        let mut waiting = Vec::with_capacity(messages.len());
+        let mut bodies = Vec::with_capacity(messages.len());
+        for message in messages {
+            let Body::Clear(plain) = &message.body else {
+                continue;
+            };
+            let context = SealContext {
+                tenant,
+                incarnation,
+                message: message.id,
+            };
+            bodies.push(ToSeal {
+                context,
+                plain: plain.clone(),
+            });
+            waiting.push(message);
+        }
+        let answers = self.ask_to_seal(&bound, key, bodies.clone()).await?;
+        for ((message, body), answer) in waiting.into_iter().zip(bodies).zip(answers) {
+            let (version, answer) = match answer {
+                Err(_) if bound.on_failure == FailurePolicy::Fallback => {
+                    let builtin = self.bound(tenant, &[Place::Platform], World::Seal)?;
+                    let answer = self.ask_to_seal(&builtin, key, vec![body.clone()]).await?.pop();
+                    (
+                        builtin.binding.version,
+                        answer.unwrap_or(Err(GuestFault::Stopped)),
+                    )
+                }
+                answer => (bound.binding.version, answer),
+            };
+            let Sealed { header, ciphertext } = answer.map_err(|fault| {
+                self.metrics.guest_fault(tenant, World::Seal);
+                BrokerError::PluginFailed {
+                    world: World::Seal,
+                    fault: fault.to_string(),
+                }
+            })?;
+            message.body = Body::Sealed(SealedBody {
+                header,
+                ciphertext,
+                context: body.context,
+                version,
+            });
+            let verdict = Verdict::Sealed;
+            message.decisions.push(Decision {
+                version,
+                directory: decided_at,
+                verdict,
+            });
+        }
+        Ok(())
+    }
+
+    async fn ask_to_seal(
+        &self,
+        bound: &Bound,
+        key: &Name,
+        bodies: Vec<ToSeal>,
+    ) -> Result<Vec<Result<Sealed, GuestFault>>, BrokerError> {
+        if let Some(reason) = &bound.quarantined {
+            let fault = GuestFault::Said(format!("quarantined: {reason}"));
+            return Ok(bodies.iter().map(|_| Err(fault.clone())).collect());
+        }
+        self.load(bound.binding.version).await?;
+        Ok(self.guests.seal(&bound.binding, key, bodies).await)
+    }
+
+    /// Reads a message and opens it, with the version of the plugin that sealed it.
+    pub(super) async fn read_open(
+        &self,
+        set: SetId,
+        key: BodyKey,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        let Some(stored) = self.read(set, key)? else {
+            return Ok(None);
+        };
+        let Body::Sealed(sealed) = stored.message.body.clone() else {
+            return Ok(Some(stored));
+        };
+        let body = self.open(sealed).await?;
+        let message = Message {
+            body: Body::Clear(body),
+            ..stored.message
+        };
+        Ok(Some(StoredMessage {
+            message,
+            produced: stored.produced,
+        }))
+    }
+
+    /// Reads a message as it is kept.
+    pub(crate) fn read(&self, set: SetId, key: BodyKey) -> Result<Option<StoredMessage>, BrokerError> {
+        self.store
+            .bodies(set)
+            .read(key)
+            .map_err(|fault| BrokerError::Unreadable(fault.to_string()))
+    }
+
+    async fn open(&self, sealed: SealedBody) -> Result<Bytes, BrokerError> {
+        let context = sealed.context;
+        let places = [
+            Place::Incarnation(context.incarnation),
+            Place::Tenant(context.tenant),
+            Place::Platform,
+        ];
+        // The configuration is the present binding's; the version is the one that sealed.
+        let (configuration, identity) = match self.binding_record(&places, World::Seal) {
+            Some(record) => (record.configuration.clone(), identity(&record)),
+            None => (
+                Bytes::new(),
+                BindingIdentity {
+                    changed: LogIndex::default(),
+                    place: Place::Tenant(context.tenant),
+                },
+            ),
+        };
+        let binding = Binding {
+            version: sealed.version,
+            tenant: context.tenant,
+            configuration,
+            identity,
+        };
+        self.load(sealed.version).await?;
+        let body = ToOpen {
+            context,
+            header: sealed.header,
+            ciphertext: sealed.ciphertext,
+        };
+        let answer = self.guests.open(&binding, vec![body]).await.pop();
+        answer
+            .unwrap_or(Err(GuestFault::Stopped))
+            .map_err(|fault| BrokerError::PluginFailed {
+                world: World::Seal,
+                fault: fault.to_string(),
+            })
+    }
+}
+
+// === parking ===
+
+impl Broker {
+    /// Puts a message aside that a plugin failed on: into the tenant's queue `parked`, made when first needed.
+    pub(super) async fn park(
+        &self,
+        tenant: TenantId,
+        from: Incarnation,
+        message: Message,
+        trap: String,
+    ) -> Result<(), BrokerError> {
+        let found = self.parked_queue(tenant).await?;
+        let origin = Origin {
+            incarnation: from,
+            produced: self.set(found.set).now(),
+            receive_count: 0,
+            cause: MoveCause::Parked(trap),
+        };
+        let mut message = Message {
+            origin: Some(origin),
+            ..message
+        };
+        // What is to be sealed where it comes from is not parked in clear.
+        let source_key = self
+            .resolve_incarnation(from)
+            .and_then(|source| source.sealed_under);
+        if let Some(key) = source_key.or(found.sealed_under.clone()) {
+            self.seal(
+                tenant,
+                found.incarnation,
+                &key,
+                LogIndex::default(),
+                vec![&mut message],
+            )
+            .await?;
+        }
+        let command = posthouse_model::SetCommand::Send {
+            queue: found.incarnation,
+            delay: posthouse_model::Span::ZERO,
+            messages: vec![Incoming { message, keep: true }],
+            token: None,
+            decided_at: LogIndex::default(),
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(BrokerError::queue(refusal)),
+        }
+    }
+}
+
+// === bindings ===
+
+impl Broker {
+    /// Returns the plugin in force at the nearest of these places.
+    fn bound(&self, tenant: TenantId, places: &[Place], world: World) -> Result<Bound, BrokerError> {
+        self.bound_if_any(tenant, places, world)
+            .ok_or(BrokerError::NoPlugin { world })
+    }
+
+    fn bound_if_any(&self, tenant: TenantId, places: &[Place], world: World) -> Option<Bound> {
+        self.binding_record(places, world).map(|record| Bound {
+            binding: Binding {
+                version: record.version,
+                tenant,
+                identity: identity(&record),
+                configuration: record.configuration,
+            },
+            on_failure: record.on_failure,
+            quarantined: record.quarantined,
+        })
+    }
+
+    /// Returns the binding in force at the nearest of these places.
+    pub(super) fn binding_record(&self, places: &[Place], world: World) -> Option<BindingRecord> {
+        self.directory
+            .view(|directory| directory.resolve_binding(places, world).cloned())
+    }
+
+    /// Makes sure that a plugin's version can be called.
+    pub(super) async fn load(&self, version: PluginVersion) -> Result<(), BrokerError> {
+        match self.guests.is_loaded(version) {
+            true => Ok(()),
+            false => self.load_component(version).await,
+        }
+    }
+}
+
+/// Returns what tells one binding from another.
+pub(super) fn identity(record: &BindingRecord) -> BindingIdentity {
+    BindingIdentity {
+        changed: record.changed,
+        place: record.place,
+    }
+}
+
+/// Returns what plugins are told of a message on its way in.
+fn envelope(message: &Message) -> Envelope {
+    Envelope {
+        id: message.id,
+        produced: Time::default(),
+        tags: message.tags.clone(),
+        routing_key: message.routing_key.clone(),
+        body_bytes: u32::try_from(message.body.len()).unwrap_or(u32::MAX),
+        attributes: message.attributes.clone(),
+    }
+}
+
+/// Returns a body in clear. On the way in nothing is sealed before filters have spoken.
+fn clear(body: &Body) -> Bytes {
+    match body {
+        Body::Clear(bytes) => bytes.clone(),
+        Body::Sealed(_) => Bytes::new(),
+    }
+}
+
+fn texts<T: Clone + Into<String>>(words: &[T]) -> Vec<String> {
+    words.iter().cloned().map(Into::into).collect()
+}

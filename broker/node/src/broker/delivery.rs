@@ -1,0 +1,446 @@
+//! Push delivery: the set's leader works the backlogs of subscriptions.
+//!
+//! A worker for each subscription that has something to deliver claims messages by command, drives the deliver
+//! plugin (which says what to do next and does no I/O itself), and settles by command. Messages are delivered
+//! concurrently, within a bound for each subscription and for the node; one that waits for its retry holds nothing up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use posthouse_host::{Action, Binding, Delivery, GuestFault, Outcome, Payload, Response, Step};
+use posthouse_model::{
+    ContentFormat, Endpoint, FailurePolicy, Incarnation, Kind, Leased, MessageId, MoveCause, Name, Place,
+    Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span, StoredMessage,
+    SubscriptionId, TenantId, World,
+};
+use tokio::sync::{Notify, Semaphore};
+
+use super::decide::identity;
+use super::{Broker, BrokerError};
+use crate::egress;
+
+/// How many messages one claim takes.
+const CLAIM_MAX: usize = 64;
+/// How many steps one attempt may take.
+const STEPS_MAX: usize = 8;
+/// How long a claim lasts: longer than the longest attempt.
+const CLAIM_SPAN: Span = Span::from_seconds(STEPS_MAX as u64 * 60 + 60);
+/// How long a delivery rests that could not be attempted or whose plugin failed.
+const REST: Span = Span::from_seconds(5);
+/// How long a worker rests after agreement failed.
+const FAULT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Subscriptions that a worker is busy with, and what it may use.
+#[derive(Debug)]
+pub(super) struct Deliveries {
+    working: Mutex<HashMap<Worked, Arc<Notify>>>,
+    in_flight: Arc<Semaphore>,
+    per_subscription_max: usize,
+}
+
+/// What a worker works on.
+type Worked = (SetId, Incarnation, SubscriptionId);
+
+/// A subscription as its worker sees it.
+#[derive(Clone)]
+struct Course {
+    set: SetId,
+    topic: Incarnation,
+    subscription: SubscriptionId,
+    tenant: TenantId,
+    tenant_name: String,
+    topic_name: Name,
+    name: Name,
+    endpoint: Endpoint,
+    format: ContentFormat,
+    retry: RetryStrategy,
+    retention: Span,
+}
+
+impl Deliveries {
+    /// Returns room for so many attempts at once.
+    pub(super) fn new(in_flight_max: usize, per_subscription_max: usize) -> Deliveries {
+        Deliveries {
+            working: Mutex::default(),
+            in_flight: Arc::new(Semaphore::new(in_flight_max)),
+            per_subscription_max: per_subscription_max.max(1),
+        }
+    }
+}
+
+impl Broker {
+    /// Has a subscription worked: by its worker, if it has one. Called when it has something to deliver.
+    pub(super) fn deliver(&self, set: SetId, topic: Incarnation, subscription: SubscriptionId) {
+        if self.is_stopping() || !self.set(set).is_leader() {
+            return;
+        }
+        let worked = (set, topic, subscription);
+        let news = Arc::new(Notify::new());
+        {
+            let mut working = self.deliveries.working.lock();
+            if let Some(worker) = working.get(&worked) {
+                worker.notify_one();
+                return;
+            }
+            working.insert(worked, Arc::clone(&news));
+        }
+        let broker = self.clone();
+        self.tasks.spawn(async move {
+            broker.work(worked, news).await;
+        });
+    }
+
+    /// Starts workers for all subscriptions of a set that have something to deliver: after a start or an election.
+    pub(super) fn deliver_all(&self, set: SetId) {
+        for (topic, subscription) in self.set(set).view(|state| state.subscriptions_claimable()) {
+            self.deliver(set, topic, subscription);
+        }
+    }
+
+    async fn work(&self, worked: Worked, news: Arc<Notify>) {
+        let (set, topic, subscription) = worked;
+        let stop = self.stop.clone();
+        loop {
+            let working = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                working = self.work_backlog(worked, &news) => working,
+            };
+            if let Err(error) = working {
+                tracing::debug!(%topic, %subscription, %error, "delivery pauses");
+                tokio::time::sleep(FAULT_PAUSE).await;
+            }
+            // Leaving first and looking then: what comes after the look finds no worker and starts one.
+            self.deliveries.working.lock().remove(&worked);
+            let more = self.set(set).view(|state| {
+                state
+                    .topic(topic)
+                    .and_then(|topic| topic.subscription(subscription))
+                    .is_some_and(|subscription| subscription.claimable())
+            });
+            if !more || !self.set(set).is_leader() {
+                return;
+            }
+            let mut working = self.deliveries.working.lock();
+            if working.contains_key(&worked) {
+                return;
+            }
+            working.insert(worked, Arc::clone(&news));
+        }
+    }
+
+    /// Works until nothing is claimable and all attempts have ended.
+    async fn work_backlog(&self, worked: Worked, news: &Notify) -> Result<(), BrokerError> {
+        let (set, topic, subscription) = worked;
+        let mut attempts = FuturesUnordered::new();
+        let mut dry = false;
+        loop {
+            if let Some(room) = self.room(attempts.len()).filter(|_| !dry) {
+                let Some(course) = self.course(set, topic, subscription) else {
+                    return Ok(());
+                };
+                let claimed = self.claim(&course, room).await?;
+                dry = claimed.len() < room;
+                for leased in claimed {
+                    attempts.push(self.attempt(course.clone(), leased));
+                }
+            }
+            if attempts.is_empty() {
+                return Ok(());
+            }
+            let first = tokio::select! {
+                ended = attempts.next() => ended,
+                () = news.notified() => {
+                    dry = false;
+                    continue;
+                }
+            };
+            let mut outcomes: Vec<Settled> = first.into_iter().collect();
+            // All that has ended by now is settled in one command.
+            while let Some(Some(outcome)) = attempts.next().now_or_never() {
+                outcomes.push(outcome);
+            }
+            self.settle(set, topic, subscription, outcomes).await?;
+        }
+    }
+
+    fn room(&self, busy: usize) -> Option<usize> {
+        let room = self.deliveries.per_subscription_max.saturating_sub(busy);
+        // Claims are worth their entry only when several messages can be taken at once.
+        let worth = room * 2 >= self.deliveries.per_subscription_max;
+        worth.then_some(room.min(CLAIM_MAX))
+    }
+
+    fn course(&self, set: SetId, topic: Incarnation, subscription: SubscriptionId) -> Option<Course> {
+        let mut course = self.set(set).view(|state| {
+            let found = state.topic(topic)?;
+            let known = found.subscription(subscription)?;
+            let attributes = known.attributes();
+            Some(Course {
+                set,
+                topic,
+                subscription,
+                tenant: found.tenant(),
+                tenant_name: String::new(),
+                topic_name: found.name().clone(),
+                name: known.name().clone(),
+                endpoint: attributes.endpoint.clone(),
+                format: attributes.format,
+                retry: attributes.retry,
+                retention: found.attributes().retention,
+            })
+        })?;
+        course.tenant_name = self.directory.view(|directory| {
+            directory
+                .tenant(course.tenant)
+                .map(|tenant| tenant.name.as_str().to_owned())
+                .unwrap_or_default()
+        });
+        Some(course)
+    }
+
+    async fn claim(&self, course: &Course, max: usize) -> Result<Vec<Leased>, BrokerError> {
+        let command = SetCommand::Claim {
+            topic: course.topic,
+            subscription: course.subscription,
+            max: u16::try_from(max).unwrap_or(u16::MAX),
+            span: CLAIM_SPAN,
+            term: self.set(course.set).term().unwrap_or_default(),
+        };
+        match self.set(course.set).propose(command).await? {
+            Ok(SetReply::Leased(leased)) => Ok(leased),
+            Ok(other) => unreachable!("a claim is answered with leases, not {other:?}"),
+            Err(refusal) => Err(BrokerError::topic(refusal)),
+        }
+    }
+
+    async fn settle(
+        &self,
+        set: SetId,
+        topic: Incarnation,
+        subscription: SubscriptionId,
+        outcomes: Vec<Settled>,
+    ) -> Result<(), BrokerError> {
+        match self
+            .set(set)
+            .propose(SetCommand::Settle {
+                topic,
+                subscription,
+                outcomes,
+            })
+            .await?
+        {
+            Ok(_) => Ok(()),
+            // The subscription is gone, and with it what was to be settled.
+            Err(Refusal::NoSubscription | Refusal::NoIncarnation(_)) => Ok(()),
+            Err(refusal) => Err(BrokerError::topic(refusal)),
+        }
+    }
+
+    /// Makes one attempt to deliver one message, and says what became of it.
+    async fn attempt(&self, course: Course, leased: Leased) -> Settled {
+        let _room = self.deliveries.in_flight.acquire().await;
+        let stored = match self.read_open(course.set, leased.body).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return settled(leased, MessageId::default(), 0, SettledOutcome::Dropped),
+            Err(error) => {
+                tracing::warn!(topic = %course.topic, %error, "a message cannot be read for delivery");
+                return settled(leased, MessageId::default(), 0, SettledOutcome::Retry(REST));
+            }
+        };
+        let id = stored.message.id;
+        let (outcome, status) = self.drive(&course, &leased, stored).await;
+        self.metrics.pushed(course.tenant, &outcome);
+        settled(leased, id, status, outcome)
+    }
+
+    /// Drives the deliver plugin through its steps.
+    async fn drive(&self, course: &Course, leased: &Leased, stored: StoredMessage) -> (SettledOutcome, u16) {
+        let kind_place = match course.endpoint {
+            Endpoint::Http(_) => Place::HttpEndpoints,
+            Endpoint::Queue(_) => Place::QueueEndpoints,
+        };
+        let places = [
+            Place::Subscription(course.topic, course.subscription),
+            Place::Incarnation(course.topic),
+            Place::Tenant(course.tenant),
+            kind_place,
+        ];
+        let Some(record) = self.binding_record(&places, World::Deliver) else {
+            tracing::warn!(topic = %course.topic, "no deliver plugin is bound; nothing is delivered");
+            return (SettledOutcome::Retry(REST), 0);
+        };
+        let binding = Binding {
+            version: record.version,
+            tenant: course.tenant,
+            configuration: record.configuration.clone(),
+            identity: identity(&record),
+        };
+        let delivery = self.delivery(course, leased, &stored);
+        let body = match stored.message.body {
+            posthouse_model::Body::Clear(body) => body,
+            posthouse_model::Body::Sealed(_) => unreachable!("a body is opened before it is delivered"),
+        };
+        let driven = match &record.quarantined {
+            Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
+            None => self.steps(course, &binding, &delivery, &body).await,
+        };
+        let fault = match driven {
+            Ok(done) => return done,
+            Err(fault) => fault,
+        };
+        self.metrics.guest_fault(course.tenant, World::Deliver);
+        match record.on_failure {
+            FailurePolicy::Reject => (SettledOutcome::Retry(REST), 0),
+            FailurePolicy::Park => self.park_delivery(course, fault).await,
+            FailurePolicy::Fallback => self.fall_back(course, kind_place, &delivery, &body).await,
+        }
+    }
+
+    async fn fall_back(
+        &self,
+        course: &Course,
+        place: Place,
+        delivery: &Delivery,
+        body: &Bytes,
+    ) -> (SettledOutcome, u16) {
+        let Some(record) = self.binding_record(&[place], World::Deliver) else {
+            return (SettledOutcome::Retry(REST), 0);
+        };
+        let binding = Binding {
+            version: record.version,
+            tenant: course.tenant,
+            identity: identity(&record),
+            configuration: record.configuration,
+        };
+        self.steps(course, &binding, delivery, body)
+            .await
+            .unwrap_or((SettledOutcome::Retry(REST), 0))
+    }
+
+    async fn park_delivery(&self, course: &Course, fault: GuestFault) -> (SettledOutcome, u16) {
+        match self.parked_queue(course.tenant).await {
+            Ok(found) => {
+                let cause = MoveCause::Parked(fault.to_string());
+                (
+                    SettledOutcome::Enqueue {
+                        target: found.incarnation,
+                        cause,
+                    },
+                    0,
+                )
+            }
+            Err(_) => (SettledOutcome::Retry(REST), 0),
+        }
+    }
+
+    async fn steps(
+        &self,
+        course: &Course,
+        binding: &Binding,
+        delivery: &Delivery,
+        body: &Bytes,
+    ) -> Result<(SettledOutcome, u16), GuestFault> {
+        if let Err(error) = self.load(binding.version).await {
+            return Err(GuestFault::Said(error.to_string()));
+        }
+        let mut status = 0;
+        let mut enqueued = None;
+        let mut step: Step = self.guests.deliver_begin(binding, delivery, body.clone()).await?;
+        for _ in 0..STEPS_MAX {
+            let response = match step.action {
+                Action::Done(outcome) => return Ok((concluded(outcome, enqueued), status)),
+                Action::Http(request) => {
+                    let payload = match request.body {
+                        Payload::Message => body.clone(),
+                        Payload::Bytes(bytes) => bytes,
+                    };
+                    let sent = self
+                        .egress
+                        .send(egress::Request {
+                            method: request.method,
+                            url: request.url,
+                            headers: request.headers,
+                            body: payload,
+                            timeout: request.timeout.into(),
+                        })
+                        .await;
+                    match sent {
+                        Ok(response) => {
+                            status = response.status;
+                            Response::Http {
+                                status: response.status,
+                                headers: response.headers,
+                                body: response.body,
+                            }
+                        }
+                        Err(error) => Response::Failed(error.to_string()),
+                    }
+                }
+                Action::Enqueue(queue) => match self.resolve(course.tenant, Kind::Queue, &queue) {
+                    Ok(target) => {
+                        enqueued = Some(target.incarnation);
+                        Response::Enqueued
+                    }
+                    Err(error) => Response::Failed(error.to_string()),
+                },
+            };
+            step = self
+                .guests
+                .deliver_resume(binding, delivery, step.state, response)
+                .await?;
+        }
+        Err(GuestFault::Nonsense(format!("took more than {STEPS_MAX} steps")))
+    }
+
+    fn delivery(&self, course: &Course, leased: &Leased, stored: &StoredMessage) -> Delivery {
+        let now = self.set(course.set).now();
+        let mut chance = [0; 8];
+        self.entropy.fill(&mut chance);
+        Delivery {
+            message: stored.message.id,
+            request: leased.handle.0,
+            topic_owner: course.tenant_name.clone(),
+            topic: course.topic_name.as_str().to_owned(),
+            subscription: course.name.as_str().to_owned(),
+            endpoint: course.endpoint.clone(),
+            format: course.format,
+            retry: course.retry,
+            tags: stored.message.tags.clone(),
+            routing_key: stored.message.routing_key.clone(),
+            attributes: stored.message.attributes.clone(),
+            published: stored.produced,
+            attempt: leased.receive_count,
+            age: now.since(stored.produced),
+            retention: course.retention,
+            chance: u64::from_le_bytes(chance),
+        }
+    }
+}
+
+fn concluded(outcome: Outcome, enqueued: Option<Incarnation>) -> SettledOutcome {
+    match (outcome, enqueued) {
+        (Outcome::Acknowledged, None) => SettledOutcome::Acknowledged,
+        // The hand-over to the queue and the acknowledgement are one command.
+        (Outcome::Acknowledged, Some(target)) => SettledOutcome::Enqueue {
+            target,
+            cause: MoveCause::Delivered,
+        },
+        (Outcome::RetryAfter(span), _) => SettledOutcome::Retry(span),
+        (Outcome::Drop(_), _) => SettledOutcome::Dropped,
+    }
+}
+
+fn settled(leased: Leased, message: MessageId, status: u16, outcome: SettledOutcome) -> Settled {
+    Settled {
+        handle: leased.handle,
+        message,
+        status,
+        outcome,
+    }
+}

@@ -1,0 +1,75 @@
+//! What the groups tell the broker: messages became visible, something is on its way out, leadership changed.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use posthouse_model::{Applied, Awake, LogIndex, SetId, Term};
+use posthouse_replica::{GroupName, Observer};
+
+use super::{Broker, Parts};
+
+/// Passes the groups' events on to the broker, once there is one. What came before, the broker looks up as it starts.
+#[derive(Clone, Default)]
+pub struct Events {
+    broker: Arc<OnceLock<Weak<Parts>>>,
+}
+
+impl Events {
+    /// Has a broker told from now on.
+    pub(super) fn tell(&self, broker: &Broker) {
+        let first = self.broker.set(Arc::downgrade(&broker.0)).is_ok();
+        assert!(first, "events are told to one broker");
+    }
+
+    fn broker(&self) -> Option<Broker> {
+        self.broker.get().and_then(Weak::upgrade).map(Broker)
+    }
+}
+
+impl Observer for Events {
+    fn applied(&self, set: SetId, applied: &Applied) {
+        let Some(broker) = self.broker() else { return };
+        for awake in &applied.awake {
+            match *awake {
+                Awake::Queue(queue) => {
+                    if broker.waiters.any(queue) {
+                        broker.wake(set, queue);
+                    }
+                }
+                Awake::Subscription(topic, subscription) => broker.deliver(set, topic, subscription),
+            }
+        }
+        if applied.outgoing {
+            broker.kick_outbox(set);
+        }
+    }
+
+    fn directory_applied(&self, _index: LogIndex) {
+        let Some(broker) = self.broker() else { return };
+        broker.learn_keys();
+    }
+
+    fn leading(&self, group: GroupName, term: Option<Term>) {
+        let Some(broker) = self.broker() else { return };
+        match (group, term) {
+            (GroupName::Set(set), Some(_)) => {
+                broker.deliver_all(set);
+                broker.kick_outbox(set);
+            }
+            (GroupName::Directory, Some(_)) => {
+                let finishing = broker.clone();
+                broker.tasks.spawn(async move {
+                    if let Err(error) = finishing.finish_names().await {
+                        tracing::warn!(%error, "names were left half-way");
+                    }
+                });
+            }
+            (GroupName::Set(_) | GroupName::Directory, None) => {}
+        }
+    }
+}
+
+impl Broker {
+    fn kick_outbox(&self, set: SetId) {
+        self.outgoing[usize::from(set.0)].send_modify(|news| *news = news.wrapping_add(1));
+    }
+}

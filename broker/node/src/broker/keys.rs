@@ -1,0 +1,151 @@
+//! Keys: secrets that requests are signed with, and master keys as the directory has them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use posthouse_keyring::Secret;
+use posthouse_model::{
+    AccessKeyStatus, DirectoryCommand, DirectoryReply, Kind, MasterKeyRecord, MasterKeyState, Name, TenantId,
+};
+
+use super::{Broker, BrokerError};
+
+/// The most unwrapped secrets that are kept.
+const SECRETS_MAX: usize = 100_000;
+
+/// Secrets of access keys, unwrapped once and kept while the directory says the same.
+#[derive(Default)]
+pub(super) struct Secrets {
+    known: RwLock<HashMap<String, (Bytes, Arc<Secret>)>>,
+}
+
+/// Who signs with an access key.
+#[derive(Clone)]
+pub struct Signatory {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What is signed with.
+    pub secret: Arc<Secret>,
+    /// Whether the key's requests are served.
+    pub status: AccessKeyStatus,
+    /// Whether it may administer the cluster.
+    pub root: bool,
+}
+
+impl Broker {
+    /// Returns who signs with an access key, if there is one.
+    pub fn signatory(&self, id: &str) -> Option<Signatory> {
+        let (tenant, wrapped, status, root) = self.directory.view(|directory| {
+            directory
+                .access_key(id)
+                .map(|key| (key.tenant, key.wrapped_secret.clone(), key.status, key.root))
+        })?;
+        let secret = self.secret(tenant, id, &wrapped)?;
+        Some(Signatory {
+            tenant,
+            secret,
+            status,
+            root,
+        })
+    }
+
+    fn secret(&self, tenant: TenantId, id: &str, wrapped: &Bytes) -> Option<Arc<Secret>> {
+        if let Some((known, secret)) = self.secrets.known.read().get(id) {
+            if known == wrapped {
+                return Some(Arc::clone(secret));
+            }
+        }
+        let context = posthouse_keyring::access_key_context(tenant, id);
+        match self.keyring.unwrap_secret(&context, wrapped) {
+            Ok(secret) => {
+                let secret = Arc::new(secret);
+                let mut known = self.secrets.known.write();
+                if known.len() >= SECRETS_MAX {
+                    known.clear();
+                }
+                known.insert(id.to_owned(), (wrapped.clone(), Arc::clone(&secret)));
+                Some(secret)
+            }
+            Err(error) => {
+                tracing::error!(%tenant, %error, "an access key's secret cannot be unwrapped");
+                None
+            }
+        }
+    }
+
+    /// Adds an access key.
+    pub async fn add_access_key(
+        &self,
+        tenant: TenantId,
+        id: &str,
+        secret: &[u8],
+        root: bool,
+    ) -> Result<(), BrokerError> {
+        let context = posthouse_keyring::access_key_context(tenant, id);
+        let wrapped_secret = self
+            .keyring
+            .wrap_secret(&context, secret)
+            .map_err(|error| BrokerError::Key(error.to_string()))?;
+        let command = DirectoryCommand::AddAccessKey {
+            tenant,
+            id: id.to_owned(),
+            wrapped_secret,
+            root,
+        };
+        self.direct(command, Kind::Queue).await.map(|_| ())
+    }
+
+    /// Makes a master key, or a new version of it.
+    pub async fn put_master_key(&self, tenant: TenantId, name: Name) -> Result<u32, BrokerError> {
+        let wrapped = self.keyring.generate_master_key(tenant, &name);
+        let command = DirectoryCommand::PutMasterKey {
+            tenant,
+            name,
+            wrapped,
+        };
+        let reply = self.direct(command, Kind::Queue).await?;
+        self.learn_keys();
+        match reply {
+            DirectoryReply::MasterKey(version) => Ok(version),
+            other => unreachable!("a master key is answered with its version, not {other:?}"),
+        }
+    }
+
+    /// Enables a master key, disables it, or schedules its deletion.
+    pub async fn set_master_key(
+        &self,
+        tenant: TenantId,
+        name: Name,
+        state: MasterKeyState,
+    ) -> Result<(), BrokerError> {
+        let command = DirectoryCommand::SetMasterKey { tenant, name, state };
+        self.direct(command, Kind::Queue).await?;
+        self.learn_keys();
+        Ok(())
+    }
+
+    /// Removes a tenant that has no queues and no topics, with its keys, plugins and bindings.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<(), BrokerError> {
+        self.direct(DirectoryCommand::RemoveTenant { tenant }, Kind::Queue)
+            .await?;
+        self.keyring.forget_tenant(tenant);
+        Ok(())
+    }
+
+    /// Takes in what the directory says of master keys.
+    pub(crate) fn learn_keys(&self) {
+        let records: Vec<MasterKeyRecord> = self.directory.view(|directory| {
+            directory
+                .tenants()
+                .flat_map(|tenant| directory.master_keys(tenant.tenant).cloned().collect::<Vec<_>>())
+                .collect()
+        });
+        for record in records {
+            if let Err(error) = self.keyring.learn_master_key(&record) {
+                tracing::error!(tenant = %record.tenant, key = %record.name, %error, "a master key cannot be used");
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Queues and topics as names: made, found, changed, removed.
+//!
+//! Making one takes two logs. The directory claims the name and keeps the definition; the set defines it; the
+//! directory confirms. Whatever stops this half-way, [`Broker::finish_names`] goes on with it: both steps can be
+//! repeated. Removing goes the same way back.
+
+use posthouse_model::{
+    Definition, Directory, DirectoryCommand, DirectoryRefusal, DirectoryReply, Generation, Incarnation, Kind,
+    Name, NameRecord, NameState, QueueAttributes, Refusal, SetCommand, SetId, TenantId, TopicAttributes,
+};
+use posthouse_replica::Group;
+
+use super::{Broker, BrokerError};
+
+/// A name in use: what it stands for.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The incarnation.
+    pub incarnation: Incarnation,
+    /// The set that holds it.
+    pub set: SetId,
+    /// The master key it is sealed under, if it is.
+    pub sealed_under: Option<Name>,
+}
+
+impl Broker {
+    /// Makes a queue or topic.
+    pub async fn create(
+        &self,
+        tenant: TenantId,
+        name: Name,
+        definition: Definition,
+    ) -> Result<Incarnation, BrokerError> {
+        let kind = definition.kind();
+        self.check_dead_letter(tenant, &name, &definition)?;
+        let command = DirectoryCommand::Create {
+            tenant,
+            name,
+            definition,
+        };
+        let record = match self.direct(command, kind).await? {
+            DirectoryReply::Created(record) => record,
+            other => unreachable!("the directory answers a creation with its record, not {other:?}"),
+        };
+        self.define_created(record).await
+    }
+
+    /// Finds a name in use.
+    pub fn resolve(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<Resolved, BrokerError> {
+        self.directory
+            .view(|directory| directory.name(tenant, kind, name).and_then(in_use))
+            .ok_or(BrokerError::NoName { kind })
+    }
+
+    /// Finds an incarnation in use.
+    pub fn resolve_incarnation(&self, incarnation: Incarnation) -> Option<Resolved> {
+        self.directory
+            .view(|directory| directory.record(incarnation).and_then(in_use))
+    }
+
+    /// Changes a queue's attributes.
+    pub async fn alter_queue(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        change: impl FnOnce(QueueAttributes) -> Result<QueueAttributes, BrokerError> + Send,
+    ) -> Result<QueueAttributes, BrokerError> {
+        let found = self.resolve(tenant, Kind::Queue, name)?;
+        let set = self.set(found.set);
+        let (known, generation) = set
+            .view(|state| {
+                state
+                    .queue(found.incarnation)
+                    .map(|queue| (queue.attributes().clone(), queue.generation()))
+            })
+            .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
+        let attributes = change(known)?;
+        let definition = Definition::Queue(attributes.clone());
+        self.check_dead_letter(tenant, name, &definition)?;
+        self.define(&found, name.clone(), Generation(generation.0 + 1), definition)
+            .await?;
+        Ok(attributes)
+    }
+
+    /// Changes a topic's attributes.
+    pub async fn alter_topic(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        change: impl FnOnce(TopicAttributes) -> Result<TopicAttributes, BrokerError> + Send,
+    ) -> Result<(), BrokerError> {
+        let found = self.resolve(tenant, Kind::Topic, name)?;
+        let set = self.set(found.set);
+        let (known, generation) = set
+            .view(|state| {
+                state
+                    .topic(found.incarnation)
+                    .map(|topic| (topic.attributes().clone(), topic.generation()))
+            })
+            .ok_or(BrokerError::NoName { kind: Kind::Topic })?;
+        let definition = Definition::Topic(change(known)?);
+        self.define(&found, name.clone(), Generation(generation.0 + 1), definition)
+            .await
+    }
+
+    /// Removes a queue or topic with all that it holds.
+    pub async fn remove(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<(), BrokerError> {
+        let found = self.resolve(tenant, kind, name)?;
+        self.direct(
+            DirectoryCommand::Remove {
+                incarnation: found.incarnation,
+            },
+            kind,
+        )
+        .await?;
+        self.drop_removed(found.incarnation, found.set, kind).await
+    }
+
+    /// Goes on with what was left half-way: creations that no set confirmed, removals that no set did.
+    pub async fn finish_names(&self) -> Result<(), BrokerError> {
+        let unfinished: Vec<NameRecord> = self
+            .directory
+            .view(|directory: &Directory| directory.unfinished().cloned().collect());
+        for record in unfinished {
+            match record.state {
+                NameState::Creating(_) => {
+                    self.define_created(record).await?;
+                }
+                NameState::Removing => {
+                    self.drop_removed(record.incarnation, record.set, record.kind)
+                        .await?
+                }
+                NameState::Ready => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn define_created(&self, record: NameRecord) -> Result<Incarnation, BrokerError> {
+        let (incarnation, kind) = (record.incarnation, record.kind);
+        let NameState::Creating(definition) = record.state.clone() else {
+            return Ok(incarnation);
+        };
+        let found = Resolved {
+            tenant: record.tenant,
+            incarnation,
+            set: record.set,
+            sealed_under: record.sealed_under,
+        };
+        if let Err(error) = self.define(&found, record.name, Generation(1), definition).await {
+            if let BrokerError::Refused { .. } = error {
+                // The set will never take this definition: the name is given up.
+                self.direct(DirectoryCommand::Forget { incarnation }, kind)
+                    .await?;
+            }
+            return Err(error);
+        }
+        self.direct(DirectoryCommand::Confirm { incarnation }, kind)
+            .await?;
+        Ok(incarnation)
+    }
+
+    async fn drop_removed(
+        &self,
+        incarnation: Incarnation,
+        set: SetId,
+        kind: Kind,
+    ) -> Result<(), BrokerError> {
+        match self.set(set).propose(SetCommand::Drop { incarnation }).await? {
+            Ok(_) | Err(Refusal::NoIncarnation(_)) => {
+                self.direct(DirectoryCommand::Forget { incarnation }, kind)
+                    .await?;
+                Ok(())
+            }
+            Err(refusal) => {
+                self.direct(DirectoryCommand::Restore { incarnation }, kind)
+                    .await?;
+                Err(BrokerError::Refused { refusal, kind })
+            }
+        }
+    }
+
+    async fn define(
+        &self,
+        found: &Resolved,
+        name: Name,
+        generation: Generation,
+        definition: Definition,
+    ) -> Result<(), BrokerError> {
+        let kind = definition.kind();
+        let command = SetCommand::Define {
+            incarnation: found.incarnation,
+            generation,
+            tenant: found.tenant,
+            name,
+            definition,
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(BrokerError::Refused { refusal, kind }),
+        }
+    }
+
+    /// Asks the directory.
+    pub async fn direct(&self, command: DirectoryCommand, kind: Kind) -> Result<DirectoryReply, BrokerError> {
+        match self.directory.propose(command).await? {
+            Ok(reply) => Ok(reply),
+            Err(DirectoryRefusal::NoIncarnation(_)) => Err(BrokerError::NoName { kind }),
+            Err(refusal) => Err(BrokerError::Directory { refusal, kind }),
+        }
+    }
+
+    /// Returns a set by its number.
+    pub fn set(&self, set: SetId) -> &Group<posthouse_model::Set> {
+        &self.sets[usize::from(set.0)]
+    }
+
+    /// Checks what one queue's policy says of another queue.
+    ///
+    /// The queues may be in other sets, so this is checked here and not at apply: two changes that race can break the
+    /// rule. Nothing depends on it but how far a message can travel, and every hop is bounded by its own policy.
+    fn check_dead_letter(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        definition: &Definition,
+    ) -> Result<(), BrokerError> {
+        let Definition::Queue(attributes) = definition else {
+            return Ok(());
+        };
+        let Some(policy) = &attributes.dead_letter else {
+            return Ok(());
+        };
+        if policy.name.folded() == name.folded() {
+            return Err(BrokerError::DeadLetterRule(
+                "a queue cannot be its own dead letter queue",
+            ));
+        }
+        let target =
+            self.resolve(tenant, Kind::Queue, &policy.name)
+                .map_err(|_| BrokerError::NoDeadLetterQueue {
+                    name: policy.name.clone(),
+                })?;
+        let nested = self.set(target.set).view(|state| {
+            state
+                .queue(target.incarnation)
+                .is_some_and(|queue| queue.attributes().dead_letter.is_some())
+        });
+        if nested {
+            return Err(BrokerError::DeadLetterRule(
+                "the dead letter queue has a dead letter queue itself",
+            ));
+        }
+        let others = self.dead_letter_sources(tenant, target.incarnation);
+        let serves = others
+            .iter()
+            .filter(|source| source.1.folded() != name.folded())
+            .count();
+        if serves >= posthouse_model::bounds::DEAD_LETTER_SOURCES_MAX {
+            return Err(BrokerError::DeadLetterRule(
+                "the dead letter queue serves its limit of queues",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the queues whose policy names this queue, by name.
+    pub fn dead_letter_sources(&self, tenant: TenantId, target: Incarnation) -> Vec<(Incarnation, Name)> {
+        let names: Vec<NameRecord> = self
+            .directory
+            .view(|directory| directory.names(tenant, Kind::Queue).cloned().collect());
+        names
+            .into_iter()
+            .filter(|record| {
+                self.set(record.set).view(|state| {
+                    state
+                        .queue(record.incarnation)
+                        .and_then(|queue| queue.attributes().dead_letter.as_ref())
+                        .is_some_and(|policy| policy.target == target)
+                })
+            })
+            .map(|record| (record.incarnation, record.name))
+            .collect()
+    }
+}
+
+fn in_use(record: &NameRecord) -> Option<Resolved> {
+    match record.state {
+        NameState::Ready => Some(Resolved {
+            tenant: record.tenant,
+            incarnation: record.incarnation,
+            set: record.set,
+            sealed_under: record.sealed_under.clone(),
+        }),
+        NameState::Creating(_) | NameState::Removing => None,
+    }
+}

@@ -1,0 +1,377 @@
+//! What is done with queues: send, receive, delete, rewind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use posthouse_model::{
+    Attribute, Body, Incarnation, Kind, Leased, LogIndex, Message, MessageId, Name, ReceiptHandle, Refusal,
+    SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
+};
+
+use super::names::Resolved;
+use super::{Broker, BrokerError};
+
+/// How often a send is decided again because the directory changed meanwhile.
+const DECISIONS_MAX: usize = 4;
+
+/// What a producer puts into a message.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Content {
+    /// The body.
+    pub body: Bytes,
+    /// Named values beside it.
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+/// What a consumer asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Wish {
+    /// The most messages.
+    pub max: u16,
+    /// How long to wait for the first; the queue's setting when absent.
+    pub wait: Option<Duration>,
+    /// How long they are to stay hidden; the queue's setting when absent.
+    pub visibility: Option<Span>,
+}
+
+/// A message that was leased to a client, opened.
+#[derive(Debug)]
+pub struct Received {
+    /// The lease.
+    pub leased: Leased,
+    /// What was sent.
+    pub message: StoredMessage,
+}
+
+/// What a client received, given back unless it says that the client has it.
+pub struct Reception {
+    /// The messages, oldest first; none is "no message".
+    pub messages: Vec<Received>,
+    leases: Leases,
+}
+
+/// Leases that are given back when dropped.
+pub struct Leases {
+    broker: Broker,
+    queue: Incarnation,
+    set: SetId,
+    handles: Vec<ReceiptHandle>,
+}
+
+impl Broker {
+    /// Puts messages at the tail of a queue, all or none.
+    pub async fn send(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        delay: Span,
+        contents: Vec<Content>,
+        token: Option<Token>,
+    ) -> Result<Vec<MessageId>, BrokerError> {
+        let found = self.resolve(tenant, Kind::Queue, name)?;
+        self.check_room()?;
+        self.check_sizes(&found, &contents)?;
+        for _ in 0..DECISIONS_MAX {
+            let decided_at = self.directory.view(|directory| directory.applied());
+            let ids = self.set(found.set).next_message_ids(contents.len());
+            let messages: Vec<Message> = ids
+                .into_iter()
+                .zip(&contents)
+                .map(|(id, content)| content.message(id))
+                .collect();
+            let filtered = self.filter_incoming(&found, decided_at, messages).await?;
+            let messages = self.seal_incoming(&found, decided_at, filtered).await?;
+            // A queue whose messages no plugin decided about does not care what the directory says.
+            let decided_at = match messages
+                .iter()
+                .any(|incoming| !incoming.message.decisions.is_empty())
+            {
+                true => decided_at,
+                false => LogIndex::default(),
+            };
+            let command = SetCommand::Send {
+                queue: found.incarnation,
+                delay,
+                messages,
+                token: token.clone(),
+                decided_at,
+            };
+            match self.set(found.set).propose(command).await? {
+                Ok(SetReply::Sent(ids)) => return Ok(ids),
+                Ok(other) => unreachable!("a send is answered with ids, not {other:?}"),
+                Err(Refusal::DecidedTooEarly { .. }) => {}
+                Err(refusal) => return Err(BrokerError::queue(refusal)),
+            }
+        }
+        Err(BrokerError::Argument(
+            "the directory changes too quickly; not done, try again".to_owned(),
+        ))
+    }
+
+    /// Leases the oldest visible messages, waiting for the first if need be.
+    pub async fn receive(&self, tenant: TenantId, name: &Name, wish: Wish) -> Result<Reception, BrokerError> {
+        let deadline = tokio::time::Instant::now();
+        let found = self.resolve(tenant, Kind::Queue, name)?;
+        let (wait, any) = self
+            .set(found.set)
+            .view(|state| {
+                let queue = state.queue(found.incarnation)?;
+                let wait = wish.wait.unwrap_or(queue.attributes().polling_wait.into());
+                Some((wait, queue.has_visible()))
+            })
+            .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
+        let in_line = self.waiters.any(found.incarnation) && !wait.is_zero();
+        let mut leased = Vec::new();
+        if any && !in_line {
+            leased = self.lease(&found, wish).await?;
+        }
+        if leased.is_empty() && wait.is_zero() && !any {
+            // "No message" is an answer, and as such agreed on.
+            self.set(found.set).confirm().await?;
+        }
+        if leased.is_empty() && !wait.is_zero() {
+            leased = self.wait_in_line(&found, wish, deadline + wait).await?;
+        }
+        self.open_leased(&found, leased).await
+    }
+
+    /// Deletes messages by their handles; each is answered for itself.
+    pub async fn delete(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        handles: Vec<ReceiptHandle>,
+    ) -> Result<Vec<Result<(), Refusal>>, BrokerError> {
+        let found = self.resolve(tenant, Kind::Queue, name)?;
+        let command = SetCommand::Delete {
+            queue: found.incarnation,
+            handles,
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(SetReply::Deleted(results)) => Ok(results),
+            Ok(other) => unreachable!("a delete is answered per handle, not {other:?}"),
+            Err(refusal) => Err(BrokerError::queue(refusal)),
+        }
+    }
+
+    /// Makes everything visible again that is kept and was produced at a time or later.
+    pub async fn rewind(&self, tenant: TenantId, name: &Name, to: Time) -> Result<(), BrokerError> {
+        let found = self.resolve(tenant, Kind::Queue, name)?;
+        let command = SetCommand::Rewind {
+            queue: found.incarnation,
+            to,
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(BrokerError::queue(refusal)),
+        }
+    }
+
+    /// Serves those who wait for a queue, as many as there are messages. Called when messages become visible.
+    pub fn wake(&self, set: SetId, queue: Incarnation) {
+        let visible = self
+            .set(set)
+            .view(|state| state.queue(queue).map(|queue| queue.counts().active));
+        // A queue that is gone has no messages: whoever waits for it is told so at the end of the wait.
+        let count = usize::try_from(visible.unwrap_or(0)).unwrap_or(usize::MAX);
+        for waiter in self.waiters.take(queue, count) {
+            if waiter.is_gone() {
+                continue;
+            }
+            let broker = self.clone();
+            self.tasks.spawn(async move {
+                let command = SetCommand::Receive {
+                    queue,
+                    max: waiter.max,
+                    visibility: waiter.visibility,
+                };
+                match broker.set(set).propose(command).await {
+                    Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
+                        broker.waiters.put_back(queue, waiter);
+                        broker.wake_if_visible(set, queue);
+                    }
+                    Ok(Ok(SetReply::Leased(leased))) => {
+                        if let Err(leased) = waiter.serve(leased) {
+                            broker.release(set, queue, leased.iter().map(|one| one.handle).collect());
+                        }
+                    }
+                    // The queue is gone, or agreement is: an empty turn ends the wait.
+                    Ok(_) | Err(_) => drop(waiter.serve(Vec::new())),
+                }
+            });
+        }
+    }
+
+    /// Gives leases back without waiting for it.
+    pub fn release(&self, set: SetId, queue: Incarnation, handles: Vec<ReceiptHandle>) {
+        if handles.is_empty() {
+            return;
+        }
+        let broker = self.clone();
+        self.tasks.spawn(async move {
+            // When this fails, the lease ends by itself after the visibility timeout.
+            let _ = broker
+                .set(set)
+                .propose(SetCommand::Release { queue, handles })
+                .await;
+        });
+    }
+
+    fn wake_if_visible(&self, set: SetId, queue: Incarnation) {
+        let any = self
+            .set(set)
+            .view(|state| state.queue(queue).is_some_and(|queue| queue.has_visible()));
+        if any && self.waiters.any(queue) {
+            self.wake(set, queue);
+        }
+    }
+
+    async fn lease(&self, found: &Resolved, wish: Wish) -> Result<Vec<Leased>, BrokerError> {
+        let command = SetCommand::Receive {
+            queue: found.incarnation,
+            max: wish.max,
+            visibility: wish.visibility,
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(SetReply::Leased(leased)) => Ok(leased),
+            Ok(other) => unreachable!("a receive is answered with leases, not {other:?}"),
+            Err(refusal) => Err(BrokerError::queue(refusal)),
+        }
+    }
+
+    async fn wait_in_line(
+        &self,
+        found: &Resolved,
+        wish: Wish,
+        deadline: tokio::time::Instant,
+    ) -> Result<Vec<Leased>, BrokerError> {
+        if self.is_stopping() {
+            return Ok(Vec::new());
+        }
+        let Some(place) = self.waiters.join(found.incarnation, wish.max, wish.visibility) else {
+            return Ok(Vec::new());
+        };
+        // A message may have come between the look and the joining.
+        self.wake_if_visible(found.set, found.incarnation);
+        Ok(place.wait_until(deadline).await)
+    }
+
+    /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.
+    async fn open_leased(&self, found: &Resolved, leased: Vec<Leased>) -> Result<Reception, BrokerError> {
+        let mut leases = Leases {
+            broker: self.clone(),
+            queue: found.incarnation,
+            set: found.set,
+            handles: leased.iter().map(|one| one.handle).collect(),
+        };
+        let mut messages = Vec::with_capacity(leased.len());
+        let mut failure = None;
+        let mut unread = Vec::new();
+        for one in leased {
+            match self.read_open(found.set, one.body).await {
+                Ok(Some(message)) => messages.push(Received { leased: one, message }),
+                // Expired or deleted by another in this moment: nothing to hand out, nothing to give back.
+                Ok(None) => leases.handles.retain(|handle| *handle != one.handle),
+                Err(error) => {
+                    unread.push(one.handle);
+                    failure = Some(error);
+                }
+            }
+        }
+        leases.handles.retain(|handle| !unread.contains(handle));
+        self.release(found.set, found.incarnation, unread);
+        match failure {
+            Some(error) if messages.is_empty() => Err(error),
+            Some(_) | None => Ok(Reception { messages, leases }),
+        }
+    }
+
+    /// Refuses bodies that the queue or topic would refuse, before plugins see them.
+    fn check_sizes(&self, found: &Resolved, contents: &[Content]) -> Result<(), BrokerError> {
+        let limit = self
+            .set(found.set)
+            .view(|state| {
+                state
+                    .queue(found.incarnation)
+                    .map(|queue| queue.attributes().body_bytes_max)
+            })
+            .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
+        check_batch(contents, limit).map_err(BrokerError::queue)
+    }
+}
+
+/// Refuses a body over the limit.
+pub(super) fn check_batch(contents: &[Content], limit: u32) -> Result<(), Refusal> {
+    debug_assert!(contents.len() <= bounds::BATCH_MAX, "the protocol bounds batches");
+    let largest = contents
+        .iter()
+        .map(|content| content.body.len())
+        .max()
+        .unwrap_or(0) as u64;
+    if largest > u64::from(limit) {
+        return Err(Refusal::BodyTooLarge {
+            bytes: largest,
+            limit: u64::from(limit),
+        });
+    }
+    Ok(())
+}
+
+// === impl Content ===
+
+impl Content {
+    /// Returns the message that it makes.
+    pub(super) fn message(&self, id: MessageId) -> Message {
+        Message {
+            attributes: self.attributes.clone(),
+            ..Message::plain(id, self.body.clone())
+        }
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(body: Bytes) -> Content {
+        Content {
+            body,
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+// === impl Received ===
+
+impl Received {
+    /// Returns the body, which was opened when it was read.
+    pub fn body(&self) -> &[u8] {
+        match &self.message.message.body {
+            Body::Clear(bytes) => bytes,
+            Body::Sealed(_) => unreachable!("a body is opened before it is handed out"),
+        }
+    }
+}
+
+// === impl Reception ===
+
+impl Reception {
+    /// Takes the messages, and the leases to be held until the client has its answer.
+    pub fn into_parts(self) -> (Vec<Received>, Leases) {
+        (self.messages, self.leases)
+    }
+}
+
+// === impl Leases ===
+
+impl Leases {
+    /// The client has its answer: the leases are its own now.
+    pub fn keep(&mut self) {
+        self.handles.clear();
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        self.broker
+            .release(self.set, self.queue, std::mem::take(&mut self.handles));
+    }
+}

@@ -1,0 +1,186 @@
+//! What is done with topics: publish, subscribe, alter, unsubscribe.
+
+use posthouse_model::{
+    DirectoryCommand, Endpoint, Kind, Message, MessageId, Name, Place, Publication, Refusal, SetCommand,
+    SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Token, World,
+};
+
+use super::decide::{Routed, TopicContext};
+use super::queues::{Content, check_batch};
+use super::{Broker, BrokerError};
+
+/// How often a publish is decided again because the directory changed meanwhile.
+const DECISIONS_MAX: usize = 4;
+
+impl Broker {
+    /// Stores messages for the subscriptions that the topic's router matches, all or none.
+    pub async fn publish(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        draft: Draft,
+    ) -> Result<Vec<MessageId>, BrokerError> {
+        let found = self.resolve(tenant, Kind::Topic, name)?;
+        self.check_room()?;
+        for _ in 0..DECISIONS_MAX {
+            let decided_at = self.directory.view(|directory| directory.applied());
+            let topic = self.topic_context(&found)?;
+            check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
+            if topic.table.subscriptions.is_empty() {
+                return Err(BrokerError::NoSubscriptions);
+            }
+            let publications = self.decide_publications(&topic, decided_at, &draft).await?;
+            let command = SetCommand::Publish {
+                topic: found.incarnation,
+                publications,
+                token: draft.token.clone(),
+                decided_at,
+            };
+            match self.set(found.set).propose(command).await? {
+                Ok(SetReply::Sent(ids)) => return Ok(ids),
+                Ok(other) => unreachable!("a publish is answered with ids, not {other:?}"),
+                Err(Refusal::DecidedTooEarly { .. }) => {}
+                Err(refusal) => return Err(BrokerError::topic(refusal)),
+            }
+        }
+        Err(BrokerError::Argument(
+            "the directory changes too quickly; not done, try again".to_owned(),
+        ))
+    }
+
+    /// Adds a subscription.
+    pub async fn subscribe(
+        &self,
+        tenant: TenantId,
+        topic: &Name,
+        name: Name,
+        attributes: SubscriptionAttributes,
+    ) -> Result<SubscriptionId, BrokerError> {
+        let found = self.resolve(tenant, Kind::Topic, topic)?;
+        if let Endpoint::Queue(queue) = &attributes.endpoint {
+            self.resolve(tenant, Kind::Queue, queue)?;
+        }
+        let command = SetCommand::Subscribe {
+            topic: found.incarnation,
+            name,
+            attributes,
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(SetReply::Subscribed(id)) => Ok(id),
+            Ok(other) => unreachable!("a subscribe is answered with a number, not {other:?}"),
+            Err(refusal) => Err(BrokerError::topic(refusal)),
+        }
+    }
+
+    /// Changes a subscription's attributes; what is not given stays as it is.
+    pub async fn alter_subscription(
+        &self,
+        tenant: TenantId,
+        topic: &Name,
+        name: &Name,
+        change: impl FnOnce(SubscriptionAttributes) -> SubscriptionAttributes + Send,
+    ) -> Result<(), BrokerError> {
+        let found = self.resolve(tenant, Kind::Topic, topic)?;
+        let known = self
+            .set(found.set)
+            .view(|state| {
+                let topic = state.topic(found.incarnation)?;
+                Some(
+                    topic
+                        .subscription_named(name)
+                        .map(|subscription| subscription.attributes().clone()),
+                )
+            })
+            .ok_or(BrokerError::NoName { kind: Kind::Topic })?
+            .ok_or(BrokerError::topic(Refusal::NoSubscription))?;
+        let command = SetCommand::AlterSubscription {
+            topic: found.incarnation,
+            name: name.clone(),
+            attributes: change(known),
+        };
+        match self.set(found.set).propose(command).await? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(BrokerError::topic(refusal)),
+        }
+    }
+
+    /// Removes a subscription with its backlog and what is bound to it.
+    pub async fn unsubscribe(&self, tenant: TenantId, topic: &Name, name: Name) -> Result<(), BrokerError> {
+        let found = self.resolve(tenant, Kind::Topic, topic)?;
+        let known = self.set(found.set).view(|state| {
+            let topic = state.topic(found.incarnation)?;
+            topic
+                .subscription_named(&name)
+                .map(|subscription| subscription.id())
+        });
+        let command = SetCommand::Unsubscribe {
+            topic: found.incarnation,
+            name,
+        };
+        if let Err(refusal) = self.set(found.set).propose(command).await? {
+            return Err(BrokerError::topic(refusal));
+        }
+        if let Some(subscription) = known {
+            self.unbind_all(Place::Subscription(found.incarnation, subscription))
+                .await;
+        }
+        Ok(())
+    }
+
+    /// Unbinds everything from the place of a subscription that is gone. The directory cannot see that it is; what
+    /// stays because this fails serves nothing, its number being never used again, and goes with the topic.
+    async fn unbind_all(&self, place: Place) {
+        for world in [World::Route, World::Filter, World::Deliver, World::Seal] {
+            let bound = self
+                .directory
+                .view(|directory| directory.binding(place, world).is_some());
+            if !bound {
+                continue;
+            }
+            let command = DirectoryCommand::Unbind { place, world };
+            if let Err(error) = self.direct(command, Kind::Topic).await {
+                tracing::warn!(?place, %error, "a binding of a removed subscription stays");
+            }
+        }
+    }
+
+    async fn decide_publications(
+        &self,
+        topic: &TopicContext,
+        decided_at: posthouse_model::LogIndex,
+        draft: &Draft,
+    ) -> Result<Vec<Publication>, BrokerError> {
+        let ids = self.set(topic.set).next_message_ids(draft.contents.len());
+        let messages: Vec<Message> = ids
+            .into_iter()
+            .zip(&draft.contents)
+            .map(|(id, content)| Message {
+                tags: draft.tags.clone(),
+                routing_key: draft.routing_key.clone(),
+                ..content.message(id)
+            })
+            .collect();
+        let routed: Vec<Routed> = self.route(topic, decided_at, messages).await?;
+        if routed
+            .iter()
+            .all(|routed| routed.matched.is_empty() && routed.parked.is_none())
+        {
+            return Err(BrokerError::NothingMatched);
+        }
+        let filtered = self.filter_publications(topic, decided_at, routed).await?;
+        self.seal_publications(topic, decided_at, filtered).await
+    }
+}
+
+/// What a producer published: contents that share tags and a routing key.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The contents, one message each.
+    pub contents: Vec<Content>,
+    /// Their tags.
+    pub tags: Vec<String>,
+    /// Their routing key; empty is none.
+    pub routing_key: String,
+    /// The producer's own name for this call.
+    pub token: Option<Token>,
+}

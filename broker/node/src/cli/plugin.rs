@@ -1,0 +1,460 @@
+//! `posthouse plugin`.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use posthouse_model::Name;
+
+use super::client::{CliError, Client};
+use super::output::{Output, Record, Table, moment};
+use crate::admin::Operation;
+use crate::admin::shapes::{
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, FailureView, Page, PlaceView, PluginLogs,
+    PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
+};
+
+/// What to do with plugins.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Pushes a version of a plugin: checked, compiled and recorded, not yet used.
+    Push {
+        /// The plugin's name.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        /// The WebAssembly component.
+        file: PathBuf,
+        /// The world it must export; whichever it does when absent.
+        #[arg(long, value_enum)]
+        world: Option<World>,
+        /// Pushes it for every tenant. Needs a root access key.
+        #[arg(long)]
+        platform: bool,
+    },
+    /// Lists plugins.
+    List,
+    /// Shows a plugin with its versions.
+    Show {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+    },
+    /// Lists bindings.
+    Bindings,
+    /// Binds a plugin to a place, instead of what of the same world was bound there.
+    Bind {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The version; the newest when absent.
+        #[arg(long, value_name = "VERSION", id = "plugin_version")]
+        plugin_version: Option<u64>,
+        /// Its configuration, as text.
+        #[arg(long, value_name = "TEXT", conflicts_with = "config_file")]
+        config: Option<String>,
+        /// Its configuration, from a file.
+        #[arg(long, value_name = "FILE")]
+        config_file: Option<PathBuf>,
+        /// What follows when it fails.
+        #[arg(long, value_enum, default_value_t = OnFailure::Reject)]
+        on_failure: OnFailure,
+    },
+    /// Unbinds what of a world is bound to a place.
+    Unbind {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The world.
+        #[arg(long, value_enum)]
+        world: World,
+    },
+    /// Makes every binding of a plugin use a version.
+    Activate {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        /// The version; the newest when absent.
+        #[arg(id = "plugin_version", value_name = "VERSION")]
+        plugin_version: Option<u64>,
+    },
+    /// Puts every binding of a plugin back to the version before.
+    Rollback {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+    },
+    /// Takes a binding out of use, or puts it back.
+    Quarantine {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The world.
+        #[arg(long, value_enum)]
+        world: World,
+        #[command(flatten)]
+        verdict: Verdict,
+    },
+    /// Prints what a plugin wrote, newest last.
+    Logs {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        /// The most lines.
+        #[arg(long, default_value_t = 100)]
+        lines: u32,
+    },
+}
+
+/// What a plugin decides.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum World {
+    /// Which subscriptions a message reaches.
+    Route,
+    /// Whether and as what it passes.
+    Filter,
+    /// How it is handed to an endpoint.
+    Deliver,
+    /// How it is sealed and opened.
+    Seal,
+}
+
+/// What follows when a plugin fails.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnFailure {
+    /// The call is refused, or the delivery tried again later.
+    Reject,
+    /// The built-in of the same world decides.
+    Fallback,
+    /// The message is put aside.
+    Park,
+}
+
+/// Where a plugin is bound.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// A queue.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse, group = "place")]
+    queue: Option<Name>,
+    /// A topic, or with --subscription one of its subscriptions.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse, group = "place")]
+    topic: Option<Name>,
+    /// A subscription of the topic.
+    // That a flag is required counts for nothing in clap once it conflicts with one that is given.
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = Name::parse,
+        requires = "topic",
+        conflicts_with_all = ["queue", "whole_tenant", "whole_platform", "http_endpoints", "queue_endpoints"]
+    )]
+    subscription: Option<Name>,
+    /// All of the tenant's.
+    #[arg(long, group = "place")]
+    whole_tenant: bool,
+    /// Everything, for every tenant. Needs a root access key.
+    #[arg(long, group = "place")]
+    whole_platform: bool,
+    /// Everything delivered by HTTP. Needs a root access key.
+    #[arg(long, group = "place")]
+    http_endpoints: bool,
+    /// Everything delivered to queues. Needs a root access key.
+    #[arg(long, group = "place")]
+    queue_endpoints: bool,
+}
+
+/// Out of use, or back.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Verdict {
+    /// Takes it out of use, for this reason.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Puts it back.
+    #[arg(long)]
+    release: bool,
+}
+
+// === impl PluginCommand ===
+
+impl PluginCommand {
+    pub(super) async fn perform(self, client: &Client) -> Result<Output, CliError> {
+        match self {
+            PluginCommand::Push {
+                plugin,
+                file,
+                world,
+                platform,
+            } => push(client, &plugin, &file, world, platform).await,
+            PluginCommand::List => {
+                let plugins: Vec<PluginView> = client.list(Operation::ListPlugins, &[], None).await?;
+                client.output(&plugins, plugins_text(&plugins))
+            }
+            PluginCommand::Show { plugin } => {
+                let view: PluginView = client.ask(Operation::ShowPlugin, &named(&plugin)).await?;
+                client.output(&view, plugin_text(&view))
+            }
+            PluginCommand::Bindings => {
+                let page: Page<BindingView> = client.ask(Operation::ListBindings, &[]).await?;
+                client.output(&page.items, bindings_text(&page.items))
+            }
+            PluginCommand::Bind {
+                plugin,
+                place,
+                plugin_version,
+                config,
+                config_file,
+                on_failure,
+            } => {
+                let configuration = match config_file {
+                    Some(path) => read_text(&path)?,
+                    None => config.unwrap_or_default(),
+                };
+                let request = BindRequest {
+                    place: place.shape()?,
+                    plugin,
+                    version: plugin_version,
+                    configuration,
+                    on_failure: on_failure.into(),
+                };
+                let view: BindingView = client.tell(Operation::Bind, &[], &request).await?;
+                client.output(&view, bindings_text(std::slice::from_ref(&view)))
+            }
+            PluginCommand::Unbind { place, world } => {
+                let request = UnbindRequest {
+                    place: place.shape()?,
+                    world: world.into(),
+                };
+                let done: Done = client.tell(Operation::Unbind, &[], &request).await?;
+                let UnbindRequest { place, world } = &request;
+                client.output(
+                    &done,
+                    format!("nothing of world {world} is bound to {place} any more\n"),
+                )
+            }
+            PluginCommand::Activate {
+                plugin,
+                plugin_version,
+            } => {
+                let request = ActivateRequest {
+                    version: plugin_version,
+                };
+                let active: ActiveVersion = client
+                    .tell(Operation::ActivatePlugin, &named(&plugin), &request)
+                    .await?;
+                print_active(client, &plugin, active)
+            }
+            PluginCommand::Rollback { plugin } => {
+                let active: ActiveVersion = client.ask(Operation::RollBackPlugin, &named(&plugin)).await?;
+                print_active(client, &plugin, active)
+            }
+            PluginCommand::Quarantine {
+                place,
+                world,
+                verdict,
+            } => {
+                let request = QuarantineRequest {
+                    place: place.shape()?,
+                    world: world.into(),
+                    reason: verdict.reason,
+                };
+                let view: BindingView = client.tell(Operation::Quarantine, &[], &request).await?;
+                client.output(&view, bindings_text(std::slice::from_ref(&view)))
+            }
+            PluginCommand::Logs { plugin, lines } => {
+                let limit = lines.to_string();
+                let query = [("limit", limit.as_str())];
+                let logs: PluginLogs = client
+                    .ask_with(Operation::ReadPluginLogs, &named(&plugin), &query)
+                    .await?;
+                client.output(&logs, logs_text(&logs))
+            }
+        }
+    }
+}
+
+async fn push(
+    client: &Client,
+    plugin: &Name,
+    file: &Path,
+    world: Option<World>,
+    platform: bool,
+) -> Result<Output, CliError> {
+    let component = std::fs::read(file)
+        .map(Bytes::from)
+        .map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
+    let progress = if client.is_for_machines() {
+        ProgressBar::hidden()
+    } else {
+        // Draws on standard error, and only where that is a terminal.
+        ProgressBar::new(component.len() as u64).with_style(progress_style())
+    };
+    let world = world.map(|world| WorldView::from(world).to_string());
+    let mut query = Vec::new();
+    query.extend(world.as_deref().map(|world| ("world", world)));
+    query.extend(platform.then_some(("platform", "true")));
+    let outcome: Result<PluginPushed, CliError> = client
+        .push(&named(plugin), &query, component, progress.clone())
+        .await;
+    progress.finish_and_clear();
+    let pushed = outcome?;
+    let mut record = Record::new();
+    record.line("plugin", &pushed.name);
+    record.line("world", pushed.world);
+    record.line("version", pushed.version);
+    record.line("digest", &pushed.digest);
+    client.output(&pushed, record.to_string())
+}
+
+fn progress_style() -> ProgressStyle {
+    let template = "{bar:30} {bytes}/{total_bytes} {msg}";
+    ProgressStyle::with_template(template).expect("the template is well formed")
+}
+
+fn print_active(client: &Client, plugin: &Name, active: ActiveVersion) -> Result<Output, CliError> {
+    client.output(
+        &active,
+        format!("bindings of {plugin} use version {}\n", active.version),
+    )
+}
+
+fn read_text(path: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(path).map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))
+}
+
+// === impl PlaceArgs ===
+
+impl PlaceArgs {
+    fn shape(self) -> Result<PlaceView, CliError> {
+        let flags = [
+            (self.whole_tenant, PlaceView::Tenant),
+            (self.whole_platform, PlaceView::Platform),
+            (self.http_endpoints, PlaceView::HttpEndpoints),
+            (self.queue_endpoints, PlaceView::QueueEndpoints),
+        ];
+        match (self.queue, self.topic, self.subscription) {
+            (Some(queue), _, _) => Ok(PlaceView::Queue { queue }),
+            (None, Some(topic), Some(subscription)) => Ok(PlaceView::Subscription { topic, subscription }),
+            (None, Some(topic), None) => Ok(PlaceView::Topic { topic }),
+            (None, None, _) => match flags.into_iter().find(|(given, _)| *given) {
+                Some((_, place)) => Ok(place),
+                None => Err(CliError::Usage(
+                    "say where: --queue, --topic, --whole-tenant, --whole-platform, --http-endpoints or \
+                     --queue-endpoints"
+                        .to_owned(),
+                )),
+            },
+        }
+    }
+}
+
+impl From<World> for WorldView {
+    fn from(world: World) -> WorldView {
+        match world {
+            World::Route => WorldView::Route,
+            World::Filter => WorldView::Filter,
+            World::Deliver => WorldView::Deliver,
+            World::Seal => WorldView::Seal,
+        }
+    }
+}
+
+impl From<OnFailure> for FailureView {
+    fn from(on_failure: OnFailure) -> FailureView {
+        match on_failure {
+            OnFailure::Reject => FailureView::Reject,
+            OnFailure::Fallback => FailureView::Fallback,
+            OnFailure::Park => FailureView::Park,
+        }
+    }
+}
+
+fn named(plugin: &Name) -> [(&'static str, &str); 1] {
+    [("plugin", plugin.as_str())]
+}
+
+fn owner(view: &PluginView) -> String {
+    view.tenant
+        .as_ref()
+        .map_or_else(|| "(everybody)".to_owned(), Name::to_string)
+}
+
+fn plugins_text(plugins: &[PluginView]) -> String {
+    let mut table = Table::new(&["name", "world", "owner", "versions", "newest", "bindings"]);
+    for view in plugins {
+        table.row([
+            view.name.to_string(),
+            view.world.to_string(),
+            owner(view),
+            view.versions.len().to_string(),
+            view.versions
+                .last()
+                .map(|newest| newest.version.to_string())
+                .unwrap_or_default(),
+            view.bindings.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn plugin_text(view: &PluginView) -> String {
+    let mut record = Record::new();
+    record.line("plugin", &view.name);
+    record.line("world", view.world);
+    record.line("owner", owner(view));
+    record.line("bindings", view.bindings);
+    let mut table = Table::new(&["version", "pushed", "bytes", "digest"]);
+    for version in &view.versions {
+        table.row([
+            version.version.to_string(),
+            moment(version.pushed_ms),
+            version.bytes.to_string(),
+            version.digest.clone(),
+        ]);
+    }
+    format!("{record}\n{table}")
+}
+
+fn bindings_text(bindings: &[BindingView]) -> String {
+    let mut table = Table::new(&[
+        "place",
+        "world",
+        "plugin",
+        "version",
+        "previous",
+        "on failure",
+        "quarantined",
+    ]);
+    for view in bindings {
+        let on_failure = match view.on_failure {
+            FailureView::Reject => "reject",
+            FailureView::Fallback => "fallback",
+            FailureView::Park => "park",
+        };
+        table.row([
+            view.place.to_string(),
+            view.world.to_string(),
+            view.plugin.to_string(),
+            view.version.to_string(),
+            view.previous
+                .map(|previous| previous.to_string())
+                .unwrap_or_default(),
+            on_failure.to_owned(),
+            view.quarantined.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn logs_text(logs: &PluginLogs) -> String {
+    let mut table = Table::new(&["at", "version", "level", "text"]);
+    for line in &logs.lines {
+        table.row([
+            moment(line.at_ms),
+            line.version.to_string(),
+            line.level.clone(),
+            line.text.clone(),
+        ]);
+    }
+    table.to_string()
+}

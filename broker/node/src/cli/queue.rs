@@ -1,0 +1,528 @@
+//! `posthouse queue`.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use posthouse_model::{Name, bounds};
+
+use super::client::{CliError, Client};
+use super::output::{Output, Record, Table, moment};
+use crate::admin::Operation;
+use crate::admin::shapes::{
+    DeadLetter, DeadLetterAfter, Decimal, DeleteRequest, DeletedMessages, Done, MessageContent, NameView,
+    QueueCreate, QueueSettings, QueueView, ReceiveRequest, ReceivedMessage, ReceivedMessages, RewindRequest,
+    SealRequest, SendRequest, SentMessages, StateView,
+};
+
+/// What to do with queues.
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Creates a queue.
+    Create {
+        /// Its name.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Lists queues.
+    List {
+        /// Only names that contain this.
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+    },
+    /// Shows a queue.
+    Show {
+        /// Its name.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+    },
+    /// Changes a queue's settings.
+    Set {
+        /// Its name.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Deletes a queue with its messages.
+    Delete {
+        /// Its name.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+    },
+    /// Seals new messages under a master key, or no longer.
+    Seal {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        #[command(flatten)]
+        seal: SealArgs,
+    },
+    /// Sends messages.
+    Send {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        #[command(flatten)]
+        bodies: Bodies,
+        /// Hides them for so long first.
+        #[arg(long, value_name = "SECONDS")]
+        delay: Option<u64>,
+    },
+    /// Receives messages. None is no failure.
+    Receive {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        /// The most messages, 1 to 16.
+        #[arg(long, default_value_t = 1)]
+        max: u16,
+        /// Waits for a message, 0 to 30; the queue's setting when absent.
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u64>,
+        /// Hides them for so long; the queue's setting when absent.
+        #[arg(long, value_name = "SECONDS")]
+        visibility: Option<u64>,
+        /// Deletes them once they are printed.
+        #[arg(long)]
+        delete: bool,
+    },
+    /// Deletes received messages.
+    Remove {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        /// Their receipt handles.
+        #[arg(required = true, num_args = 1..=bounds::BATCH_MAX)]
+        handles: Vec<Decimal>,
+    },
+    /// Starts a queue again from a time: what was produced since is visible again.
+    Rewind {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        #[command(flatten)]
+        to: RewindTo,
+    },
+}
+
+/// What a queue is set to.
+#[derive(Debug, Default, Args)]
+pub struct Settings {
+    /// The most messages it holds.
+    #[arg(long, value_name = "COUNT")]
+    messages_max: Option<u64>,
+    /// How long a receive waits that does not say.
+    #[arg(long, value_name = "SECONDS")]
+    polling_wait: Option<u64>,
+    /// How long a received message stays hidden.
+    #[arg(long, value_name = "SECONDS")]
+    visibility: Option<u64>,
+    /// The largest body it takes.
+    #[arg(long, value_name = "BYTES")]
+    body_max: Option<u32>,
+    /// How long a message is kept.
+    #[arg(long, value_name = "SECONDS")]
+    retention: Option<u64>,
+    /// How long a deleted message can be brought back; 0 is off.
+    #[arg(long, value_name = "SECONDS")]
+    rewind: Option<u64>,
+    /// The queue for messages that nobody manages to consume.
+    #[arg(long, value_name = "QUEUE", value_parser = Name::parse, requires = "dead_letter_rule")]
+    dead_letter: Option<Name>,
+    /// Dead after so many receives.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        requires = "dead_letter",
+        group = "dead_letter_rule"
+    )]
+    dead_after_receives: Option<u32>,
+    /// Dead after so long.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "dead_letter",
+        group = "dead_letter_rule"
+    )]
+    dead_after: Option<u64>,
+    /// Takes the dead letter queue off.
+    #[arg(long, conflicts_with = "dead_letter")]
+    no_dead_letter: bool,
+}
+
+/// Under what to seal.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SealArgs {
+    /// The master key.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    key: Option<Name>,
+    /// Seals no longer.
+    #[arg(long)]
+    off: bool,
+}
+
+/// Bodies of messages.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Bodies {
+    /// The bodies, 1 to 16.
+    #[arg(value_name = "BODY", num_args = 1..=bounds::BATCH_MAX)]
+    bodies: Vec<String>,
+    /// Takes the body from this file; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// When to start from.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct RewindTo {
+    /// A time, in seconds since 1970.
+    #[arg(long, value_name = "SECONDS")]
+    to: Option<u64>,
+    /// So long ago.
+    #[arg(long, value_name = "SECONDS")]
+    ago: Option<u64>,
+}
+
+// === impl QueueCommand ===
+
+impl QueueCommand {
+    pub(super) async fn perform(self, client: &Client) -> Result<Output, CliError> {
+        match self {
+            QueueCommand::Create { queue, settings } => {
+                let request = QueueCreate {
+                    name: queue,
+                    settings: settings.shape(),
+                };
+                let view: QueueView = client.tell(Operation::CreateQueue, &[], &request).await?;
+                client.output(&view, queue_text(&view))
+            }
+            QueueCommand::List { search } => {
+                let queues = client.list(Operation::ListQueues, &[], search.as_deref()).await?;
+                client.output(&queues, names_text(&queues))
+            }
+            QueueCommand::Show { queue } => {
+                let view: QueueView = client.ask(Operation::ShowQueue, &named(&queue)).await?;
+                client.output(&view, queue_text(&view))
+            }
+            QueueCommand::Set { queue, settings } => {
+                let settings = settings.shape();
+                if settings == QueueSettings::default() {
+                    return Err(CliError::Usage("give at least one setting to change".to_owned()));
+                }
+                let view: QueueView = client
+                    .tell(Operation::SetQueue, &named(&queue), &settings)
+                    .await?;
+                client.output(&view, queue_text(&view))
+            }
+            QueueCommand::Delete { queue } => {
+                let done: Done = client.ask(Operation::DeleteQueue, &named(&queue)).await?;
+                client.output(&done, format!("queue {queue} is deleted\n"))
+            }
+            QueueCommand::Seal { queue, seal } => {
+                let request = seal.shape();
+                let done: Done = client
+                    .tell(Operation::SealQueue, &named(&queue), &request)
+                    .await?;
+                client.output(&done, format!("queue {queue}: {}\n", seal.text()))
+            }
+            QueueCommand::Send { queue, bodies, delay } => {
+                let messages = bodies.read()?;
+                let request = SendRequest {
+                    messages,
+                    delay_seconds: delay,
+                    token: None,
+                };
+                let sent: SentMessages = client
+                    .tell(Operation::SendMessages, &named(&queue), &request)
+                    .await?;
+                client.output(&sent, sent_text(&sent))
+            }
+            QueueCommand::Receive {
+                queue,
+                max,
+                wait,
+                visibility,
+                delete,
+            } => {
+                let request = ReceiveRequest {
+                    max: Some(max),
+                    wait_seconds: wait,
+                    visibility_seconds: visibility,
+                };
+                receive(client, &queue, request, delete).await
+            }
+            QueueCommand::Remove { queue, handles } => remove(client, &queue, handles).await,
+            QueueCommand::Rewind { queue, to } => {
+                let to_ms = to.millis();
+                let request = RewindRequest { to_ms };
+                let done: Done = client
+                    .tell(Operation::RewindQueue, &named(&queue), &request)
+                    .await?;
+                client.output(
+                    &done,
+                    format!("queue {queue} starts again at {}\n", moment(to_ms)),
+                )
+            }
+        }
+    }
+}
+
+async fn receive(
+    client: &Client,
+    queue: &Name,
+    request: ReceiveRequest,
+    delete: bool,
+) -> Result<Output, CliError> {
+    let received: ReceivedMessages = client
+        .tell(Operation::ReceiveMessages, &named(queue), &request)
+        .await?;
+    let mut output = client.output(&received, received_text(&received))?;
+    if delete && !received.messages.is_empty() {
+        let receipt_handles = received
+            .messages
+            .iter()
+            .map(|message| message.receipt_handle)
+            .collect();
+        let request = DeleteRequest { receipt_handles };
+        let deleted: DeletedMessages = client
+            .tell(Operation::DeleteMessages, &named(queue), &request)
+            .await?;
+        output.complete = deleted.results.iter().all(|result| result.deleted);
+    }
+    Ok(output)
+}
+
+async fn remove(client: &Client, queue: &Name, handles: Vec<Decimal>) -> Result<Output, CliError> {
+    let request = DeleteRequest {
+        receipt_handles: handles,
+    };
+    let deleted: DeletedMessages = client
+        .tell(Operation::DeleteMessages, &named(queue), &request)
+        .await?;
+    let mut table = Table::new(&["receipt handle", "deleted", "because"]);
+    for result in &deleted.results {
+        table.row([
+            result.receipt_handle.to_string(),
+            super::yes_no(result.deleted).to_owned(),
+            result
+                .error
+                .as_ref()
+                .map(|error| error.message.clone())
+                .unwrap_or_default(),
+        ]);
+    }
+    let mut output = client.output(&deleted, table.to_string())?;
+    output.complete = deleted.results.iter().all(|result| result.deleted);
+    Ok(output)
+}
+
+// === impl Settings ===
+
+impl Settings {
+    fn shape(self) -> QueueSettings {
+        let by_receives = self.dead_after_receives.map(DeadLetterAfter::Receives);
+        let after = by_receives.or(self.dead_after.map(DeadLetterAfter::Seconds));
+        QueueSettings {
+            messages_max: self.messages_max,
+            polling_wait_seconds: self.polling_wait,
+            visibility_seconds: self.visibility,
+            body_bytes_max: self.body_max,
+            retention_seconds: self.retention,
+            rewind_seconds: self.rewind,
+            dead_letter: self
+                .dead_letter
+                .zip(after)
+                .map(|(queue, after)| DeadLetter { queue, after }),
+            remove_dead_letter: self.no_dead_letter,
+        }
+    }
+}
+
+// === impl SealArgs ===
+
+impl SealArgs {
+    pub(super) fn shape(&self) -> SealRequest {
+        SealRequest {
+            master_key: self.key.clone(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        match &self.key {
+            Some(key) => format!("new messages are sealed under {key}"),
+            None => "new messages are not sealed".to_owned(),
+        }
+    }
+}
+
+// === impl Bodies ===
+
+impl Bodies {
+    pub(super) fn read(self) -> Result<Vec<MessageContent>, CliError> {
+        let Some(path) = self.file else {
+            return Ok(self
+                .bodies
+                .iter()
+                .map(|body| MessageContent::from_bytes(body.as_bytes()))
+                .collect());
+        };
+        let mut body = Vec::new();
+        // One byte past the bound, so that a longer body is refused by the node and not cut.
+        let limit = bounds::BATCH_BYTES_MAX as u64 + 1;
+        let outcome = if path.as_os_str() == "-" {
+            std::io::stdin().lock().take(limit).read_to_end(&mut body)
+        } else {
+            std::fs::File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut body))
+        };
+        match outcome {
+            Ok(_) => Ok(vec![MessageContent::from_bytes(&body)]),
+            Err(error) => Err(CliError::Usage(format!("{}: {error}", path.display()))),
+        }
+    }
+}
+
+// === impl RewindTo ===
+
+impl RewindTo {
+    fn millis(self) -> u64 {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let seconds = match (self.to, self.ago) {
+            (Some(to), _) => to,
+            (None, Some(ago)) => now.saturating_sub(ago),
+            (None, None) => now,
+        };
+        seconds.saturating_mul(1_000)
+    }
+}
+
+fn named(queue: &Name) -> [(&'static str, &str); 1] {
+    [("queue", queue.as_str())]
+}
+
+fn queue_text(view: &QueueView) -> String {
+    let mut record = Record::new();
+    record.line("queue", &view.name);
+    record.line("state", state_word(view.state));
+    record.line("set", view.set);
+    record.line("created", moment(view.created_ms));
+    record.line("modified", moment(view.modified_ms));
+    record.line("active", view.counts.active);
+    record.line("leased", view.counts.leased);
+    record.line("delayed", view.counts.delayed);
+    record.line("rewindable", view.counts.rewindable);
+    if let Some(oldest) = view.counts.oldest_ms {
+        record.line("oldest message", moment(oldest));
+    }
+    record.line("messages at most", view.messages_max);
+    record.line("body at most", format!("{} bytes", view.body_bytes_max));
+    record.line("polling wait", format!("{} s", view.polling_wait_seconds));
+    record.line("visibility", format!("{} s", view.visibility_seconds));
+    record.line("retention", format!("{} s", view.retention_seconds));
+    record.line("rewind", format!("{} s", view.rewind_seconds));
+    if let Some(dead_letter) = &view.dead_letter {
+        let after = match dead_letter.after {
+            DeadLetterAfter::Receives(count) => format!("{count} receives"),
+            DeadLetterAfter::Seconds(seconds) => format!("{seconds} s"),
+        };
+        record.line("dead letters", format!("to {} after {after}", dead_letter.queue));
+    }
+    if let Some(key) = &view.sealed_under {
+        record.line("sealed under", key);
+    }
+    record.to_string()
+}
+
+pub(super) fn names_text(names: &[NameView]) -> String {
+    let mut table = Table::new(&[
+        "name",
+        "state",
+        "set",
+        "active",
+        "leased",
+        "delayed",
+        "sealed under",
+    ]);
+    for view in names {
+        let count = |of: fn(&crate::admin::shapes::CountsView) -> u64| {
+            view.counts
+                .as_ref()
+                .map(|counts| of(counts).to_string())
+                .unwrap_or_default()
+        };
+        table.row([
+            view.name.to_string(),
+            state_word(view.state).to_owned(),
+            view.set.to_string(),
+            count(|counts| counts.active),
+            count(|counts| counts.leased),
+            count(|counts| counts.delayed),
+            view.sealed_under
+                .as_ref()
+                .map(Name::to_string)
+                .unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+pub(super) fn state_word(state: StateView) -> &'static str {
+    match state {
+        StateView::Creating => "creating",
+        StateView::Ready => "ready",
+        StateView::Removing => "removing",
+    }
+}
+
+pub(super) fn sent_text(sent: &SentMessages) -> String {
+    sent.message_ids.iter().map(|id| format!("{id}\n")).collect()
+}
+
+fn received_text(received: &ReceivedMessages) -> String {
+    if received.messages.is_empty() {
+        return "no message\n".to_owned();
+    }
+    let texts: Vec<String> = received.messages.iter().map(message_text).collect();
+    texts.join("\n")
+}
+
+fn message_text(message: &ReceivedMessage) -> String {
+    let mut record = Record::new();
+    record.line("message", message.message_id);
+    record.line("handle", message.receipt_handle);
+    record.line("produced", moment(message.produced_ms));
+    record.line("receives", message.receive_count);
+    record.line("visible again", moment(message.visible_again_ms));
+    if !message.tags.is_empty() {
+        record.line("tags", message.tags.join(" "));
+    }
+    if !message.routing_key.is_empty() {
+        record.line("routing key", &message.routing_key);
+    }
+    if let Some(origin) = &message.origin {
+        let from = origin
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("#{}", origin.incarnation));
+        record.line("from", format!("{from}: {}", origin.cause));
+    }
+    match (&message.content.body, &message.content.body_base64) {
+        (Some(text), _) => record.line("body", text),
+        (None, Some(coded)) => {
+            let bytes = STANDARD.decode(coded).map_or(0, |bytes| bytes.len());
+            record.line("body", format!("{bytes} bytes, base64 {coded}"));
+        }
+        (None, None) => {}
+    }
+    record.to_string()
+}

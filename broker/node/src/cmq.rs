@@ -1,0 +1,594 @@
+//! CMQ's API over the broker: each action done, each outcome given its code.
+
+mod lists;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use posthouse_gateway::cmq::{
+    self, Action, Call, CmqError, Config, GivenHandle, Hmac, RawCall, check_binding_keys, check_routing_key,
+    reply::{self, Head},
+};
+use posthouse_model::{
+    Definition, Kind, Name, QueueAttributes, ReceiptHandle, Refusal, Span, TenantId, Time, Token, bounds,
+};
+use posthouse_replica::{Clock, Fault};
+
+use crate::broker::{Broker, BrokerError, Content, Draft, Leases, Received, Reception, Wish};
+use crate::config::Authentication;
+
+/// The header with which a client names its call, to have its own retries recognised.
+pub const TOKEN_HEADER: &str = "x-posthouse-token";
+
+/// Answers CMQ's API. Cheap to clone.
+#[derive(Clone)]
+pub struct Cmq {
+    broker: Broker,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    authentication: Authentication,
+    requests: Arc<AtomicU64>,
+}
+
+/// A reply, and the leases in it, which are given back unless it is written.
+pub struct Reply {
+    /// JSON.
+    pub body: Bytes,
+    /// Messages leased to the client.
+    pub leases: Option<Leases>,
+}
+
+/// The arithmetic of signatures.
+struct KeyringHmac;
+
+impl Hmac for KeyringHmac {
+    fn sha1(&self, key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
+        posthouse_keyring::hmac_sha1_parts(key, parts)
+    }
+
+    fn sha256(&self, key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        posthouse_keyring::hmac_sha256_parts(key, parts)
+    }
+
+    fn equal(&self, a: &[u8], b: &[u8]) -> bool {
+        posthouse_keyring::verify_equal(a, b)
+    }
+}
+
+// === impl Cmq ===
+
+impl Cmq {
+    /// Returns the API over a broker. Request ids count on from `first_request`.
+    pub fn new(
+        broker: Broker,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        authentication: Authentication,
+        first_request: u64,
+    ) -> Cmq {
+        let requests = Arc::new(AtomicU64::new(first_request));
+        Cmq {
+            broker,
+            config: Arc::new(config),
+            clock,
+            authentication,
+            requests,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, raw: RawCall<'_>, token: Option<&str>) -> Reply {
+        let mut head = Head {
+            request_id: self.requests.fetch_add(1, Ordering::Relaxed),
+            client_request_id: None,
+        };
+        let call = match cmq::parse(raw) {
+            Ok(call) => call,
+            Err(error) => return self.refuse(&head, "unknown", &error),
+        };
+        head.client_request_id = call.client_request_id();
+        match self.act(&head, &call, raw, token).await {
+            Ok(reply) => reply,
+            Err((name, error)) => self.refuse(&head, name, &error),
+        }
+    }
+
+    /// Answers a request that was refused before it was read to its end.
+    pub fn refuse_unread(&self, error: &CmqError) -> Reply {
+        let head = Head {
+            request_id: self.requests.fetch_add(1, Ordering::Relaxed),
+            client_request_id: None,
+        };
+        self.refuse(&head, "unread", error)
+    }
+
+    fn refuse(&self, head: &Head, action: &'static str, error: &CmqError) -> Reply {
+        self.broker.metrics.cmq_call(action, error.code);
+        Reply {
+            body: reply::error(head, error),
+            leases: None,
+        }
+    }
+
+    async fn act(
+        &self,
+        head: &Head,
+        call: &Call,
+        raw: RawCall<'_>,
+        token: Option<&str>,
+    ) -> Result<Reply, (&'static str, CmqError)> {
+        let tenant = self
+            .authenticate(call)
+            .map_err(|error| ("unauthenticated", error))?;
+        let action = call.action(&self.config).map_err(|error| ("unknown", error))?;
+        let name = action.name();
+        let named = |error| (name, error);
+        self.admit(tenant, raw.body.len() + raw.query.len())
+            .map_err(named)?;
+        let token = parsed_token(token).map_err(named)?;
+        let result = match &action {
+            Action::ReceiveMessage { .. } | Action::BatchReceiveMessage { .. } => {
+                self.receive(head, tenant, action).await
+            }
+            _ => self
+                .perform(head, tenant, action, token)
+                .await
+                .map(|body| Reply { body, leases: None }),
+        };
+        result
+            .inspect(|_| self.broker.metrics.cmq_call(name, 0))
+            .map_err(named)
+    }
+
+    fn authenticate(&self, call: &Call) -> Result<TenantId, CmqError> {
+        if let Authentication::Anonymous(tenant) = &self.authentication {
+            return self
+                .broker
+                .directory
+                .view(|directory| directory.tenant_named(tenant).map(|tenant| tenant.tenant))
+                .ok_or_else(CmqError::no_secret_id);
+        }
+        let credentials = call.credentials()?;
+        let signatory = self
+            .broker
+            .signatory(credentials.secret_id)
+            .ok_or_else(CmqError::no_secret_id)?;
+        if signatory.status == posthouse_model::AccessKeyStatus::Disabled {
+            return Err(CmqError::secret_id_status());
+        }
+        call.verify(
+            signatory.secret.expose(),
+            &KeyringHmac,
+            self.clock.wall(),
+            &self.config,
+        )?;
+        Ok(signatory.tenant)
+    }
+
+    fn admit(&self, tenant: TenantId, bytes: usize) -> Result<(), CmqError> {
+        let quotas = self
+            .broker
+            .directory
+            .view(|directory| directory.tenant(tenant).map(|tenant| tenant.quotas))
+            .ok_or_else(CmqError::no_secret_id)?;
+        self.broker.metrics.bytes_in(tenant, bytes as u64);
+        self.broker
+            .admission
+            .admit(tenant, quotas, bytes as u64)
+            .map_err(|_| CmqError::throttled())
+    }
+
+    async fn receive(&self, head: &Head, tenant: TenantId, action: Action) -> Result<Reply, CmqError> {
+        let (queue, max, wait, single) = match action {
+            Action::ReceiveMessage { queue, wait } => (queue, 1, wait, true),
+            Action::BatchReceiveMessage { queue, max, wait } => (queue, max, wait, false),
+            other => unreachable!("{} receives nothing", other.name()),
+        };
+        let wish = Wish {
+            max,
+            wait: wait.map(Into::into),
+            visibility: None,
+        };
+        let reception = self.broker.receive(tenant, &queue, wish).await.map_err(refusal)?;
+        if reception.messages.is_empty() {
+            return Err(CmqError::no_message());
+        }
+        self.broker
+            .metrics
+            .received(tenant, reception.messages.len() as u64);
+        Ok(Self::hand_out(head, reception, single))
+    }
+
+    fn hand_out(head: &Head, reception: Reception, single: bool) -> Reply {
+        let (messages, leases) = reception.into_parts();
+        let views = messages.iter().map(view);
+        let body = match (single, messages.first()) {
+            (true, Some(first)) => reply::received(head, &view(first)),
+            _ => reply::batch_received(head, views),
+        };
+        Reply {
+            body,
+            leases: Some(leases),
+        }
+    }
+
+    async fn perform(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        action: Action,
+        token: Option<Token>,
+    ) -> Result<Bytes, CmqError> {
+        match action {
+            Action::CreateQueue { queue, change } => {
+                let target = self.dead_letter_target(tenant, change.dead_letter_queue());
+                let attributes = change.apply_to(QueueAttributes::default(), target)?;
+                let definition = Definition::Queue(attributes);
+                let incarnation = self
+                    .broker
+                    .create(tenant, queue, definition)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::queue(head, incarnation))
+            }
+            Action::ListQueue(listing) => Ok(self.list_queues(head, tenant, &listing)),
+            Action::GetQueueAttributes { queue } => self.queue_attributes(head, tenant, &queue),
+            Action::SetQueueAttributes { queue, change } => {
+                let target = self.dead_letter_target(tenant, change.dead_letter_queue());
+                let altered = self
+                    .alter_queue(tenant, &queue, |known| change.apply_to(known, target))
+                    .await?;
+                let found = self
+                    .broker
+                    .resolve(tenant, Kind::Queue, &queue)
+                    .map_err(refusal)?;
+                Ok(reply::queue_set(head, found.incarnation, &altered))
+            }
+            Action::DeleteQueue { queue } => {
+                self.broker
+                    .remove(tenant, Kind::Queue, &queue)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+            Action::RewindQueue { queue, to } => {
+                self.broker.rewind(tenant, &queue, to).await.map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+            Action::UnbindDeadLetterQueue { queue } => {
+                let found = self
+                    .broker
+                    .resolve(tenant, Kind::Queue, &queue)
+                    .map_err(refusal)?;
+                self.alter_queue(tenant, &queue, |known| match known.dead_letter {
+                    Some(_) => Ok(QueueAttributes {
+                        dead_letter: None,
+                        ..known
+                    }),
+                    None => Err(CmqError::no_dead_letter_queue()),
+                })
+                .await?;
+                Ok(reply::queue(head, found.incarnation))
+            }
+            Action::ListDeadLetterSourceQueues { queue, listing } => {
+                self.list_dead_letter_sources(head, tenant, &queue, &listing)
+            }
+            Action::SendMessage { queue, body, delay } => {
+                let ids = self.send(tenant, &queue, delay, vec![body], token).await?;
+                Ok(reply::sent(head, ids[0]))
+            }
+            Action::BatchSendMessage { queue, bodies, delay } => {
+                let ids = self.send(tenant, &queue, delay, bodies, token).await?;
+                Ok(reply::batch_sent(head, &ids))
+            }
+            Action::ReceiveMessage { .. } | Action::BatchReceiveMessage { .. } => {
+                unreachable!("receives are answered with their leases")
+            }
+            Action::DeleteMessage { queue, handle } => {
+                let mut results = self
+                    .broker
+                    .delete(tenant, &queue, vec![handle])
+                    .await
+                    .map_err(refusal)?;
+                self.broker.metrics.deleted(tenant, 1);
+                match results.pop() {
+                    Some(Err(refused)) => Err(CmqError::of_refusal(&refused, Kind::Queue)),
+                    Some(Ok(())) | None => Ok(reply::ok(head)),
+                }
+            }
+            Action::BatchDeleteMessage { queue, handles } => {
+                self.delete_batch(head, tenant, &queue, handles).await
+            }
+            Action::CreateTopic { topic, attributes } => {
+                let definition = Definition::Topic(attributes);
+                let incarnation = self
+                    .broker
+                    .create(tenant, topic, definition)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::topic(head, incarnation))
+            }
+            Action::ListTopic(listing) => Ok(self.list_topics(head, tenant, &listing)),
+            Action::GetTopicAttributes { topic } => self.topic_attributes(head, tenant, &topic),
+            Action::SetTopicAttributes { topic, change } => {
+                let mut failure = None;
+                let altered = self
+                    .broker
+                    .alter_topic(tenant, &topic, |known| {
+                        change.apply_to(known).map_err(|error| kept(&mut failure, error))
+                    })
+                    .await;
+                altered.map_err(|error| failure.unwrap_or_else(|| refusal(error)))?;
+                Ok(reply::ok(head))
+            }
+            Action::DeleteTopic { topic } => {
+                self.broker
+                    .remove(tenant, Kind::Topic, &topic)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+            Action::PublishMessage {
+                topic,
+                body,
+                tags,
+                routing_key,
+            } => {
+                self.check_routing(tenant, &topic, routing_key.as_ref())?;
+                let draft = draft(vec![body], &tags, routing_key, token);
+                let ids = self.publish(tenant, &topic, draft).await?;
+                Ok(reply::sent(head, ids[0]))
+            }
+            Action::BatchPublishMessage {
+                topic,
+                bodies,
+                tags,
+                routing_key,
+            } => {
+                self.check_routing(tenant, &topic, routing_key.as_ref())?;
+                let draft = draft(bodies, &tags, routing_key, token);
+                let ids = self.publish(tenant, &topic, draft).await?;
+                Ok(reply::batch_sent(head, &ids))
+            }
+            Action::Subscribe {
+                topic,
+                subscription,
+                attributes,
+            } => {
+                let found = self
+                    .broker
+                    .resolve(tenant, Kind::Topic, &topic)
+                    .map_err(refusal)?;
+                let known = self.topic_settings(&found)?;
+                check_binding_keys(&known, &attributes)?;
+                let number = self
+                    .broker
+                    .subscribe(tenant, &topic, subscription, attributes)
+                    .await
+                    .map_err(illegal_endpoint)?;
+                Ok(reply::subscribed(head, found.incarnation, number))
+            }
+            Action::Unsubscribe { topic, subscription } => {
+                self.broker
+                    .unsubscribe(tenant, &topic, subscription)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+            Action::ListSubscriptionByTopic { topic, listing } => {
+                self.list_subscriptions(head, tenant, &topic, &listing)
+            }
+            Action::GetSubscriptionAttributes { topic, subscription } => {
+                self.subscription_attributes(head, tenant, &topic, &subscription)
+            }
+            Action::SetSubscriptionAttributes {
+                topic,
+                subscription,
+                change,
+            } => {
+                let known = self.subscription_settings(tenant, &topic, &subscription)?;
+                let attributes = change.apply_to(known, &self.config)?;
+                self.broker
+                    .alter_subscription(tenant, &topic, &subscription, |_| attributes)
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+            Action::ClearSubscriptionFilterTags { topic, subscription } => {
+                self.broker
+                    .alter_subscription(tenant, &topic, &subscription, |mut known| {
+                        known.filter_tags.clear();
+                        known
+                    })
+                    .await
+                    .map_err(refusal)?;
+                Ok(reply::ok(head))
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        tenant: TenantId,
+        queue: &Name,
+        delay: Span,
+        bodies: Vec<Bytes>,
+        token: Option<Token>,
+    ) -> Result<Vec<posthouse_model::MessageId>, CmqError> {
+        let count = bodies.len() as u64;
+        let contents = bodies.into_iter().map(Content::from).collect();
+        let ids = self
+            .broker
+            .send(tenant, queue, delay, contents, token)
+            .await
+            .map_err(refusal)?;
+        self.broker.metrics.sent(tenant, count);
+        Ok(ids)
+    }
+
+    async fn publish(
+        &self,
+        tenant: TenantId,
+        topic: &Name,
+        draft: Draft,
+    ) -> Result<Vec<posthouse_model::MessageId>, CmqError> {
+        let count = draft.contents.len() as u64;
+        let ids = self.broker.publish(tenant, topic, draft).await.map_err(refusal)?;
+        self.broker.metrics.sent(tenant, count);
+        Ok(ids)
+    }
+
+    async fn delete_batch(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        queue: &Name,
+        handles: Vec<GivenHandle>,
+    ) -> Result<Bytes, CmqError> {
+        let wellformed: Vec<ReceiptHandle> = handles
+            .iter()
+            .filter_map(|given| match given {
+                GivenHandle::Handle(handle) => Some(*handle),
+                GivenHandle::Malformed(_) => None,
+            })
+            .collect();
+        let count = wellformed.len() as u64;
+        let mut answers = self
+            .broker
+            .delete(tenant, queue, wellformed)
+            .await
+            .map_err(refusal)?
+            .into_iter();
+        self.broker.metrics.deleted(tenant, count);
+        let results: Vec<(GivenHandle, Result<(), CmqError>)> = handles
+            .into_iter()
+            .map(|given| {
+                let result = match &given {
+                    GivenHandle::Malformed(_) => Err(CmqError::malformed_handle()),
+                    GivenHandle::Handle(handle) => answers
+                        .next()
+                        .unwrap_or(Err(Refusal::BadHandle(*handle)))
+                        .map_err(|refused| CmqError::of_refusal(&refused, Kind::Queue)),
+                };
+                (given, result)
+            })
+            .collect();
+        Ok(reply::batch_deleted(head, &results))
+    }
+
+    async fn alter_queue(
+        &self,
+        tenant: TenantId,
+        queue: &Name,
+        change: impl FnOnce(QueueAttributes) -> Result<QueueAttributes, CmqError> + Send,
+    ) -> Result<QueueAttributes, CmqError> {
+        let mut failure = None;
+        let altered = self
+            .broker
+            .alter_queue(tenant, queue, |known| {
+                change(known).map_err(|error| kept(&mut failure, error))
+            })
+            .await;
+        altered.map_err(|error| failure.unwrap_or_else(|| refusal(error)))
+    }
+
+    fn dead_letter_target(
+        &self,
+        tenant: TenantId,
+        queue: Option<&Name>,
+    ) -> Option<posthouse_model::Incarnation> {
+        let found = self.broker.resolve(tenant, Kind::Queue, queue?).ok()?;
+        Some(found.incarnation)
+    }
+
+    fn check_routing(
+        &self,
+        tenant: TenantId,
+        topic: &Name,
+        routing_key: Option<&posthouse_model::Key>,
+    ) -> Result<(), CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        check_routing_key(&self.topic_settings(&found)?, routing_key)
+    }
+}
+
+/// Returns the error for what the broker did not do. The one place where its words become CMQ's codes.
+pub fn refusal(error: BrokerError) -> CmqError {
+    match error {
+        BrokerError::Refused { refusal, kind } => CmqError::of_refusal(&refusal, kind),
+        BrokerError::Directory { refusal, kind } => CmqError::of_directory_refusal(&refusal, kind),
+        BrokerError::NoName { kind } => CmqError::missing(kind),
+        BrokerError::NoDeadLetterQueue { .. } => CmqError::no_dead_letter_queue(),
+        BrokerError::DeadLetterRule(rule) => CmqError::out_of_range("deadLetterPolicy").because(rule),
+        BrokerError::NoSubscriptions => CmqError::no_subscriptions(),
+        BrokerError::NothingMatched => CmqError::no_match(),
+        BrokerError::Throttled => CmqError::throttled(),
+        BrokerError::NoPlugin { .. }
+        | BrokerError::PluginFailed { .. }
+        | BrokerError::DiskFull
+        | BrokerError::Unreadable(_)
+        | BrokerError::Key(_) => CmqError::not_done(&error.to_string()),
+        BrokerError::Fault(Fault::NotDone(reason)) => CmqError::not_done(&reason.to_string()),
+        BrokerError::Fault(Fault::MayBeDone(reason)) => CmqError::may_have_been_done(&reason.to_string()),
+        BrokerError::Argument(text) => CmqError::request_parameters_error().because(&text),
+    }
+}
+
+/// A subscription's queue that does not exist is the endpoint's fault, not the topic's.
+fn illegal_endpoint(error: BrokerError) -> CmqError {
+    match error {
+        BrokerError::NoName { kind: Kind::Queue } => {
+            CmqError::illegal_endpoint().because("there is no queue of that name")
+        }
+        other => refusal(other),
+    }
+}
+
+/// Keeps a protocol's own error while the broker is told that nothing is to be done.
+fn kept(failure: &mut Option<CmqError>, error: CmqError) -> BrokerError {
+    *failure = Some(error);
+    BrokerError::Argument("refused by the protocol".to_owned())
+}
+
+fn view(received: &Received) -> reply::Received<'_> {
+    reply::Received {
+        message: received.message.message.id,
+        handle: received.leased.handle,
+        body: received.body(),
+        tags: &received.message.message.tags,
+        enqueued: received.message.produced,
+        first_received: received.leased.first_received,
+        visible_again: received.leased.visible_again,
+        receive_count: received.leased.receive_count,
+    }
+}
+
+fn draft(
+    bodies: Vec<Bytes>,
+    tags: &[posthouse_model::Tag],
+    routing_key: Option<posthouse_model::Key>,
+    token: Option<Token>,
+) -> Draft {
+    Draft {
+        contents: bodies.into_iter().map(Content::from).collect(),
+        tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
+        routing_key: routing_key.map(String::from).unwrap_or_default(),
+        token,
+    }
+}
+
+fn parsed_token(token: Option<&str>) -> Result<Option<Token>, CmqError> {
+    match token {
+        None => Ok(None),
+        Some(text) if text.is_empty() || text.len() > bounds::TOKEN_BYTES_MAX => {
+            Err(CmqError::out_of_range(TOKEN_HEADER))
+        }
+        Some(text) => Ok(Some(Token(text.to_owned()))),
+    }
+}
+
+/// Returns the number that request ids of a process count from: its start, so that they differ between runs.
+pub fn first_request(now: Time) -> u64 {
+    now.millis() << 20
+}

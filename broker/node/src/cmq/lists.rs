@@ -1,0 +1,198 @@
+//! What CMQ's API tells about queues, topics and subscriptions: attributes and lists.
+
+use bytes::Bytes;
+use posthouse_gateway::cmq::{
+    CmqError, Listing,
+    reply::{self, Head, QueueView, SubscriptionView, TopicView},
+};
+use posthouse_model::{Incarnation, Kind, Name, SubscriptionAttributes, TenantId, TopicAttributes};
+
+use super::{Cmq, refusal};
+use crate::broker::Resolved;
+
+impl Cmq {
+    pub(super) fn queue_attributes(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        queue: &Name,
+    ) -> Result<Bytes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
+        self.broker
+            .set(found.set)
+            .view(|state| {
+                let queue = state.queue(found.incarnation)?;
+                let view = QueueView {
+                    queue: found.incarnation,
+                    name: queue.name(),
+                    attributes: queue.attributes(),
+                    counts: queue.counts(),
+                    created: queue.created(),
+                    modified: queue.modified(),
+                };
+                Some(reply::queue_attributes(head, &view))
+            })
+            .ok_or_else(CmqError::no_queue)
+    }
+
+    pub(super) fn topic_attributes(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        topic: &Name,
+    ) -> Result<Bytes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        self.broker
+            .set(found.set)
+            .view(|state| {
+                let topic = state.topic(found.incarnation)?;
+                let view = TopicView {
+                    topic: found.incarnation,
+                    name: topic.name(),
+                    attributes: topic.attributes(),
+                    messages: topic.message_count(),
+                    created: topic.created(),
+                    modified: topic.modified(),
+                };
+                Some(reply::topic_attributes(head, &view))
+            })
+            .ok_or_else(CmqError::no_topic)
+    }
+
+    pub(super) fn subscription_attributes(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        topic: &Name,
+        subscription: &Name,
+    ) -> Result<Bytes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        self.broker.set(found.set).view(|state| {
+            let topic = state.topic(found.incarnation).ok_or_else(CmqError::no_topic)?;
+            let subscription = topic
+                .subscription_named(subscription)
+                .ok_or_else(CmqError::no_subscription)?;
+            Ok(reply::subscription_attributes(
+                head,
+                &subscription_view(&found, subscription),
+            ))
+        })
+    }
+
+    pub(super) fn list_queues(&self, head: &Head, tenant: TenantId, listing: &Listing) -> Bytes {
+        let (total, page) = self.page_of_names(tenant, Kind::Queue, listing);
+        reply::queue_list(
+            head,
+            total,
+            page.iter().map(|(incarnation, name)| (*incarnation, name)),
+        )
+    }
+
+    pub(super) fn list_topics(&self, head: &Head, tenant: TenantId, listing: &Listing) -> Bytes {
+        let (total, page) = self.page_of_names(tenant, Kind::Topic, listing);
+        reply::topic_list(
+            head,
+            total,
+            page.iter().map(|(incarnation, name)| (*incarnation, name)),
+        )
+    }
+
+    pub(super) fn list_dead_letter_sources(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        queue: &Name,
+        listing: &Listing,
+    ) -> Result<Bytes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
+        let sources = self.broker.dead_letter_sources(tenant, found.incarnation);
+        let (total, page) = listing.page(sources, |(_, name)| name);
+        Ok(reply::queue_list(
+            head,
+            total,
+            page.iter().map(|(incarnation, name)| (*incarnation, name)),
+        ))
+    }
+
+    pub(super) fn list_subscriptions(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        topic: &Name,
+        listing: &Listing,
+    ) -> Result<Bytes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        self.broker
+            .set(found.set)
+            .view(|state| {
+                let topic = state.topic(found.incarnation)?;
+                let mut all: Vec<_> = topic.subscriptions().collect();
+                all.sort_by_key(|subscription| subscription.name().folded());
+                let (total, page) = listing.page(all, |subscription| subscription.name());
+                let views = page
+                    .iter()
+                    .map(|subscription| subscription_view(&found, subscription));
+                Some(reply::subscription_list(head, total, views))
+            })
+            .ok_or_else(CmqError::no_topic)
+    }
+
+    pub(super) fn topic_settings(&self, found: &Resolved) -> Result<TopicAttributes, CmqError> {
+        self.broker
+            .set(found.set)
+            .view(|state| {
+                state
+                    .topic(found.incarnation)
+                    .map(|topic| topic.attributes().clone())
+            })
+            .ok_or_else(CmqError::no_topic)
+    }
+
+    pub(super) fn subscription_settings(
+        &self,
+        tenant: TenantId,
+        topic: &Name,
+        subscription: &Name,
+    ) -> Result<SubscriptionAttributes, CmqError> {
+        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        self.broker.set(found.set).view(|state| {
+            let topic = state.topic(found.incarnation).ok_or_else(CmqError::no_topic)?;
+            let known = topic
+                .subscription_named(subscription)
+                .ok_or_else(CmqError::no_subscription)?;
+            Ok(known.attributes().clone())
+        })
+    }
+
+    fn page_of_names(
+        &self,
+        tenant: TenantId,
+        kind: Kind,
+        listing: &Listing,
+    ) -> (usize, Vec<(Incarnation, Name)>) {
+        let all: Vec<(Incarnation, Name)> = self.broker.directory.view(|directory| {
+            directory
+                .names(tenant, kind)
+                .filter(|record| record.state == posthouse_model::NameState::Ready)
+                .map(|record| (record.incarnation, record.name.clone()))
+                .collect()
+        });
+        listing.page(all, |(_, name)| name)
+    }
+}
+
+fn subscription_view<'a>(
+    found: &Resolved,
+    subscription: &'a posthouse_model::Subscription,
+) -> SubscriptionView<'a> {
+    SubscriptionView {
+        topic: found.incarnation,
+        subscription: subscription.id(),
+        name: subscription.name(),
+        owner: found.tenant,
+        attributes: subscription.attributes(),
+        backlog: subscription.backlog(),
+        created: subscription.created(),
+        modified: subscription.modified(),
+    }
+}

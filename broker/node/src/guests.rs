@@ -1,0 +1,174 @@
+//! The seam between the broker and the plugin host: what is asked of guests, and by whom it is answered.
+//!
+//! The broker asks through this trait, so that a simulation can answer without a Wasm engine.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use posthouse_host::{
+    Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, PushRefusal, Response, RouteTable,
+    Sealed, Step, ToOpen, ToSeal,
+};
+use posthouse_model::{Name, PluginVersion, SubscriptionId, TenantId, World};
+
+/// Answers what plugins are asked.
+pub trait Guests: Send + Sync + 'static {
+    /// Returns whether a version can be called.
+    fn is_loaded(&self, version: PluginVersion) -> bool;
+
+    /// Checks and compiles a component, and keeps the outcome.
+    fn check(&self, world: World, component: Bytes) -> BoxFuture<'_, Result<(), PushRefusal>>;
+
+    /// Makes a version callable.
+    fn load(
+        &self,
+        version: PluginVersion,
+        tenant: Option<TenantId>,
+        world: World,
+        component: Bytes,
+    ) -> BoxFuture<'_, Result<(), PushRefusal>>;
+
+    /// Returns the newest lines that a version wrote here, the oldest first.
+    fn logs(&self, version: PluginVersion) -> Vec<LogLine>;
+
+    /// Ends what guests are doing.
+    fn stop(&self) -> BoxFuture<'_, ()>;
+
+    /// Asks a router which subscriptions each message reaches.
+    fn route<'a>(
+        &'a self,
+        binding: &'a Binding,
+        table: &'a Arc<RouteTable>,
+        envelopes: Vec<Envelope>,
+    ) -> BoxFuture<'a, Vec<Result<Vec<SubscriptionId>, GuestFault>>>;
+
+    /// Asks a filter about a message.
+    fn filter<'a>(
+        &'a self,
+        binding: &'a Binding,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Filtered, GuestFault>>;
+
+    /// Asks a deliver plugin how to begin.
+    fn deliver_begin<'a>(
+        &'a self,
+        binding: &'a Binding,
+        delivery: &'a Delivery,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Step, GuestFault>>;
+
+    /// Asks a deliver plugin how to go on.
+    fn deliver_resume<'a>(
+        &'a self,
+        binding: &'a Binding,
+        delivery: &'a Delivery,
+        state: Bytes,
+        response: Response,
+    ) -> BoxFuture<'a, Result<Step, GuestFault>>;
+
+    /// Asks a seal plugin to seal bodies.
+    fn seal<'a>(
+        &'a self,
+        binding: &'a Binding,
+        master_key: &'a Name,
+        bodies: Vec<ToSeal>,
+    ) -> BoxFuture<'a, Vec<Result<Sealed, GuestFault>>>;
+
+    /// Asks a seal plugin to open bodies.
+    fn open<'a>(
+        &'a self,
+        binding: &'a Binding,
+        bodies: Vec<ToOpen>,
+    ) -> BoxFuture<'a, Vec<Result<Bytes, GuestFault>>>;
+}
+
+/// Guests that run in the plugin host.
+#[derive(Clone)]
+pub struct HostGuests(pub Host);
+
+impl Guests for HostGuests {
+    fn is_loaded(&self, version: PluginVersion) -> bool {
+        self.0.is_loaded(version)
+    }
+
+    fn check(&self, world: World, component: Bytes) -> BoxFuture<'_, Result<(), PushRefusal>> {
+        async move { self.0.check(world, component).await.map(|_| ()) }.boxed()
+    }
+
+    fn load(
+        &self,
+        version: PluginVersion,
+        tenant: Option<TenantId>,
+        world: World,
+        component: Bytes,
+    ) -> BoxFuture<'_, Result<(), PushRefusal>> {
+        self.0.load(version, tenant, world, component).boxed()
+    }
+
+    fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
+        self.0.logs(version)
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        self.0.stop().boxed()
+    }
+
+    fn route<'a>(
+        &'a self,
+        binding: &'a Binding,
+        table: &'a Arc<RouteTable>,
+        envelopes: Vec<Envelope>,
+    ) -> BoxFuture<'a, Vec<Result<Vec<SubscriptionId>, GuestFault>>> {
+        self.0.route(binding, table, envelopes).boxed()
+    }
+
+    fn filter<'a>(
+        &'a self,
+        binding: &'a Binding,
+        envelope: Envelope,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Filtered, GuestFault>> {
+        self.0.filter(binding, envelope, body).boxed()
+    }
+
+    fn deliver_begin<'a>(
+        &'a self,
+        binding: &'a Binding,
+        delivery: &'a Delivery,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Step, GuestFault>> {
+        self.0.deliver_begin(binding, delivery.clone(), body).boxed()
+    }
+
+    fn deliver_resume<'a>(
+        &'a self,
+        binding: &'a Binding,
+        delivery: &'a Delivery,
+        state: Bytes,
+        response: Response,
+    ) -> BoxFuture<'a, Result<Step, GuestFault>> {
+        self.0
+            .deliver_resume(binding, delivery.clone(), state, response)
+            .boxed()
+    }
+
+    fn seal<'a>(
+        &'a self,
+        binding: &'a Binding,
+        master_key: &'a Name,
+        bodies: Vec<ToSeal>,
+    ) -> BoxFuture<'a, Vec<Result<Sealed, GuestFault>>> {
+        self.0.seal_batch(binding, master_key, bodies).boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        binding: &'a Binding,
+        bodies: Vec<ToOpen>,
+    ) -> BoxFuture<'a, Vec<Result<Bytes, GuestFault>>> {
+        self.0.open_sealed_batch(binding, bodies).boxed()
+    }
+}

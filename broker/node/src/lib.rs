@@ -1,0 +1,17 @@
+//! The posthouse process: what it is told, what it listens to, and what holds the crates together.
+
+pub mod admin;
+pub mod administration;
+pub mod admission;
+pub mod broker;
+pub mod cli;
+pub mod cmq;
+pub mod config;
+pub mod egress;
+pub mod front;
+pub mod guests;
+pub mod listener;
+pub mod logs;
+pub mod metrics;
+pub mod serve;
+pub mod waiters;

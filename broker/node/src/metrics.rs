@@ -1,0 +1,462 @@
+//! What the process counts, for `/metrics`.
+//!
+//! Every label has a bound: actions, codes, worlds and outcomes are from fixed lists, and the first
+//! [`TENANTS_MAX`] tenants seen get series of their own, all later ones share one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use posthouse_model::{SettledOutcome, TenantId, World};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// How many tenants get series of their own.
+pub const TENANTS_MAX: usize = 1_000;
+/// The label of all other tenants.
+const OTHER_TENANTS: &str = "other";
+
+/// The process's figures. Clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Figures>);
+
+/// What is known of the store when `/metrics` is asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct StoreFigures {
+    /// Bytes that the broker uses.
+    pub used_bytes: u64,
+    /// Bytes that are free on its disk.
+    pub free_bytes: u64,
+    /// Bytes of the write-ahead log.
+    pub wal_bytes: u64,
+    /// Whether sends are refused because the disk is nearly full.
+    pub nearly_full: bool,
+    /// Whether a write failed, after which nothing more is written.
+    pub failed: bool,
+}
+
+struct Figures {
+    registry: Registry,
+    tenants: RwLock<BTreeMap<TenantId, Arc<str>>>,
+    other_tenants: Arc<str>,
+    cmq_calls: Family<CmqCall, Counter>,
+    cmq_seconds: Family<Action, Histogram, fn() -> Histogram>,
+    admin_calls: Family<AdminCall, Counter>,
+    bytes_in: Family<Tenant, Counter>,
+    bytes_out: Family<Tenant, Counter>,
+    sent: Family<Tenant, Counter>,
+    received: Family<Tenant, Counter>,
+    deleted: Family<Tenant, Counter>,
+    throttled: Family<Tenant, Counter>,
+    guest_calls: Family<Guest, Counter>,
+    guest_cpu_seconds: Family<Guest, Counter<f64, AtomicU64>>,
+    guest_faults: Family<Guest, Counter>,
+    pushes: Family<Push, Counter>,
+    sync_seconds: Histogram,
+    sync_bytes: Counter,
+    connections: Gauge,
+    waiters: Gauge,
+    store_used_bytes: Gauge,
+    store_free_bytes: Gauge,
+    store_wal_bytes: Gauge,
+    store_nearly_full: Gauge,
+    store_failed: Gauge,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct CmqCall {
+    action: &'static str,
+    code: u32,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Action {
+    action: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct AdminCall {
+    operation: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Tenant {
+    tenant: TenantLabel,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Guest {
+    tenant: TenantLabel,
+    world: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Push {
+    tenant: TenantLabel,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct TenantLabel(Arc<str>);
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Returns figures that are all zero.
+    pub fn new() -> Metrics {
+        Metrics(Arc::new(Figures::new()))
+    }
+
+    /// Returns the figures as text, in OpenMetrics' format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail, and every label set here can be encoded.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.0.registry);
+        text
+    }
+
+    /// Counts an answered CMQ call; code 0 is success.
+    pub fn cmq_call(&self, action: &'static str, code: u32) {
+        self.0.cmq_calls.get_or_create(&CmqCall { action, code }).inc();
+    }
+
+    /// Notes how long a CMQ call took, its wait for a message not counted.
+    pub fn cmq_took(&self, action: &'static str, time: Duration) {
+        self.0
+            .cmq_seconds
+            .get_or_create(&Action { action })
+            .observe(time.as_secs_f64());
+    }
+
+    /// Counts an answered admin call.
+    pub fn admin_call(&self, operation: &'static str, status: u16) {
+        self.0
+            .admin_calls
+            .get_or_create(&AdminCall { operation, status })
+            .inc();
+    }
+
+    /// Counts bytes that a tenant sent in requests.
+    pub fn bytes_in(&self, tenant: TenantId, bytes: u64) {
+        self.0.bytes_in.get_or_create(&self.tenant(tenant)).inc_by(bytes);
+    }
+
+    /// Counts bytes that a tenant was sent in replies.
+    pub fn bytes_out(&self, tenant: TenantId, bytes: u64) {
+        self.0.bytes_out.get_or_create(&self.tenant(tenant)).inc_by(bytes);
+    }
+
+    /// Counts messages that a tenant sent or published.
+    pub fn sent(&self, tenant: TenantId, messages: u64) {
+        self.0.sent.get_or_create(&self.tenant(tenant)).inc_by(messages);
+    }
+
+    /// Counts messages that a tenant received.
+    pub fn received(&self, tenant: TenantId, messages: u64) {
+        self.0
+            .received
+            .get_or_create(&self.tenant(tenant))
+            .inc_by(messages);
+    }
+
+    /// Counts messages that a tenant deleted.
+    pub fn deleted(&self, tenant: TenantId, messages: u64) {
+        self.0
+            .deleted
+            .get_or_create(&self.tenant(tenant))
+            .inc_by(messages);
+    }
+
+    /// Counts a call that was refused because the tenant is over its rate.
+    pub fn throttled(&self, tenant: TenantId) {
+        self.0.throttled.get_or_create(&self.tenant(tenant)).inc();
+    }
+
+    /// Counts a call of a plugin, and the CPU time it used.
+    pub fn guest_call(&self, tenant: TenantId, world: World, cpu: Duration) {
+        let guest = self.guest(tenant, world);
+        self.0.guest_calls.get_or_create(&guest).inc();
+        self.0
+            .guest_cpu_seconds
+            .get_or_create(&guest)
+            .inc_by(cpu.as_secs_f64());
+    }
+
+    /// Counts a plugin's failure: a trap, a limit, or an error of its own.
+    pub fn guest_fault(&self, tenant: TenantId, world: World) {
+        self.0
+            .guest_faults
+            .get_or_create(&self.guest(tenant, world))
+            .inc();
+    }
+
+    /// Counts an attempt to deliver.
+    pub fn pushed(&self, tenant: TenantId, outcome: &SettledOutcome) {
+        let outcome = match outcome {
+            SettledOutcome::Acknowledged => "acknowledged",
+            SettledOutcome::Retry(_) => "retry",
+            SettledOutcome::Dropped => "dropped",
+            SettledOutcome::Enqueue { .. } => "enqueued",
+            SettledOutcome::Released => "released",
+        };
+        let Tenant { tenant } = self.tenant(tenant);
+        self.0.pushes.get_or_create(&Push { tenant, outcome }).inc();
+    }
+
+    /// Notes one write of the log that was made durable: how many bytes, and how long it took.
+    pub fn synced(&self, bytes: u64, time: Duration) {
+        self.0.sync_bytes.inc_by(bytes);
+        self.0.sync_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Counts a connection that was opened.
+    pub fn connection_opened(&self) {
+        self.0.connections.inc();
+    }
+
+    /// Counts a connection that was closed.
+    pub fn connection_closed(&self) {
+        self.0.connections.dec();
+    }
+
+    /// Says how many receives are waiting for a message.
+    pub fn observe_waiters(&self, waiters: usize) {
+        self.0.waiters.set(i64::try_from(waiters).unwrap_or(i64::MAX));
+    }
+
+    /// Says how the store is.
+    pub fn observe_store(&self, figures: StoreFigures) {
+        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.store_used_bytes.set(gauge(figures.used_bytes));
+        self.0.store_free_bytes.set(gauge(figures.free_bytes));
+        self.0.store_wal_bytes.set(gauge(figures.wal_bytes));
+        self.0.store_nearly_full.set(i64::from(figures.nearly_full));
+        self.0.store_failed.set(i64::from(figures.failed));
+    }
+
+    fn guest(&self, tenant: TenantId, world: World) -> Guest {
+        let world = match world {
+            World::Route => "route",
+            World::Filter => "filter",
+            World::Deliver => "deliver",
+            World::Seal => "seal",
+        };
+        let Tenant { tenant } = self.tenant(tenant);
+        Guest { tenant, world }
+    }
+
+    fn tenant(&self, tenant: TenantId) -> Tenant {
+        if let Some(label) = self.0.tenants.read().get(&tenant) {
+            return Tenant {
+                tenant: TenantLabel(Arc::clone(label)),
+            };
+        }
+        let mut tenants = self.0.tenants.write();
+        let label = if tenants.contains_key(&tenant) || tenants.len() < TENANTS_MAX {
+            Arc::clone(tenants.entry(tenant).or_insert_with(|| tenant.to_string().into()))
+        } else {
+            Arc::clone(&self.0.other_tenants)
+        };
+        Tenant {
+            tenant: TenantLabel(label),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+// === impl Figures ===
+
+impl Figures {
+    fn new() -> Figures {
+        let mut figures = Figures {
+            registry: Registry::with_prefix("posthouse"),
+            tenants: RwLock::default(),
+            other_tenants: OTHER_TENANTS.into(),
+            cmq_calls: Family::default(),
+            cmq_seconds: Family::new_with_constructor(latencies),
+            admin_calls: Family::default(),
+            bytes_in: Family::default(),
+            bytes_out: Family::default(),
+            sent: Family::default(),
+            received: Family::default(),
+            deleted: Family::default(),
+            throttled: Family::default(),
+            guest_calls: Family::default(),
+            guest_cpu_seconds: Family::default(),
+            guest_faults: Family::default(),
+            pushes: Family::default(),
+            sync_seconds: latencies(),
+            sync_bytes: Counter::default(),
+            connections: Gauge::default(),
+            waiters: Gauge::default(),
+            store_used_bytes: Gauge::default(),
+            store_free_bytes: Gauge::default(),
+            store_wal_bytes: Gauge::default(),
+            store_nearly_full: Gauge::default(),
+            store_failed: Gauge::default(),
+        };
+        figures.register_calls();
+        figures.register_tenants();
+        figures.register_node();
+        figures
+    }
+
+    fn register_calls(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("cmq_calls", "CMQ calls answered", self.cmq_calls.clone());
+        registry.register_with_unit(
+            "cmq_call_duration",
+            "Time from a CMQ call to its answer, the wait for a message not counted",
+            Unit::Seconds,
+            self.cmq_seconds.clone(),
+        );
+        registry.register("admin_calls", "Admin calls answered", self.admin_calls.clone());
+    }
+
+    fn register_tenants(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("request_bytes", "Bytes of requests", self.bytes_in.clone());
+        registry.register("reply_bytes", "Bytes of replies", self.bytes_out.clone());
+        registry.register("messages_sent", "Messages sent and published", self.sent.clone());
+        registry.register("messages_received", "Messages received", self.received.clone());
+        registry.register("messages_deleted", "Messages deleted", self.deleted.clone());
+        registry.register(
+            "calls_throttled",
+            "Calls over a tenant's rate",
+            self.throttled.clone(),
+        );
+        registry.register("plugin_calls", "Calls of plugins", self.guest_calls.clone());
+        registry.register_with_unit(
+            "plugin_cpu",
+            "CPU time of plugins",
+            Unit::Seconds,
+            self.guest_cpu_seconds.clone(),
+        );
+        registry.register(
+            "plugin_faults",
+            "Calls of plugins that failed",
+            self.guest_faults.clone(),
+        );
+        registry.register("push_attempts", "Attempts to deliver", self.pushes.clone());
+    }
+
+    fn register_node(&mut self) {
+        let registry = &mut self.registry;
+        registry.register_with_unit(
+            "log_sync_duration",
+            "Time to make a batch of the log durable",
+            Unit::Seconds,
+            self.sync_seconds.clone(),
+        );
+        registry.register(
+            "log_written_bytes",
+            "Bytes of the log made durable",
+            self.sync_bytes.clone(),
+        );
+        registry.register("connections", "Connections open", self.connections.clone());
+        registry.register("waiters", "Receives waiting for a message", self.waiters.clone());
+        registry.register(
+            "store_used_bytes",
+            "Bytes of files",
+            self.store_used_bytes.clone(),
+        );
+        registry.register(
+            "store_free_bytes",
+            "Bytes free on the disk",
+            self.store_free_bytes.clone(),
+        );
+        registry.register(
+            "store_wal_bytes",
+            "Bytes of the log's files",
+            self.store_wal_bytes.clone(),
+        );
+        registry.register(
+            "store_nearly_full",
+            "1 while sends are refused because the disk is nearly full",
+            self.store_nearly_full.clone(),
+        );
+        registry.register(
+            "store_failed",
+            "1 once a write has failed",
+            self.store_failed.clone(),
+        );
+    }
+}
+
+/// Buckets from a tenth of a millisecond to about 26 seconds.
+fn latencies() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 19))
+}
+
+impl EncodeLabelValue for TenantLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&&*self.0, encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.cmq_call("SendMessage", 0);
+        metrics.cmq_call("SendMessage", 0);
+        metrics.cmq_call("SendMessage", 4440);
+        metrics.sent(TenantId(7), 16);
+        metrics.guest_call(TenantId(7), World::Filter, Duration::from_millis(500));
+        metrics.pushed(TenantId(7), &SettledOutcome::Retry(posthouse_model::Span::ZERO));
+        metrics.synced(4_096, Duration::from_micros(250));
+        metrics.observe_store(StoreFigures {
+            free_bytes: 5,
+            nearly_full: true,
+            ..Default::default()
+        });
+        let text = metrics.encode();
+        for line in [
+            "posthouse_cmq_calls_total{action=\"SendMessage\",code=\"0\"} 2",
+            "posthouse_cmq_calls_total{action=\"SendMessage\",code=\"4440\"} 1",
+            "posthouse_messages_sent_total{tenant=\"7\"} 16",
+            "posthouse_plugin_cpu_seconds_total{tenant=\"7\",world=\"filter\"} 0.5",
+            "posthouse_push_attempts_total{tenant=\"7\",outcome=\"retry\"} 1",
+            "posthouse_log_sync_duration_seconds_count 1",
+            "posthouse_store_free_bytes 5",
+            "posthouse_store_nearly_full 1",
+            "posthouse_store_failed 0",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn tenants_past_the_bound_share_a_series_and_earlier_ones_keep_theirs() {
+        let metrics = Metrics::new();
+        for tenant in 0..=TENANTS_MAX + 1 {
+            metrics.sent(TenantId(u32::try_from(tenant).expect("small")), 1);
+        }
+        metrics.sent(TenantId(0), 1);
+        let text = metrics.encode();
+        assert!(text.contains("posthouse_messages_sent_total{tenant=\"other\"} 2\n"));
+        assert!(text.contains("posthouse_messages_sent_total{tenant=\"0\"} 2\n"));
+        let series = text
+            .lines()
+            .filter(|line| line.starts_with("posthouse_messages_sent_total"));
+        assert_eq!(series.count(), TENANTS_MAX + 1);
+    }
+}

@@ -1,0 +1,365 @@
+//! `posthouse serve`: the process from its configuration to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use posthouse_gateway::cmq;
+use posthouse_host::{CompilerCommand, Host, KeyringLender};
+use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
+use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span, TenantId};
+use posthouse_replica::{Clock, Groups, Lone, SystemClock};
+use posthouse_store::{RealDisk, Store};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::{Assembly, Broker, Builtins, Components, Events};
+use crate::cmq::Cmq;
+use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
+use crate::egress::{Allowed, Egress};
+use crate::front::{Bounds, Front};
+use crate::guests::HostGuests;
+use crate::listener;
+use crate::metrics::Metrics;
+
+/// How long groups have to become ready.
+const READY: Duration = Duration::from_secs(60);
+/// The tenant of the root account outside development mode.
+const ROOT_TENANT: &str = "root";
+/// The file of the root key in the data directory.
+const ROOT_KEY_FILE: &str = "root.key";
+/// The hidden subcommand that compiles a plugin in a process of its own.
+pub const COMPILE_COMMAND: &str = "compile-plugin";
+
+/// A node that serves.
+pub struct Node {
+    broker: Broker,
+    serving: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+    address: std::net::SocketAddr,
+}
+
+/// Serves until told to stop by a signal.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let node = Node::start(config).await?;
+    let address = node.address;
+    tracing::info!(%address, "serving");
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    node.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Node {
+    /// Starts a node; returns when it serves.
+    pub async fn start(config: Config) -> anyhow::Result<Node> {
+        // Another part of the process, or another node of a test, may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind(config.node.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.node.listen))?;
+        let address = listener.local_addr()?;
+        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let broker = assemble(&config, Arc::clone(&clock)).await?;
+        let front = front(&config, &broker, clock)?;
+        let stop = CancellationToken::new();
+        let limits = listener::Limits {
+            connections_max: config.limits.connections_max,
+            head_timeout: config.limits.header_read,
+            body_timeout: config.limits.body_read,
+            idle_timeout: config.limits.idle,
+        };
+        let serving = tokio::spawn(listener::serve(listener, tls, limits, front, stop.clone()));
+        Ok(Node {
+            broker,
+            serving,
+            stop,
+            address,
+        })
+    }
+
+    /// Returns where the node listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// Stops: those who wait are told "no message", what is in flight is finished, the store is closed.
+    pub async fn stop(self) {
+        self.broker.dismiss();
+        self.stop.cancel();
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the listener ended badly");
+        }
+        self.broker.stop().await;
+    }
+}
+
+async fn assemble(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Broker> {
+    let data = &config.node.data;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+    let store = open_store(config)?;
+    let root = root_key(&config.keyring, data, entropy.as_ref())?;
+    let root_check = root.check();
+    let keyring = Arc::new(Keyring::new(root, Arc::clone(&entropy)));
+    let host = open_host(config, &keyring, &clock)?;
+    let events = Events::default();
+    let groups = Groups::open(
+        groups_config(config),
+        store.clone(),
+        Arc::new(Lone),
+        clock,
+        Arc::new(events.clone()),
+    )
+    .await
+    .context("the groups cannot be opened")?;
+    tokio::time::timeout(READY, groups.wait_ready())
+        .await
+        .context("the groups did not become ready in time")?
+        .context("the groups did not become ready")?;
+    let allowed = Allowed {
+        inside: config.push.allow_private,
+        networks: config.push.allow_networks.clone(),
+    };
+    let assembly = Assembly {
+        groups,
+        store,
+        guests: Arc::new(HostGuests(host)),
+        keyring,
+        entropy,
+        components: Components::open(data.join("components")).context("the components' folder")?,
+        egress: Egress::open(allowed)?,
+        metrics: Metrics::new(),
+        waiters_max: config.limits.polling_waiters_max,
+        pushes_max: config.push.in_flight_max,
+        subscription_pushes_max: config.push.per_endpoint_in_flight_max,
+        explain: span(config.storage.explain),
+    };
+    let broker = Broker::start(assembly, &events);
+    found(&broker, config, root_check).await?;
+    let builtins = match &config.plugins.builtin_dir {
+        Some(folder) => Builtins::from_folder(folder)
+            .with_context(|| format!("plugins.builtin_dir {}", folder.display()))?,
+        None => Builtins::embedded(),
+    };
+    broker
+        .install_builtins(&builtins)
+        .await
+        .context("the built-in plugins cannot be installed")?;
+    broker.finish_names().await.context("names were left half-way")?;
+    Ok(broker)
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let storage = posthouse_store::Config {
+        wal_file_bytes: config.storage.wal_file_bytes,
+        memtable_bytes_max: usize::try_from(config.storage.memtable_bytes_max).unwrap_or(usize::MAX),
+        reserve_bytes: config.storage.reserve_bytes,
+        ..posthouse_store::Config::default()
+    };
+    Store::open(&config.node.data, Arc::new(RealDisk), storage)
+        .with_context(|| format!("data directory {}", config.node.data.display()))
+}
+
+fn groups_config(config: &Config) -> posthouse_replica::Config {
+    posthouse_replica::Config {
+        cut_bytes: config.storage.cut_bytes,
+        ..posthouse_replica::Config::lone(config.node.sets)
+    }
+}
+
+fn open_host(config: &Config, keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) -> anyhow::Result<Host> {
+    let compiler = CompilerCommand::Child {
+        program: std::env::current_exe().context("this program's own path")?,
+        args: vec![COMPILE_COMMAND.into()],
+    };
+    let mut host = posthouse_host::Config::new(config.plugins.cache_dir.clone(), compiler);
+    host.limits.cpu = config.plugins.call_cpu_max;
+    host.threads = config.plugins.threads;
+    {
+        let clock = Arc::clone(clock);
+        let lender = KeyringLender::new(Arc::clone(keyring), move || clock.wall());
+        Host::open(host, Arc::new(lender))
+    }
+    .context("the plugin host cannot be opened")
+}
+
+/// Makes the cluster what it is when it is new, and checks that this node belongs to it when it is not.
+async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow::Result<()> {
+    let known = broker.directory.view(|directory| directory.founded().cloned());
+    match known {
+        Some(founding) if founding.root_check != root_check => {
+            bail!(
+                "the root key is not the one that this data directory was founded with; give that one in keyring.root_key_file"
+            )
+        }
+        Some(founding) if founding.sets != config.node.sets => {
+            bail!(
+                "this data directory has {} sets; set node.sets to that",
+                founding.sets
+            )
+        }
+        Some(_) => {}
+        None => {
+            let mut cluster = [0; 16];
+            broker.entropy.fill(&mut cluster);
+            let command = DirectoryCommand::Found {
+                cluster,
+                sets: config.node.sets,
+                root_check,
+            };
+            broker.direct(command, Kind::Queue).await?;
+        }
+    }
+    broker.learn_keys();
+    let tenant = if config.node.dev { DEV_TENANT } else { ROOT_TENANT };
+    match &config.root {
+        Some(account) => ensure_root(broker, tenant, account).await,
+        None if broker
+            .directory
+            .view(|directory| directory.tenants().next().is_none()) =>
+        {
+            bail!(
+                "a new cluster needs a root account; set POSTHOUSE_ROOT_ID and POSTHOUSE_ROOT_KEY, or use --dev"
+            )
+        }
+        None => Ok(()),
+    }
+}
+
+async fn ensure_root(broker: &Broker, tenant: &str, account: &RootAccount) -> anyhow::Result<()> {
+    let name = Name::parse(tenant).expect("the constants are names");
+    let known: Option<TenantId> = broker
+        .directory
+        .view(|directory| directory.tenant_named(&name).map(|tenant| tenant.tenant));
+    let tenant = match known {
+        Some(tenant) => tenant,
+        None => {
+            let command = DirectoryCommand::CreateTenant {
+                name,
+                quotas: Quotas::default(),
+            };
+            match broker.direct(command, Kind::Queue).await? {
+                DirectoryReply::Tenant(tenant) => tenant,
+                other => bail!("the directory answered {other:?} to a new tenant"),
+            }
+        }
+    };
+    match broker.signatory(&account.id) {
+        Some(known) if known.tenant == tenant && known.secret.expose() == account.secret.as_bytes() => Ok(()),
+        Some(known) if known.tenant == tenant => {
+            let command = DirectoryCommand::RemoveAccessKey {
+                id: account.id.clone(),
+            };
+            broker.direct(command, Kind::Queue).await?;
+            broker
+                .add_access_key(tenant, &account.id, account.secret.as_bytes(), true)
+                .await?;
+            Ok(())
+        }
+        Some(_) => bail!("POSTHOUSE_ROOT_ID names a key of another tenant"),
+        None => {
+            broker
+                .add_access_key(tenant, &account.id, account.secret.as_bytes(), true)
+                .await?;
+            Ok(())
+        }
+    }
+}
+
+/// Reads the root key, or makes one where none has been.
+fn root_key(config: &KeyringConfig, data: &Path, entropy: &dyn Entropy) -> anyhow::Result<RootKey> {
+    if let Some(path) = &config.root_key_file {
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("keyring.root_key_file {} cannot be read", path.display()))?;
+        return RootKey::parse(&bytes).with_context(|| format!("keyring.root_key_file {}", path.display()));
+    }
+    let path = data.join(ROOT_KEY_FILE);
+    match std::fs::read(&path) {
+        Ok(bytes) => RootKey::parse(&bytes).with_context(|| format!("root key {}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = RootKey::generate(entropy);
+            write_secret(&path, key.to_hex().expose())
+                .with_context(|| format!("root key {}", path.display()))?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(|| format!("root key {}", path.display())),
+    }
+}
+
+/// Writes a file that only its owner may read: whole and durable, or not at all.
+fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let draft = path.with_extension("draft");
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn front(config: &Config, broker: &Broker, clock: Arc<dyn Clock>) -> anyhow::Result<Front> {
+    let api = cmq::Config {
+        skew: span(config.cmq.clock_skew_max),
+        hosts: config.cmq.accepted_hosts.clone(),
+        delay_max: span(config.cmq.delay_max),
+        queue_json: match config.cmq.strict_queue_format {
+            true => cmq::QueueJson::Refused,
+            false => cmq::QueueJson::Simplified,
+        },
+    };
+    let first = crate::cmq::first_request(clock.wall());
+    let cmq = Cmq::new(
+        broker.clone(),
+        api,
+        clock,
+        config.cmq.authentication.clone(),
+        first,
+    );
+    let admin = crate::administration::router(broker.clone(), config);
+    let bounds = Bounds {
+        body_bytes_max: config.limits.body_bytes_max,
+        body_timeout: config.limits.body_read,
+    };
+    Ok(Front::new(broker.clone(), cmq, admin, bounds))
+}
+
+fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let chain = CertificateDer::pem_file_iter(&config.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("tls.certificate {}", config.certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&config.key)
+        .with_context(|| format!("tls.key {}", config.key.display()))?;
+    let server = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("tls.certificate and tls.key do not go together")?;
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+fn span(duration: Duration) -> Span {
+    Span::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+async fn wait_for_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

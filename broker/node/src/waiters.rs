@@ -1,0 +1,267 @@
+//! Receives that wait for a message: the leader's memory of who asked first.
+//!
+//! A waiter costs nothing while nothing happens: no polling, no timer here. When messages of its queue become
+//! visible, as many waiters as there are messages are served, in order of arrival, each by a `Receive` of its own.
+//! A waiter that is dropped (its wait is over, its client is gone) is forgotten at once; what had been leased for
+//! it in that moment is given back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use posthouse_model::{Incarnation, Span};
+use tokio::sync::oneshot;
+
+/// All waiters of a node.
+#[derive(Clone)]
+pub struct Waiters {
+    state: Arc<Mutex<State>>,
+    give_back: GiveBack,
+    waiters_max: usize,
+}
+
+/// Called with what was leased for one who was gone by then.
+pub type GiveBack = Arc<dyn Fn(Incarnation, Turn) + Send + Sync>;
+
+/// A place in a queue's line. Dropping it leaves the line.
+pub struct Place {
+    answer: oneshot::Receiver<Turn>,
+    waiters: Waiters,
+    queue: Incarnation,
+    turn: u64,
+}
+
+/// One who waits, taken out of the line to be served.
+#[derive(Debug)]
+pub struct Waiter {
+    /// How many messages it wants at most.
+    pub max: u16,
+    /// How long they are to stay hidden; the queue's setting when absent.
+    pub visibility: Option<Span>,
+    /// Where it stands, to be put back when there was nothing after all.
+    turn: u64,
+    answer: oneshot::Sender<Turn>,
+}
+
+/// What a waiter is told: it is its turn, and what it was leased.
+pub type Turn = Vec<posthouse_model::Leased>;
+
+#[derive(Debug, Default)]
+struct State {
+    lines: HashMap<Incarnation, BTreeMap<u64, Waiter>>,
+    turns: u64,
+    waiting: usize,
+}
+
+// === impl Waiters ===
+
+impl Waiters {
+    /// Returns an empty line for each queue, for so many on the whole node.
+    pub fn new(waiters_max: usize, give_back: GiveBack) -> Waiters {
+        Waiters {
+            state: Arc::default(),
+            give_back,
+            waiters_max,
+        }
+    }
+
+    /// Joins a queue's line; none when the node has as many waiters as it takes.
+    pub fn join(&self, queue: Incarnation, max: u16, visibility: Option<Span>) -> Option<Place> {
+        let mut state = self.state.lock();
+        if state.waiting >= self.waiters_max {
+            return None;
+        }
+        let (answer, receiver) = oneshot::channel();
+        state.turns += 1;
+        state.waiting += 1;
+        let turn = state.turns;
+        state.lines.entry(queue).or_default().insert(
+            turn,
+            Waiter {
+                max,
+                visibility,
+                turn,
+                answer,
+            },
+        );
+        Some(Place {
+            answer: receiver,
+            waiters: self.clone(),
+            queue,
+            turn,
+        })
+    }
+
+    /// Returns whether anybody waits for a queue.
+    pub fn any(&self, queue: Incarnation) -> bool {
+        self.state.lock().lines.contains_key(&queue)
+    }
+
+    /// Returns how many wait, on the whole node.
+    pub fn len(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    /// Returns whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes the first of a queue's line out of it, up to so many.
+    pub fn take(&self, queue: Incarnation, count_max: usize) -> Vec<Waiter> {
+        let mut state = self.state.lock();
+        let mut taken = Vec::new();
+        let Some(line) = state.lines.get_mut(&queue) else {
+            return taken;
+        };
+        while taken.len() < count_max {
+            let Some((_, waiter)) = line.pop_first() else {
+                break;
+            };
+            taken.push(waiter);
+        }
+        if line.is_empty() {
+            state.lines.remove(&queue);
+        }
+        state.waiting -= taken.len();
+        taken
+    }
+
+    /// Puts back one who was taken and got nothing, at its old place.
+    pub fn put_back(&self, queue: Incarnation, waiter: Waiter) {
+        if waiter.answer.is_closed() {
+            return;
+        }
+        let mut state = self.state.lock();
+        state.waiting += 1;
+        state.lines.entry(queue).or_default().insert(waiter.turn, waiter);
+    }
+
+    /// Tells all who wait, on the whole node, that there is no message.
+    pub fn dismiss_all(&self) {
+        let lines = {
+            let mut state = self.state.lock();
+            state.waiting = 0;
+            std::mem::take(&mut state.lines)
+        };
+        for waiter in lines.into_values().flat_map(BTreeMap::into_values) {
+            // One who is gone by now needs no answer.
+            let _ = waiter.answer.send(Vec::new());
+        }
+    }
+
+    fn leave(&self, queue: Incarnation, turn: u64) {
+        let mut state = self.state.lock();
+        let Some(line) = state.lines.get_mut(&queue) else {
+            return;
+        };
+        let left = line.remove(&turn).is_some();
+        if line.is_empty() {
+            state.lines.remove(&queue);
+        }
+        if left {
+            state.waiting -= 1;
+        }
+    }
+}
+
+// === impl Waiter ===
+
+impl Waiter {
+    /// Returns whether whoever waited is gone.
+    pub fn is_gone(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    /// Hands over what was leased; gives it back if whoever waited is gone.
+    pub fn serve(self, leased: Turn) -> Result<(), Turn> {
+        self.answer.send(leased)
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Waits for the turn, until the deadline. An empty turn is "no message".
+    ///
+    /// What was leased in the very moment the wait ended is returned, not lost.
+    pub async fn wait_until(mut self, deadline: tokio::time::Instant) -> Turn {
+        match tokio::time::timeout_at(deadline, &mut self.answer).await {
+            Ok(turn) => turn.unwrap_or_default(),
+            Err(_) => {
+                self.answer.close();
+                self.answer.try_recv().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// Whoever waited is gone, or was served: a turn that came and was not taken is given back.
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.waiters.leave(self.queue, self.turn);
+        self.answer.close();
+        if let Ok(leased) = self.answer.try_recv() {
+            (self.waiters.give_back)(self.queue, leased);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUEUE: Incarnation = Incarnation(1);
+
+    #[test]
+    fn waiters_are_taken_in_order_of_arrival() {
+        let waiters = waiters();
+        let _places: Vec<_> = (1..=3).map(|max| waiters.join(QUEUE, max, None)).collect();
+        let taken: Vec<u16> = waiters.take(QUEUE, 2).iter().map(|waiter| waiter.max).collect();
+        assert_eq!(taken, [1, 2]);
+        assert_eq!(waiters.len(), 1);
+    }
+
+    #[test]
+    fn one_who_is_put_back_is_first_again() {
+        let waiters = waiters();
+        let _places: Vec<_> = (1..=2).map(|max| waiters.join(QUEUE, max, None)).collect();
+        let first = waiters.take(QUEUE, 1).pop().expect("one waits");
+        waiters.put_back(QUEUE, first);
+        assert_eq!(waiters.take(QUEUE, 1)[0].max, 1);
+    }
+
+    #[test]
+    fn a_dropped_place_leaves_the_line() {
+        let waiters = waiters();
+        drop(waiters.join(QUEUE, 1, None));
+        assert!(waiters.is_empty());
+        assert!(!waiters.any(QUEUE));
+    }
+
+    #[test]
+    fn one_who_left_before_the_turn_refuses_it() {
+        let waiters = waiters();
+        let place = waiters.join(QUEUE, 1, None);
+        let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
+        drop(place);
+        assert!(waiter.is_gone());
+        assert!(waiter.serve(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_turn_that_was_not_taken_is_given_back() {
+        let given_back = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&given_back);
+        let waiters = Waiters::new(16, Arc::new(move |_, _| *count.lock() += 1));
+        let place = waiters.join(QUEUE, 1, None);
+        let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
+        waiter.serve(Vec::new()).expect("the place is still held");
+        drop(place);
+        assert_eq!(*given_back.lock(), 1);
+    }
+
+    fn waiters() -> Waiters {
+        Waiters::new(16, Arc::new(|_, _| ()))
+    }
+}

@@ -1,0 +1,43 @@
+//! Has the directory's checkpoints written: each replica its own, when so much was applied or its store says so.
+
+use std::sync::Arc;
+
+use posthouse_store::{GroupId, Store};
+use tokio::sync::{Notify, watch};
+use tracing::debug;
+
+use crate::cutter::BUDGET_CHECK;
+use crate::raft::Engine;
+
+/// Has the directory's checkpoints written.
+pub(crate) struct Checkpointer {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) wanted: Arc<Notify>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+// === impl Checkpointer ===
+
+impl Checkpointer {
+    /// Runs until the group stops.
+    pub(crate) async fn run(self) {
+        let mut stopping = self.stopping.clone();
+        loop {
+            tokio::select! {
+                () = self.wanted.notified() => {}
+                () = tokio::time::sleep(BUDGET_CHECK) => if !self.is_asked_for() { continue },
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+            // The engine has the state write its checkpoint, and purges the log up to it.
+            if let Err(error) = self.engine.trigger().snapshot().await {
+                debug!(%error, "the engine no longer writes checkpoints");
+                return;
+            }
+        }
+    }
+
+    fn is_asked_for(&self) -> bool {
+        self.store.groups_to_cut().contains(&GroupId::DIRECTORY)
+    }
+}

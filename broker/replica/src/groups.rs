@@ -1,0 +1,303 @@
+//! All groups of a node: opened together over one store, stopped together.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::SnapshotPolicy;
+use openraft::errors::{InitializeError, RaftError};
+use posthouse_model::{Directory, Set, SetId};
+use posthouse_store::{GroupId, Store};
+use tokio::sync::Notify;
+
+use crate::checkpointer::Checkpointer;
+use crate::cutter::{Budget, Cutter};
+use crate::directory_effects::DirectoryEffects;
+use crate::group::{Group, GroupParts};
+use crate::held::{Effects, Held, HeldApplier};
+use crate::purger::Purger;
+use crate::raft::Engine;
+use crate::raft::checkpoint::Checkpoints;
+use crate::raft::log::Log;
+use crate::raft::peer::{self, PeerFault, Peers};
+use crate::raft::record::Position;
+use crate::raft::state::AppliedState;
+use crate::set_effects::SetEffects;
+use crate::{Clock, Config, GroupName, Machine, Network, Observer};
+
+/// Sets of a cluster, at most: message ids have seven bits for them.
+const SETS_MAX: u8 = 128;
+/// Log entries that one message to a follower holds, at most; bytes bound it before that.
+const APPEND_ENTRIES_MAX: u64 = 256;
+/// Requests that wait for one engine.
+const ENGINE_QUEUE_MAX: u64 = 1_024;
+
+/// All groups of a node.
+#[derive(Debug)]
+pub struct Groups {
+    /// The directory.
+    pub directory: Group<Directory>,
+    /// The sets, by their number.
+    pub sets: Vec<Group<Set>>,
+}
+
+/// Why groups could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// More sets than message ids can tell apart.
+    #[error("{0} sets are more than the 128 that message ids can tell apart")]
+    TooManySets(u8),
+    /// Raft's settings contradict each other.
+    #[error("timing: {0}")]
+    Timing(String),
+    /// What is stored cannot be read.
+    #[error("{group}: {error}")]
+    Stored {
+        /// Whose it is.
+        group: GroupName,
+        /// What is wrong.
+        error: io::Error,
+    },
+    /// The engine did not start.
+    #[error("{group}: {text}")]
+    Engine {
+        /// Whose it is.
+        group: GroupName,
+        /// What it said.
+        text: String,
+    },
+}
+
+/// What all groups of a node share.
+struct Opening {
+    config: Config,
+    store: Store,
+    network: Arc<dyn Network>,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+}
+
+/// A group as its newest checkpoint left it.
+struct Found<M> {
+    name: GroupName,
+    checkpoints: Arc<Checkpoints>,
+    position: Position,
+    state: M,
+}
+
+// === impl Groups ===
+
+impl Groups {
+    /// Opens the directory and the sets, each as its log and its newest checkpoint left it.
+    pub async fn open(
+        config: Config,
+        store: Store,
+        network: Arc<dyn Network>,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Groups, OpenError> {
+        if config.sets > SETS_MAX {
+            return Err(OpenError::TooManySets(config.sets));
+        }
+        let opening = Opening {
+            config,
+            store,
+            network,
+            clock,
+            observer,
+        };
+        let directory = opening.open_directory().await?;
+        let mut sets = Vec::with_capacity(usize::from(opening.config.sets));
+        for number in 0..opening.config.sets {
+            sets.push(opening.open_set(SetId(number)).await?);
+        }
+        Ok(Groups { directory, sets })
+    }
+
+    /// Waits until each group can be used.
+    pub async fn wait_ready(&self) -> Result<(), crate::Fault> {
+        self.directory.wait_ready().await?;
+        for set in &self.sets {
+            set.wait_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a frame that another replica's [`Network`] brought for a group, and returns the answer.
+    pub async fn answer(&self, group: GroupName, frame: Bytes) -> Result<Bytes, PeerFault> {
+        let engine = match group {
+            GroupName::Directory => self.directory.engine(),
+            GroupName::Set(set) => {
+                let found = self.sets.get(usize::from(set.0));
+                found.ok_or(PeerFault::NoGroup(group))?.engine()
+            }
+        };
+        peer::answer(group, engine, &frame).await
+    }
+
+    /// Stops all groups. The store can be closed afterwards.
+    pub async fn stop(&self) {
+        let sets = futures::future::join_all(self.sets.iter().map(Group::stop));
+        futures::join!(self.directory.stop(), sets);
+    }
+}
+
+// === impl Opening ===
+
+impl Opening {
+    async fn open_directory(&self) -> Result<Group<Directory>, OpenError> {
+        let wanted = Arc::new(Notify::new());
+        let effects = DirectoryEffects::new(self.observer.clone(), wanted.clone(), self.config.cut_bytes);
+        let found = self.find(GroupName::Directory, Directory::new())?;
+        let group = self.open_group(found, effects).await?;
+        let checkpointer = Checkpointer {
+            engine: group.engine().clone(),
+            store: self.store.clone(),
+            wanted,
+            stopping: group.stopping(),
+        };
+        group.add_task(checkpointer.run());
+        Ok(group)
+    }
+
+    async fn open_set(&self, set: SetId) -> Result<Group<Set>, OpenError> {
+        let name = GroupName::Set(set);
+        let found = self.find(name, Set::new(set))?;
+        let checkpoints = found.checkpoints.clone();
+        let budget = Arc::new(Budget::new(self.config.cut_bytes));
+        let bodies = self.store.bodies(set);
+        let effects = SetEffects::new(
+            set,
+            bodies.clone(),
+            self.store.decisions(set),
+            self.observer.clone(),
+            checkpoints.clone(),
+            budget.clone(),
+        );
+        let group = self.open_group(found, effects).await?;
+        let purger = Purger {
+            group: name,
+            engine: group.engine().clone(),
+            checkpoints,
+            stopping: group.stopping(),
+        };
+        let cutter = Cutter {
+            set,
+            intake: group.intake(),
+            held: group.held(),
+            leadership: group.leadership(),
+            store: self.store.clone(),
+            bodies,
+            budget,
+        };
+        group.add_task(purger.run());
+        group.add_task(cutter.run(group.stopping()));
+        Ok(group)
+    }
+
+    /// Reads a group's newest checkpoint; without one, it is empty.
+    fn find<M: Machine>(&self, name: GroupName, empty: M) -> Result<Found<M>, OpenError> {
+        let stored = |error| OpenError::Stored { group: name, error };
+        let (checkpoints, newest) = Checkpoints::open(self.store.clone(), group_id(name)).map_err(stored)?;
+        let (position, state) = match newest {
+            Some((position, bytes)) => {
+                let state = M::decode_state(&bytes).map_err(|error| stored(io::Error::other(error)))?;
+                (position, state)
+            }
+            None => (Position::default(), empty),
+        };
+        Ok(Found {
+            name,
+            checkpoints,
+            position,
+            state,
+        })
+    }
+
+    async fn open_group<M: Machine>(
+        &self,
+        found: Found<M>,
+        effects: impl Effects<M>,
+    ) -> Result<Group<M>, OpenError> {
+        let Found {
+            name,
+            checkpoints,
+            position,
+            state,
+        } = found;
+        let held = Arc::new(Held::new(state, self.clock.clone()));
+        let log = Log::new(self.store.log(group_id(name)));
+        let applier = HeldApplier::new(held.clone(), Box::new(effects), log.last_index());
+        let applied = AppliedState::new(position, Box::new(applier), checkpoints);
+        let engine = self.start_engine(name, log, applied).await?;
+        let parts = GroupParts {
+            name,
+            engine,
+            held,
+            observer: self.observer.clone(),
+        };
+        Ok(Group::start(parts))
+    }
+
+    /// Starts a group's engine; an empty group's founders say who they are, and who has no peers wants to lead at
+    /// once.
+    async fn start_engine(
+        &self,
+        name: GroupName,
+        log: Log,
+        applied: AppliedState,
+    ) -> Result<Engine, OpenError> {
+        let failed = |text: String| OpenError::Engine { group: name, text };
+        let settings = self.engine_settings(name)?;
+        let peers = Peers::new(name, self.network.clone());
+        let engine = Engine::new(self.config.replica.0, Arc::new(settings), peers, log, applied)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        if let Some(founders) = &self.config.founders {
+            let founders: BTreeSet<u64> = founders.iter().map(|replica| replica.0).collect();
+            match engine.initialize(founders).await {
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(error) => return Err(failed(error.to_string())),
+            }
+        }
+        if self.config.is_lone() {
+            engine
+                .trigger()
+                .elect(false)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(engine)
+    }
+
+    fn engine_settings(&self, name: GroupName) -> Result<openraft::Config, OpenError> {
+        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let settings = openraft::Config {
+            cluster_name: name.to_string(),
+            heartbeat_interval: millis(self.config.heartbeat),
+            election_timeout_min: millis(self.config.election_min),
+            election_timeout_max: millis(self.config.election_max),
+            max_payload_entries: APPEND_ENTRIES_MAX,
+            // Checkpoints are written by ours at cuts, and the log is purged up to the newest.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            api_channel_size: Some(ENGINE_QUEUE_MAX),
+            notification_channel_size: Some(ENGINE_QUEUE_MAX),
+            enable_pre_vote: Some(true),
+            // Each leadership has a term of its own: claims of an earlier one are void.
+            enable_leader_restore: Some(false),
+            ..openraft::Config::default()
+        };
+        settings
+            .validate()
+            .map_err(|error| OpenError::Timing(error.to_string()))
+    }
+}
+
+fn group_id(name: GroupName) -> GroupId {
+    match name {
+        GroupName::Directory => GroupId::DIRECTORY,
+        GroupName::Set(set) => GroupId::of(set),
+    }
+}

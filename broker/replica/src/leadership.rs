@@ -1,0 +1,176 @@
+//! Who leads a group, as this replica knows it, and the task that keeps it known.
+//!
+//! ```text
+//! Following ──elected, all earlier entries applied──► Elected ──first entry applied──► Leading
+//!     ▲                                                  │                                │
+//!     └──────────────────────another leads───────────────┴────────────────────────────────┘
+//! any ──stopped or failed──► Stopped
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use parking_lot::Mutex;
+use posthouse_model::{ReplicaId, Term};
+use tokio::sync::watch;
+use tracing::{debug, info};
+
+use crate::held::Held;
+use crate::raft::{Engine, Types};
+use crate::{GroupName, Machine, Observer, Reason};
+
+/// How long a leader that finds no majority waits before it looks again.
+const MAJORITY_RETRY: Duration = Duration::from_millis(50);
+
+/// Who leads a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Leadership {
+    /// Another replica, or none.
+    Following { leader: Option<ReplicaId> },
+    /// This one, which is to propose its first entry.
+    Elected { term: Term, alone: bool },
+    /// This one, and it takes commands.
+    Leading { term: Term, alone: bool },
+    /// Nobody here any more.
+    Stopped(Reason),
+}
+
+/// What a group's tasks know of who leads. Its observer is told of each change in its order.
+pub(crate) struct Seat {
+    group: GroupName,
+    leadership: watch::Sender<Leadership>,
+    observer: Arc<dyn Observer>,
+    telling: Mutex<()>,
+}
+
+/// Follows the engine's elections.
+pub(crate) struct Watcher<M> {
+    pub(crate) group: GroupName,
+    pub(crate) engine: Engine,
+    pub(crate) held: Arc<Held<M>>,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// Returns why a command that comes now is not done; none when it can be.
+    pub(crate) fn refusal(self) -> Option<Reason> {
+        match self {
+            Leadership::Following { leader } => Some(Reason::NotLeading { leader }),
+            Leadership::Elected { .. } | Leadership::Leading { .. } => None,
+            Leadership::Stopped(reason) => Some(reason),
+        }
+    }
+}
+
+// === impl Watcher ===
+
+impl<M: Machine> Watcher<M> {
+    /// Runs until the group stops or its engine fails.
+    pub(crate) async fn run(self) {
+        let mut metrics = self.engine.server_metrics();
+        let mut stopping = self.stopping.clone();
+        loop {
+            let seen = metrics.borrow_watched().clone();
+            self.take_notice(&seen).await;
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() {
+                    self.seat.set(Leadership::Stopped(Reason::StoreFailed));
+                    return;
+                },
+                _ = stopping.wait_for(|stopping| *stopping) => {
+                    self.seat.set(Leadership::Stopped(Reason::Stopping));
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn take_notice(&self, metrics: &RaftServerMetrics<Types>) {
+        if !metrics.state.is_leader() {
+            let leader = metrics.current_leader.map(ReplicaId);
+            self.seat.set(Leadership::Following { leader });
+            return;
+        }
+        let term = Term(metrics.vote.leader_id.term);
+        let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
+        match self.seat.now() {
+            Leadership::Elected { term: known, .. } | Leadership::Leading { term: known, .. }
+                if known == term =>
+            {
+                return;
+            }
+            _ => {}
+        }
+        self.become_leader(term, alone).await;
+    }
+
+    /// Waits until all that earlier leaders agreed on is applied here: only then is the last stamp known, and the
+    /// last message id.
+    async fn become_leader(&self, term: Term, alone: bool) {
+        match self.engine.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => {
+                info!(group = %self.group, %term, "elected");
+                self.held.lead();
+                self.seat.set(Leadership::Elected { term, alone });
+            }
+            Err(error) => {
+                debug!(group = %self.group, %term, %error, "elected, and finds no majority");
+                tokio::time::sleep(MAJORITY_RETRY).await;
+            }
+        }
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    pub(crate) fn new(group: GroupName, observer: Arc<dyn Observer>) -> Seat {
+        Seat {
+            group,
+            leadership: watch::Sender::new(Leadership::Following { leader: None }),
+            observer,
+            telling: Mutex::new(()),
+        }
+    }
+
+    /// Returns who leads.
+    pub(crate) fn now(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
+    /// Returns a receiver that sees each change.
+    pub(crate) fn watch(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    /// Takes the seat: this replica's first entry was applied. Comes to nothing if another leads by now.
+    pub(crate) fn take(&self, term: Term) {
+        let _telling = self.telling.lock();
+        let Leadership::Elected { term: elected, alone } = self.now() else {
+            return;
+        };
+        if elected == term {
+            self.leadership.send_replace(Leadership::Leading { term, alone });
+            self.observer.leading(self.group, Some(term));
+        }
+    }
+
+    fn set(&self, next: Leadership) {
+        let _telling = self.telling.lock();
+        let before = self.now();
+        if before == next {
+            return;
+        }
+        self.leadership.send_replace(next);
+        if matches!(before, Leadership::Leading { .. }) {
+            info!(group = %self.group, "leads no longer");
+            self.observer.leading(self.group, None);
+        }
+    }
+}

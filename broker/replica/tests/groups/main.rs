@@ -1,0 +1,5 @@
+//! Groups over real stores in temporary directories: one replica alone, and three with a network between them.
+
+mod kit;
+mod lone;
+mod three;

@@ -1,0 +1,77 @@
+//! The store's bounds, with names and defaults.
+
+use std::time::Duration;
+
+/// The store's bounds and habits.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How large a file of the log is.
+    pub wal_file_bytes: u64,
+    /// What a batch of the log is padded to, so that no write touches a sector that holds durable bytes.
+    pub wal_block_bytes: u32,
+    /// How much log is kept before cuts are wanted.
+    pub wal_bytes_max: u64,
+    /// How many released log files are kept to be written again.
+    pub wal_spares_max: usize,
+    /// How much goes into one batch, if more is queued. One record may be larger.
+    pub batch_bytes_max: usize,
+    /// How much may wait for the writer; who brings more waits.
+    pub queue_bytes_max: usize,
+    /// How many operations may wait for the writer.
+    pub queue_count_max: usize,
+    /// How much of log and bodies together is kept in memory to be read, beside what is still to be written.
+    pub memtable_bytes_max: usize,
+    /// How many bodies of one set may wait for a cut before one is wanted.
+    pub uncut_bodies_max: usize,
+    /// How many bytes of decisions of one set may wait for a cut; more are not kept.
+    pub uncut_decision_bytes_max: usize,
+    /// How long it is quiet before an empty batch says that the last one is durable; none is never.
+    pub quiet: Option<Duration>,
+    /// Less free room than this is "nearly full".
+    pub reserve_bytes: u64,
+    /// Who does the work.
+    pub driving: Driving,
+    /// Where the projection is kept.
+    pub projection: ProjectionKind,
+}
+
+/// Who does the work of writing and cutting.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Driving {
+    /// Threads of the store.
+    Threads,
+    /// The caller, by `step_log` and `step_job`: a simulation, in which everything has its turn.
+    Caller,
+}
+
+/// Where the projection is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProjectionKind {
+    /// In sled, in the data directory.
+    Sled,
+    /// In memory, gone with the store.
+    Memory,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            wal_file_bytes: 64 * MIB,
+            wal_block_bytes: 4096,
+            wal_bytes_max: 512 * MIB,
+            wal_spares_max: 4,
+            batch_bytes_max: 8 << 20,
+            queue_bytes_max: 64 << 20,
+            queue_count_max: 65_536,
+            memtable_bytes_max: 64 << 20,
+            uncut_bodies_max: 500_000,
+            uncut_decision_bytes_max: 16 << 20,
+            quiet: Some(Duration::from_millis(10)),
+            reserve_bytes: 1024 * MIB,
+            driving: Driving::Threads,
+            projection: ProjectionKind::Sled,
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! What one group has on the disk beside its log: a checkpoint, segments, decisions; and what is yet to get there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use posthouse_model::{BodyKey, Incarnation, LogIndex, MessageId, Sequence, StoredMessage, Time};
+
+use crate::bodies::{BodyMemory, Place, Table};
+use crate::checkpoint::{self, Checkpoint, Named};
+use crate::disk::{Disk, SyncPoint};
+use crate::jobs::Jobs;
+use crate::log::GroupLog;
+use crate::segment::{Segment, SegmentKind, SegmentName};
+use crate::{GroupId, SegmentSummary, StoreFault};
+
+/// What one group has on the disk beside its log.
+pub(crate) struct Shelf {
+    pub(crate) group: GroupId,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: PathBuf,
+    pub(crate) log: GroupLog,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) memory: Arc<BodyMemory>,
+    /// Decisions that found no room.
+    pub(crate) unnoted: AtomicU64,
+    /// Files that are being fetched from another node.
+    pub(crate) importing: Mutex<BTreeSet<String>>,
+    contents: RwLock<Contents>,
+}
+
+/// What is there at one time.
+#[derive(Default)]
+pub(crate) struct Contents {
+    pub(crate) checkpoint: Option<LogIndex>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) decisions: Arc<Vec<Arc<Segment>>>,
+    pub(crate) active: Table,
+    /// What was set aside for a cut, by its index.
+    frozen: Vec<(LogIndex, Arc<Table>)>,
+    pub(crate) notes: Notes,
+    frozen_notes: Vec<(LogIndex, Arc<Notes>)>,
+}
+
+/// Segments with bodies, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    list: Vec<Arc<Segment>>,
+    /// Where the last body was found: the next is likely to be there too.
+    hint: AtomicUsize,
+}
+
+/// Decisions that are not yet in a file, by message.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    by_message: BTreeMap<MessageId, Vec<Bytes>>,
+    bytes: usize,
+}
+
+/// What a decision costs in memory beside its bytes.
+const NOTE_OVERHEAD_BYTES: usize = 96;
+
+// === impl Shelf ===
+
+impl Shelf {
+    /// Opens what the group's newest checkpoint names, and removes what it does not.
+    pub(crate) fn open(
+        group: GroupId,
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        names: &[&str],
+        log: GroupLog,
+        jobs: Arc<Jobs>,
+        memory: Arc<BodyMemory>,
+    ) -> Result<Shelf, StoreFault> {
+        let newest = names
+            .iter()
+            .filter_map(|name| checkpoint::parse_file_name(name))
+            .map(|(_, at)| at)
+            .max();
+        let mut contents = Contents { checkpoint: newest, ..Contents::default() };
+        if let Some(at) = newest {
+            let path = directory.join(checkpoint::file_name(group, at));
+            let (_, named) = checkpoint::read(&*disk, &path, group, at)?;
+            contents.open_segments(&*disk, directory, &named)?;
+        }
+        contents.open_decisions(&*disk, directory, names);
+        let shelf = Shelf {
+            group,
+            disk,
+            directory: directory.to_owned(),
+            log,
+            jobs,
+            memory,
+            unnoted: AtomicU64::new(0),
+            importing: Mutex::default(),
+            contents: RwLock::new(contents),
+        };
+        shelf.remove_unnamed_of(names);
+        Ok(shelf)
+    }
+
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Contents) -> R) -> R {
+        look(&self.contents.read())
+    }
+
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Contents) -> R) -> R {
+        change(&mut self.contents.write())
+    }
+
+    /// Reads the newest checkpoint.
+    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, StoreFault> {
+        let Some(at) = self.look(|contents| contents.checkpoint) else {
+            return Ok(None);
+        };
+        let path = self.directory.join(checkpoint::file_name(self.group, at));
+        match checkpoint::read(&*self.disk, &path, self.group, at) {
+            Ok((checkpoint, _)) => Ok(Some(checkpoint)),
+            // A newer one may have taken its place just now.
+            Err(_) if self.look(|contents| contents.checkpoint) != Some(at) => self.checkpoint(),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Removes the files that nothing names any more.
+    pub(crate) fn remove_unnamed(&self) {
+        match self.disk.list(&self.directory) {
+            Ok(names) => {
+                let prefix = self.group.file_prefix() + "-";
+                let ours = names.iter().filter(|name| name.starts_with(&prefix));
+                self.remove_unnamed_of(&ours.map(String::as_str).collect::<Vec<_>>());
+            }
+            Err(error) => tracing::warn!(%error, "could not look for files to remove"),
+        }
+    }
+
+    fn remove_unnamed_of(&self, names: &[&str]) {
+        for name in names {
+            if self.look(|contents| contents.names(name)) || self.importing.lock().contains(*name) {
+                continue;
+            }
+            // It is tried again at the next cut and at the next start.
+            if let Err(error) = self.disk.remove(&self.directory.join(name)) {
+                tracing::warn!(name, %error, "could not remove a file that is not needed");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shelf").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+// === impl Contents ===
+
+impl Contents {
+    fn open_segments(
+        &mut self,
+        disk: &dyn Disk,
+        directory: &Path,
+        named: &[Named],
+    ) -> Result<(), StoreFault> {
+        let mut list = Vec::with_capacity(named.len());
+        for named in named {
+            list.push(Arc::new(named.open(disk, directory)?));
+        }
+        self.segments = Arc::new(Segments::new(list));
+        Ok(())
+    }
+
+    /// Opens the decisions of the cuts up to the checkpoint. They serve `explain` alone, so a damaged file is left
+    /// out and said so, and nothing else suffers.
+    fn open_decisions(
+        &mut self,
+        disk: &dyn Disk,
+        directory: &Path,
+        names: &[&str],
+    ) {
+        let mut list = Vec::new();
+        for name in names.iter().filter_map(|name| SegmentName::parse(name)) {
+            let (name, digest) = name;
+            if name.kind != SegmentKind::Decisions || Some(name.made_at) > self.checkpoint {
+                continue;
+            }
+            match Segment::open(disk, directory, name, digest) {
+                Ok(segment) => list.push(Arc::new(segment)),
+                Err(fault) => tracing::error!(%fault, "decisions are left out of `explain`"),
+            }
+        }
+        list.sort_by_key(|segment| segment.name);
+        self.decisions = Arc::new(list);
+    }
+
+    fn names(&self, file: &str) -> bool {
+        if let Some((_, at)) = checkpoint::parse_file_name(file) {
+            return self.checkpoint == Some(at);
+        }
+        let is_named = |segment: &Arc<Segment>| segment.path.ends_with(file);
+        self.segments.list.iter().any(is_named) || self.decisions.iter().any(is_named)
+    }
+
+    /// Returns where in the log a body is, if it is not in a segment yet.
+    pub(crate) fn place(&self, key: BodyKey) -> Option<Place> {
+        let frozen = self.frozen.iter().rev().find_map(|(_, table)| table.get(key));
+        self.active.get(key).or(frozen)
+    }
+
+    pub(crate) fn uncut(&self) -> usize {
+        let frozen: usize = self.frozen.iter().map(|(_, table)| table.bodies()).sum();
+        self.active.bodies() + frozen
+    }
+
+    /// Sets aside what was inserted and noted so far, for the cut at an index.
+    pub(crate) fn freeze(&mut self, at: LogIndex) {
+        if self.active.bodies() > 0 {
+            self.frozen.push((at, Arc::new(std::mem::take(&mut self.active))));
+        }
+        if !self.notes.is_empty() {
+            self.frozen_notes.push((at, Arc::new(std::mem::take(&mut self.notes))));
+        }
+    }
+
+    /// Returns what was set aside for the cuts up to an index: tables and notes.
+    pub(crate) fn frozen_to(&self, at: LogIndex) -> (Vec<Arc<Table>>, Vec<Arc<Notes>>) {
+        let tables = self.frozen.iter().take_while(|(of, _)| *of <= at);
+        let notes = self.frozen_notes.iter().take_while(|(of, _)| *of <= at);
+        (
+            tables.map(|(_, table)| Arc::clone(table)).collect(),
+            notes.map(|(_, notes)| Arc::clone(notes)).collect(),
+        )
+    }
+
+    /// Takes in a cut that is durable.
+    pub(crate) fn install(
+        &mut self,
+        at: LogIndex,
+        segments: Segments,
+        tables: usize,
+        notes: usize,
+        decisions: Option<Arc<Segment>>,
+    ) {
+        self.checkpoint = Some(at);
+        self.segments = Arc::new(segments);
+        self.frozen.drain(..tables);
+        self.frozen_notes.drain(..notes);
+        if let Some(decisions) = decisions {
+            Arc::make_mut(&mut self.decisions).push(decisions);
+        }
+    }
+
+    /// Takes in a checkpoint that came from elsewhere, with all that it names, and lets go of everything else.
+    pub(crate) fn replace(&mut self, at: LogIndex, segments: Segments) {
+        *self = Contents {
+            checkpoint: Some(at),
+            segments: Arc::new(segments),
+            decisions: Arc::clone(&self.decisions),
+            ..Contents::default()
+        };
+    }
+
+    pub(crate) fn all_notes(&self) -> impl Iterator<Item = &Notes> {
+        self.frozen_notes.iter().map(|(_, notes)| &**notes).chain([&self.notes])
+    }
+}
+
+// === impl Segments ===
+
+impl Segments {
+    pub(crate) fn new(list: Vec<Arc<Segment>>) -> Segments {
+        Segments { list, hint: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.list.iter()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.list.iter().map(|segment| segment.bytes).sum()
+    }
+
+    pub(crate) fn find(&self, name: SegmentName, digest: u32) -> Option<&Arc<Segment>> {
+        self.list.iter().find(|segment| segment.name == name && segment.digest == digest)
+    }
+
+    pub(crate) fn summaries(&self) -> Vec<SegmentSummary> {
+        let mut summaries = Vec::with_capacity(self.list.len());
+        for segment in &self.list {
+            if let SegmentKind::Bodies(class) = segment.name.kind {
+                summaries.push(SegmentSummary {
+                    made_at: segment.name.made_at,
+                    class,
+                    bytes: segment.bytes,
+                    bodies: segment.entries,
+                    streams: segment.streams.to_vec(),
+                });
+            }
+        }
+        summaries
+    }
+
+    /// Reads a body, if it is in one of them.
+    pub(crate) fn read(&self, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
+        let hint = self.hint.load(Ordering::Relaxed);
+        let others = (0..self.list.len()).rev().filter(|place| *place != hint);
+        for place in std::iter::once(hint).chain(others) {
+            let Some(segment) = self.list.get(place) else {
+                continue;
+            };
+            let Some(bytes) = segment.get(key)? else {
+                continue;
+            };
+            self.hint.store(place, Ordering::Relaxed);
+            let message = posthouse_wire::decode_stored_message(&bytes).map_err(|error| {
+                StoreFault::corrupt(&segment.path, 0, format!("a body cannot be read: {error}"))
+            })?;
+            return Ok(Some(message));
+        }
+        Ok(None)
+    }
+}
+
+// === impl Notes ===
+
+impl Notes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_message.is_empty()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn insert(&mut self, message: MessageId, note: Bytes) {
+        self.bytes += note.len() + NOTE_OVERHEAD_BYTES;
+        self.by_message.entry(message).or_default().push(note);
+    }
+
+    pub(crate) fn get(&self, message: MessageId) -> &[Bytes] {
+        self.by_message.get(&message).map_or(&[], Vec::as_slice)
+    }
+
+    /// Hands over what several have of each message, as one record: each note after its length in a byte.
+    pub(crate) fn merge(
+        all: &[Arc<Notes>],
+        mut each: impl FnMut(BodyKey, Time, &[u8]) -> Result<(), StoreFault>,
+    ) -> Result<(), StoreFault> {
+        let mut merged: BTreeMap<MessageId, Vec<u8>> = BTreeMap::new();
+        for notes in all {
+            for (message, notes) in &notes.by_message {
+                let record = merged.entry(*message).or_default();
+                for note in notes {
+                    record.push(note.len() as u8);
+                    record.extend_from_slice(note);
+                }
+            }
+        }
+        for (message, record) in merged {
+            each(Self::key(message), message.stamped(), &record)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the key under which a message's decisions are filed.
+    pub(crate) fn key(message: MessageId) -> BodyKey {
+        BodyKey { stream: Incarnation(0), sequence: Sequence(message.0) }
+    }
+}
+
+impl Shelf {
+    /// Makes names durable that a killed process may have left in memory only.
+    pub(crate) fn sync_names(disk: &dyn Disk, directory: &Path) -> Result<(), StoreFault> {
+        disk.sync_directory(directory, SyncPoint::RecoveredDirectory)
+            .map_err(|error| StoreFault::io("sync", directory, &error))
+    }
+}

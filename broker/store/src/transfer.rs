@@ -1,0 +1,262 @@
+//! A checkpoint with its segments, from one node's store to another's: a Raft snapshot.
+//!
+//! The receiving side fetches only what it lacks, in pieces of any size, checks every record, and lets the checkpoint
+//! in as a cut does: segments durable first, then the checkpoint that names them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use posthouse_model::LogIndex;
+
+use crate::checkpoint::{self, Checkpoint, Named, PARTIAL_SUFFIX};
+use crate::disk::{DiskFile, Opening, SyncPoint};
+use crate::segment::{Segment, SegmentKind, SegmentName};
+use crate::shelf::{Segments, Shelf};
+use crate::{Done, KeepClass, StoreFault};
+
+/// How often an export starts anew because a cut put another checkpoint in place.
+const EXPORT_TRIES_MAX: usize = 8;
+
+/// A segment as it is named between nodes. Replicas that cut at the same index have the same files.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SegmentFile {
+    /// The index of the cut that made it.
+    pub made_at: LogIndex,
+    /// How long its messages are kept, at most.
+    pub class: KeepClass,
+    /// Its size.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: u32,
+}
+
+/// A checkpoint with its segments, open to be read.
+#[derive(Debug)]
+pub struct Export {
+    checkpoint: Checkpoint,
+    segments: Vec<Arc<Segment>>,
+}
+
+/// A checkpoint with its segments, on its way in. What was fetched goes when this is dropped without a commit.
+pub struct Import {
+    shelf: Arc<Shelf>,
+    files: Vec<SegmentFile>,
+    fetched: Mutex<BTreeMap<SegmentFile, Fetched>>,
+}
+
+/// A segment of which a part is here.
+#[derive(Clone)]
+struct Fetched {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    bytes: u64,
+}
+
+// === impl SegmentFile ===
+
+impl SegmentFile {
+    fn of(segment: &Segment) -> Option<SegmentFile> {
+        let SegmentKind::Bodies(class) = segment.name.kind else {
+            return None;
+        };
+        let (made_at, bytes, digest) = (segment.name.made_at, segment.bytes, segment.digest);
+        Some(SegmentFile { made_at, class, bytes, digest })
+    }
+
+    fn name(&self, shelf: &Shelf) -> SegmentName {
+        let (group, made_at) = (shelf.group, self.made_at);
+        SegmentName { group, made_at, kind: SegmentKind::Bodies(self.class) }
+    }
+}
+
+// === impl Export ===
+
+impl Export {
+    pub(crate) fn open(shelf: &Shelf) -> Result<Option<Export>, StoreFault> {
+        for _ in 0..EXPORT_TRIES_MAX {
+            let (at, segments) =
+                shelf.look(|contents| (contents.checkpoint, Arc::clone(&contents.segments)));
+            if at.is_none() {
+                return Ok(None);
+            }
+            let found = shelf.checkpoint()?;
+            if let Some(checkpoint) = found.filter(|checkpoint| Some(checkpoint.at) == at) {
+                let segments = segments.iter().cloned().collect();
+                return Ok(Some(Export { checkpoint, segments }));
+            }
+        }
+        Err(StoreFault::Io {
+            doing: "export from",
+            file: shelf.directory.clone(),
+            text: "checkpoints change faster than they can be read".to_owned(),
+        })
+    }
+
+    /// Returns the checkpoint.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Returns the segments that it names.
+    pub fn files(&self) -> Vec<SegmentFile> {
+        self.segments.iter().filter_map(|segment| SegmentFile::of(segment)).collect()
+    }
+
+    /// Reads a piece of a segment; nothing if there is no such one, or at its end.
+    pub fn read(&self, file: SegmentFile, offset: u64, bytes_max: usize) -> Result<Bytes, StoreFault> {
+        let found = self.segments.iter().find(|segment| SegmentFile::of(segment) == Some(file));
+        found.map_or(Ok(Bytes::new()), |segment| segment.read_raw(offset, bytes_max))
+    }
+}
+
+// === impl Import ===
+
+impl Import {
+    pub(crate) fn begin(shelf: &Arc<Shelf>, files: Vec<SegmentFile>) -> Import {
+        Import { shelf: Arc::clone(shelf), files, fetched: Mutex::default() }
+    }
+
+    /// Returns the segments that are not here in full, and how much of each is.
+    pub fn missing(&self) -> Vec<(SegmentFile, u64)> {
+        let segments = self.shelf.look(|contents| Arc::clone(&contents.segments));
+        let fetched = self.fetched.lock();
+        let mut missing = Vec::new();
+        for file in &self.files {
+            let bytes = fetched.get(file).map_or(0, |fetched| fetched.bytes);
+            let is_here = segments.find(file.name(&self.shelf), file.digest).is_some();
+            if !is_here && bytes < file.bytes {
+                missing.push((*file, bytes));
+            }
+        }
+        missing
+    }
+
+    /// Takes in the next piece of a segment. One that does not follow what is here is passed over.
+    pub fn write(&self, file: SegmentFile, offset: u64, bytes: &[u8]) -> Result<(), StoreFault> {
+        let mut fetched = self.fetched.lock();
+        if !self.files.contains(&file) {
+            return Ok(());
+        }
+        if !fetched.contains_key(&file) {
+            fetched.insert(file, self.create(file)?);
+        }
+        let Some(piece) = fetched.get_mut(&file) else {
+            return Ok(());
+        };
+        let end = offset.saturating_add(bytes.len() as u64);
+        if offset != piece.bytes || end > file.bytes {
+            return Ok(());
+        }
+        piece
+            .file
+            .write_at(bytes, offset)
+            .map_err(|error| StoreFault::io("write", &piece.path, &error))?;
+        piece.bytes = end;
+        Ok(())
+    }
+
+    /// Checks what was fetched and puts the checkpoint in place of all that the group has beside its log, in the
+    /// background. Once `done` is told so, it is durable. One that is no newer than what is here changes nothing.
+    pub fn commit(self, checkpoint: Checkpoint, done: Done) {
+        let jobs = Arc::clone(&self.shelf.jobs);
+        let job = Box::new(move || {
+            let is_closed = self.shelf.jobs.is_closed();
+            done(if is_closed { Err(StoreFault::Closed) } else { self.do_commit(&checkpoint) });
+        });
+        if let Err(late) = jobs.push(job) {
+            late();
+        }
+    }
+
+    fn create(&self, file: SegmentFile) -> Result<Fetched, StoreFault> {
+        let name = file.name(&self.shelf).file_name(file.digest) + PARTIAL_SUFFIX;
+        let path = self.shelf.directory.join(&name);
+        self.shelf.importing.lock().insert(name);
+        let opened = self.shelf.disk.open(&path, Opening::Create);
+        let opened = opened.map_err(|error| StoreFault::io("create", &path, &error))?;
+        Ok(Fetched { file: opened, path, bytes: 0 })
+    }
+
+    fn do_commit(&self, checkpoint: &Checkpoint) -> Result<(), StoreFault> {
+        let shelf = &*self.shelf;
+        if shelf.look(|contents| contents.checkpoint >= Some(checkpoint.at)) {
+            return Ok(());
+        }
+        let answer = self.install(checkpoint);
+        if let Err(fault) = &answer
+            && fault.is_of_sync()
+        {
+            shelf.log.wal.fail(fault);
+        }
+        answer
+    }
+
+    fn install(&self, checkpoint: &Checkpoint) -> Result<(), StoreFault> {
+        let shelf = &*self.shelf;
+        let before = shelf.look(|contents| Arc::clone(&contents.segments));
+        let mut list = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            let name = file.name(shelf);
+            match before.find(name, file.digest) {
+                Some(segment) => list.push(Arc::clone(segment)),
+                None => list.push(Arc::new(self.name_fetched(*file, name)?)),
+            }
+        }
+        shelf
+            .disk
+            .sync_directory(&shelf.directory, SyncPoint::SegmentDirectory)
+            .map_err(|error| StoreFault::io("sync", &shelf.directory, &error))?;
+        list.sort_by_key(|segment| segment.name);
+        let named: Vec<Named> = list.iter().map(|segment| Named::of(segment)).collect();
+        checkpoint::write(&*shelf.disk, &shelf.directory, shelf.group, checkpoint, &named)?;
+        shelf.change(|contents| contents.replace(checkpoint.at, Segments::new(list)));
+        shelf.memory.forget(shelf.group);
+        shelf.remove_unnamed();
+        Ok(())
+    }
+
+    /// Checks a fetched segment, makes it durable and gives it its name.
+    fn name_fetched(&self, file: SegmentFile, name: SegmentName) -> Result<Segment, StoreFault> {
+        let shelf = &*self.shelf;
+        let path = shelf.directory.join(name.file_name(file.digest));
+        let Some(fetched) = self.fetched.lock().get(&file).cloned() else {
+            return Err(StoreFault::corrupt(&path, 0, "the segment was not fetched"));
+        };
+        let segment = Segment::open_path(&*shelf.disk, &fetched.path, name)?;
+        if segment.bytes != file.bytes || segment.digest != file.digest {
+            return Err(StoreFault::corrupt(&fetched.path, 0, "the segment is another than was named"));
+        }
+        segment.check()?;
+        fetched
+            .file
+            .sync(SyncPoint::SegmentFile)
+            .map_err(|error| StoreFault::io("sync", &fetched.path, &error))?;
+        shelf
+            .disk
+            .rename(&fetched.path, &path)
+            .map_err(|error| StoreFault::io("rename", &fetched.path, &error))?;
+        Segment::open(&*shelf.disk, &shelf.directory, name, file.digest)
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        let mut importing = self.shelf.importing.lock();
+        for fetched in self.fetched.lock().values() {
+            if let Some(name) = fetched.path.file_name().and_then(|name| name.to_str()) {
+                importing.remove(name);
+            }
+            // After a commit it has another name; else it is not needed.
+            let _ = self.shelf.disk.remove(&fetched.path);
+        }
+    }
+}
+
+impl std::fmt::Debug for Import {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Import").field("files", &self.files).finish_non_exhaustive()
+    }
+}

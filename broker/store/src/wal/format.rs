@@ -1,0 +1,383 @@
+//! The bytes of a log file. Pure: bytes in, records or damage out.
+//!
+//! ```text
+//! file    header (one block), then batches, each starting on a block
+//! header  magic 8 | block bytes 4 | 0 4 | epoch 8 | salt 8 | crc 4
+//! batch   crc 4 | length 4 | salt 8 | epoch 8 | offset 8 | durable 8 | count 4 | magic 4 | records | zeros
+//! record  crc 4 | length 4 | mark 1 | group 1 | 0 6 | term 8 | leader 8 | index 8 | payload
+//! ```
+//!
+//! Numbers are little-endian. A crc covers what follows it in its header, and the payload. The salt is drawn for
+//! each use of a file, so that neither what an earlier use left nor what a client sent can pass for a batch.
+
+use crate::Damage;
+use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
+
+pub(crate) const MAGIC: [u8; 8] = *b"PHWAL\0\0\x01";
+const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PHWB");
+pub(crate) const FILE_HEADER_BYTES: usize = 36;
+pub(crate) const BATCH_HEADER_BYTES: usize = 48;
+pub(crate) const RECORD_HEADER_BYTES: usize = 40;
+/// The smallest and largest block that a file may say it has.
+const BLOCK_BYTES: std::ops::RangeInclusive<u32> = 64..=1 << 20;
+
+/// What a log file says, as far as it can be believed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileReading<'a> {
+    /// What the file is, by its header.
+    pub header: FileHeader,
+    /// The records of every batch up to `end`, in order.
+    pub records: Vec<RawRecord<'a>>,
+    /// Where the file's batches end.
+    pub end: FileEnd,
+}
+
+/// A log file's header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FileHeader {
+    /// What batches are padded to.
+    pub block_bytes: u32,
+    /// Which use of a file this is: files are read in order of it.
+    pub epoch: u64,
+    /// A number that nobody could guess.
+    pub salt: u64,
+}
+
+/// Where a log file's batches end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FileEnd {
+    /// Where the next batch would be.
+    pub offset: u64,
+    /// Where the last batch is, if there is one.
+    pub last_batch: Option<u64>,
+    /// What is there instead of a next batch.
+    pub tail: Tail,
+}
+
+/// What follows the last good batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tail {
+    /// Nothing of this use of the file.
+    Clean,
+    /// A batch that was not written in full.
+    Torn {
+        /// How long it is, as far as it says.
+        bytes: u64,
+    },
+    /// A batch that was durable once: a good one follows, at this offset, that was written after it was.
+    Damaged {
+        /// The one that follows.
+        followed_by: u64,
+    },
+}
+
+/// A record of the log, still in its file's bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RawRecord<'a> {
+    /// What it says.
+    pub mark: Mark,
+    /// Of which group.
+    pub group: u8,
+    /// The term, where it has one.
+    pub term: u64,
+    /// The replica that led it, where it has one.
+    pub leader: u64,
+    /// The index, where it has one.
+    pub index: u64,
+    /// The rest.
+    pub payload: &'a [u8],
+    /// Where in the file the record begins.
+    pub offset: u64,
+}
+
+/// What a record says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mark {
+    /// An entry without content.
+    Blank,
+    /// An entry that changes who the members are.
+    Membership,
+    /// An entry of commands.
+    Normal,
+    /// The group's vote is the payload.
+    Vote,
+    /// Entries after the index are gone.
+    TruncateAfter,
+    /// All entries are gone.
+    TruncateAll,
+    /// Entries up to the index are gone, for a checkpoint has them.
+    Purge,
+    /// Entries up to the index were known to be agreed on.
+    Committed,
+    /// The file before this one has the epoch `term` and ends at offset `index`.
+    Preceded,
+}
+
+// === impl FileReading ===
+
+/// Reads a whole log file.
+pub fn read_file(bytes: &[u8]) -> Result<FileReading<'_>, Damage> {
+    let header = FileHeader::parse(bytes)?;
+    let mut records = Vec::new();
+    let end = scan(bytes, header, |record| records.push(record))?;
+    Ok(FileReading { header, records, end })
+}
+
+/// Hands over the records of a file in order, and returns where they end.
+pub(crate) fn scan<'a>(
+    bytes: &'a [u8],
+    header: FileHeader,
+    mut each: impl FnMut(RawRecord<'a>),
+) -> Result<FileEnd, Damage> {
+    let mut offset = u64::from(header.block_bytes);
+    let mut last_batch = None;
+    while let Some(batch) = Batch::parse(bytes, header, offset) {
+        batch.records(&mut each)?;
+        last_batch = Some(offset);
+        offset = batch.end(header);
+    }
+    Ok(FileEnd { offset, last_batch, tail: tail_at(bytes, header, offset) })
+}
+
+/// Says what is at the place where a next batch would be.
+fn tail_at(bytes: &[u8], header: FileHeader, offset: u64) -> Tail {
+    let block = u64::from(header.block_bytes);
+    let mut later = offset + block;
+    while later < bytes.len() as u64 {
+        if Batch::parse(bytes, header, later).is_some_and(|batch| batch.durable > offset) {
+            return Tail::Damaged { followed_by: later };
+        }
+        later += block;
+    }
+    let Some(found) = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)) else {
+        return Tail::Clean;
+    };
+    let is_ours = u64_at(found, 8) == header.salt
+        || (u64_at(found, 16) == header.epoch && u64_at(found, 24) == offset);
+    if found.len() < BATCH_HEADER_BYTES || !is_ours {
+        return Tail::Clean;
+    }
+    let said = BATCH_HEADER_BYTES as u64 + u64::from(u32_at(found, 4));
+    Tail::Torn { bytes: said.min(found.len() as u64) }
+}
+
+// === impl FileHeader ===
+
+impl FileHeader {
+    /// Reads the header at the beginning of a file.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<FileHeader, Damage> {
+        let damage = |what| Err(Damage { offset: 0, what });
+        if bytes.len() < FILE_HEADER_BYTES {
+            return damage("the file is too short for its header");
+        }
+        if bytes[..8] != MAGIC {
+            return damage("not a log file of this version");
+        }
+        if crc32c::crc32c(&bytes[..32]) != u32_at(bytes, 32) {
+            return damage("the file header's checksum is wrong");
+        }
+        let header = FileHeader {
+            block_bytes: u32_at(bytes, 8),
+            epoch: u64_at(bytes, 16),
+            salt: u64_at(bytes, 24),
+        };
+        if !BLOCK_BYTES.contains(&header.block_bytes) {
+            return damage("the block size is out of range");
+        }
+        Ok(header)
+    }
+
+    /// Writes the header as one block.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.block_bytes as usize];
+        bytes[..8].copy_from_slice(&MAGIC);
+        put_u32(&mut bytes, 8, self.block_bytes);
+        put_u64(&mut bytes, 16, self.epoch);
+        put_u64(&mut bytes, 24, self.salt);
+        let crc = crc32c::crc32c(&bytes[..32]);
+        put_u32(&mut bytes, 32, crc);
+        bytes
+    }
+
+    fn pad(self, bytes: u64) -> u64 {
+        bytes.next_multiple_of(u64::from(self.block_bytes))
+    }
+}
+
+/// A batch whose checksum holds.
+struct Batch<'a> {
+    offset: u64,
+    durable: u64,
+    count: u32,
+    payload: &'a [u8],
+}
+
+// === impl Batch ===
+
+impl<'a> Batch<'a> {
+    /// Reads the batch at an offset, if a good one of this use of the file is there.
+    fn parse(bytes: &'a [u8], header: FileHeader, offset: u64) -> Option<Batch<'a>> {
+        let bytes = bytes.get(usize::try_from(offset).ok()?..)?;
+        if bytes.len() < BATCH_HEADER_BYTES
+            || u32_at(bytes, 44) != BATCH_MAGIC
+            || u64_at(bytes, 8) != header.salt
+            || u64_at(bytes, 16) != header.epoch
+            || u64_at(bytes, 24) != offset
+        {
+            return None;
+        }
+        let end = BATCH_HEADER_BYTES.checked_add(u32_at(bytes, 4) as usize)?;
+        let covered = bytes.get(4..end)?;
+        if crc32c::crc32c(covered) != u32_at(bytes, 0) {
+            return None;
+        }
+        Some(Batch {
+            offset,
+            durable: u64_at(bytes, 32),
+            count: u32_at(bytes, 40),
+            payload: &bytes[BATCH_HEADER_BYTES..end],
+        })
+    }
+
+    fn end(&self, header: FileHeader) -> u64 {
+        self.offset + header.pad((BATCH_HEADER_BYTES + self.payload.len()) as u64)
+    }
+
+    fn records(&self, each: &mut impl FnMut(RawRecord<'a>)) -> Result<(), Damage> {
+        let mut at = 0;
+        for _ in 0..self.count {
+            let offset = self.offset + (BATCH_HEADER_BYTES + at) as u64;
+            let record = RawRecord::parse(&self.payload[at..], offset)?;
+            at += RECORD_HEADER_BYTES + record.payload.len();
+            each(record);
+        }
+        if at != self.payload.len() {
+            let offset = self.offset;
+            return Err(Damage { offset, what: "the batch is longer than its records" });
+        }
+        Ok(())
+    }
+}
+
+/// Makes room for a batch's header at the beginning of a buffer.
+pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.resize(BATCH_HEADER_BYTES, 0);
+}
+
+/// Fills in a batch's header, and pads the batch to whole blocks.
+pub(crate) fn finish_batch(
+    buffer: &mut Vec<u8>,
+    header: FileHeader,
+    offset: u64,
+    durable: u64,
+    count: u32,
+) {
+    let length = u32::try_from(buffer.len() - BATCH_HEADER_BYTES)
+        .expect("a batch is bounded far below four gigabytes");
+    put_u32(buffer, 4, length);
+    put_u64(buffer, 8, header.salt);
+    put_u64(buffer, 16, header.epoch);
+    put_u64(buffer, 24, offset);
+    put_u64(buffer, 32, durable);
+    put_u32(buffer, 40, count);
+    put_u32(buffer, 44, BATCH_MAGIC);
+    let crc = crc32c::crc32c(&buffer[4..]);
+    put_u32(buffer, 0, crc);
+    let padded = buffer.len().next_multiple_of(header.block_bytes as usize);
+    buffer.resize(padded, 0);
+}
+
+// === impl RawRecord ===
+
+impl<'a> RawRecord<'a> {
+    /// Reads the record at the beginning of some bytes.
+    pub(crate) fn parse(bytes: &'a [u8], offset: u64) -> Result<RawRecord<'a>, Damage> {
+        let damage = |what| Damage { offset, what };
+        if bytes.len() < RECORD_HEADER_BYTES {
+            return Err(damage("a record ends before its header"));
+        }
+        let end = RECORD_HEADER_BYTES
+            .checked_add(u32_at(bytes, 4) as usize)
+            .filter(|end| *end <= bytes.len())
+            .ok_or(damage("a record is longer than its batch"))?;
+        if crc32c::crc32c(&bytes[4..end]) != u32_at(bytes, 0) {
+            return Err(damage("a record's checksum is wrong"));
+        }
+        let mark = Mark::parse(bytes[8]).ok_or(damage("a record of an unknown kind"))?;
+        Ok(RawRecord {
+            mark,
+            group: bytes[9],
+            term: u64_at(bytes, 16),
+            leader: u64_at(bytes, 24),
+            index: u64_at(bytes, 32),
+            payload: &bytes[RECORD_HEADER_BYTES..end],
+            offset,
+        })
+    }
+
+    /// Appends the record to a batch and returns how many bytes it takes there. `offset` is not looked at.
+    pub(crate) fn encode(&self, buffer: &mut Vec<u8>) -> u32 {
+        let start = buffer.len();
+        buffer.resize(start + RECORD_HEADER_BYTES, 0);
+        buffer.extend_from_slice(self.payload);
+        let record = &mut buffer[start..];
+        let bytes = u32::try_from(record.len()).expect("an entry is bounded far below four gigabytes");
+        put_u32(record, 4, bytes - RECORD_HEADER_BYTES as u32);
+        record[8] = self.mark.encode();
+        record[9] = self.group;
+        put_u64(record, 16, self.term);
+        put_u64(record, 24, self.leader);
+        put_u64(record, 32, self.index);
+        let crc = crc32c::crc32c(&record[4..]);
+        put_u32(record, 0, crc);
+        bytes
+    }
+}
+
+/// Reads a record that was read alone, which must be the entry of a group and index.
+pub(crate) fn check_record(
+    bytes: &[u8],
+    offset: u64,
+    group: u8,
+    index: u64,
+) -> Result<RawRecord<'_>, Damage> {
+    let record = RawRecord::parse(bytes, offset)?;
+    if record.group != group || record.index != index {
+        return Err(Damage { offset, what: "another record than the one that was written" });
+    }
+    Ok(record)
+}
+
+// === impl Mark ===
+
+impl Mark {
+    fn encode(self) -> u8 {
+        match self {
+            Mark::Blank => 1,
+            Mark::Membership => 2,
+            Mark::Normal => 3,
+            Mark::Vote => 4,
+            Mark::TruncateAfter => 5,
+            Mark::TruncateAll => 6,
+            Mark::Purge => 7,
+            Mark::Committed => 8,
+            Mark::Preceded => 9,
+        }
+    }
+
+    fn parse(byte: u8) -> Option<Mark> {
+        Some(match byte {
+            1 => Mark::Blank,
+            2 => Mark::Membership,
+            3 => Mark::Normal,
+            4 => Mark::Vote,
+            5 => Mark::TruncateAfter,
+            6 => Mark::TruncateAll,
+            7 => Mark::Purge,
+            8 => Mark::Committed,
+            9 => Mark::Preceded,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,770 @@
+//! The one who writes the log: everything queued goes into one batch, one write, one sync.
+//!
+//! The writer is a state machine. [`Wal::step`] does one batch; a thread calls it, or a simulation.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use posthouse_model::{LogIndex, ReplicaId, Term};
+
+use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
+use crate::disk::{Disk, DiskFile, Opening, SyncPoint};
+use crate::jobs::Jobs;
+use crate::log::{Group, LogPoint, LogRecord};
+use crate::{Config, Done, Driving, GroupId, StoreFault};
+
+/// How much is written at once when a file is made ahead.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Location {
+    pub(crate) epoch: u32,
+    pub(crate) offset: u32,
+    pub(crate) bytes: u32,
+}
+
+/// What is queued for the writer.
+pub(crate) enum Operation {
+    /// Entries, with the serials that tell them from others of the same index.
+    Entries(Vec<(LogRecord, u64)>),
+    Vote(Bytes),
+    TruncateAfter(Option<LogIndex>),
+    Purge(LogPoint),
+    /// Nothing: an empty batch, which says that the one before it is durable.
+    Nothing,
+}
+
+/// The log of a node.
+pub(crate) struct Wal {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: PathBuf,
+    pub(crate) config: Config,
+    groups: Vec<Mutex<Group>>,
+    queue: Mutex<Queue>,
+    has_work: Condvar,
+    has_room: Condvar,
+    writer: Mutex<Writer>,
+    files: RwLock<BTreeMap<u32, Arc<WalFile>>>,
+    spares: Mutex<Vec<Spare>>,
+    spare_number: AtomicU64,
+    committed: Mutex<BTreeMap<GroupId, LogPoint>>,
+    memory_bytes: AtomicUsize,
+    failed: OnceLock<StoreFault>,
+    is_nearly_full: AtomicBool,
+    jobs: Arc<Jobs>,
+}
+
+/// A log file that may hold entries.
+#[derive(Debug)]
+pub(crate) struct WalFile {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+}
+
+/// A file ready to become a log file.
+pub(crate) struct Spare {
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) path: PathBuf,
+}
+
+/// What the writer knows, and nobody else needs.
+pub(crate) struct Writer {
+    /// The file being written; none before the first.
+    pub(crate) current: Option<Current>,
+    /// What each group last said, as of the last batch: every new file begins with it.
+    pub(crate) carried: BTreeMap<GroupId, Carried>,
+    /// Entries in memory that were written, oldest first.
+    pub(crate) written: VecDeque<(GroupId, u64)>,
+    pub(crate) buffer: Vec<u8>,
+    /// Whether the last batch is known durable by nothing but its sync.
+    pub(crate) is_in_doubt: bool,
+}
+
+/// The file being written.
+pub(crate) struct Current {
+    pub(crate) header: FileHeader,
+    pub(crate) file: Arc<WalFile>,
+    /// Where the next batch goes. All below is durable.
+    pub(crate) end: u64,
+}
+
+/// What a new file says of a group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Carried {
+    pub(crate) vote: Option<Bytes>,
+    pub(crate) purged: Option<LogPoint>,
+    pub(crate) committed: Option<LogPoint>,
+}
+
+impl Carried {
+    pub(crate) fn says_something(&self) -> bool {
+        self.vote.is_some() || self.purged.is_some() || self.committed.is_some()
+    }
+}
+
+/// What recovery hands over.
+pub(crate) struct WalParts {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) writer: Writer,
+    pub(crate) files: BTreeMap<u32, Arc<WalFile>>,
+    pub(crate) spares: Vec<Spare>,
+    pub(crate) spare_number: u64,
+}
+
+/// What a wait for work ended with.
+pub(crate) enum Work {
+    /// Something is queued.
+    Queued,
+    /// It has been quiet since the last batch.
+    Quiet,
+    /// The log was closed and everything queued is written.
+    Closed,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Queued>,
+    bytes: usize,
+    is_closed: bool,
+}
+
+struct Queued {
+    group: GroupId,
+    operation: Operation,
+    bytes: usize,
+    done: Done,
+}
+
+/// Where the records of one operation went, relative to the batch.
+type Placed = Vec<(u32, u32)>;
+
+// === impl Wal ===
+
+impl Wal {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        config: Config,
+        jobs: Arc<Jobs>,
+        parts: WalParts,
+    ) -> Arc<Wal> {
+        let wal = Arc::new(Wal {
+            disk,
+            directory,
+            config,
+            groups: parts.groups.into_iter().map(Mutex::new).collect(),
+            queue: Mutex::default(),
+            has_work: Condvar::new(),
+            has_room: Condvar::new(),
+            writer: Mutex::new(parts.writer),
+            files: RwLock::new(parts.files),
+            spares: Mutex::new(parts.spares),
+            spare_number: AtomicU64::new(parts.spare_number),
+            committed: Mutex::default(),
+            memory_bytes: AtomicUsize::new(0),
+            failed: OnceLock::new(),
+            is_nearly_full: AtomicBool::new(false),
+            jobs,
+        });
+        wal.look_at_room();
+        wal
+    }
+
+    /// Opens the first file of a new log, if there is none yet, and lets go of what is not needed.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result<(), StoreFault> {
+        let mut writer = self.writer.lock();
+        if writer.current.is_none() {
+            self.next_file(&mut writer, 0)?;
+        }
+        drop(writer);
+        self.release();
+        Ok(())
+    }
+
+    pub(crate) fn group(&self, group: GroupId) -> MutexGuard<'_, Group> {
+        self.groups[usize::from(group.0)].lock()
+    }
+
+    pub(crate) fn file(&self, epoch: u32) -> Arc<WalFile> {
+        let files = self.files.read();
+        Arc::clone(files.get(&epoch).expect("a file with entries in it is not released"))
+    }
+
+    // --- the queue ---
+
+    /// Waits until not too much is queued. In a simulation, writes instead.
+    pub(crate) fn wait_for_room(self: &Arc<Self>) {
+        let mut queue = self.queue.lock();
+        while !queue.is_closed && self.is_full(&queue) {
+            if self.config.driving == Driving::Caller {
+                drop(queue);
+                self.step();
+                queue = self.queue.lock();
+            } else {
+                self.has_room.wait(&mut queue);
+            }
+        }
+    }
+
+    fn is_full(&self, queue: &Queue) -> bool {
+        queue.bytes >= self.config.queue_bytes_max
+            || queue.waiting.len() >= self.config.queue_count_max
+    }
+
+    /// Queues an operation under its group's lock, so that the queue has the order in which callers see things
+    /// change. The lock is let go before anyone is told no.
+    pub(crate) fn push(
+        &self,
+        group: MutexGuard<'_, Group>,
+        id: GroupId,
+        operation: Operation,
+        bytes: usize,
+        done: Done,
+    ) {
+        let mut queue = self.queue.lock();
+        if queue.is_closed {
+            drop((queue, group));
+            return done(Err(self.failed().unwrap_or(StoreFault::Closed)));
+        }
+        queue.bytes += bytes;
+        queue.waiting.push_back(Queued { group: id, operation, bytes, done });
+        self.has_work.notify_one();
+    }
+
+    /// Waits for something to write; after `quiet` without any, says so once.
+    pub(crate) fn wait_for_work(&self, quiet: Option<Duration>) -> Work {
+        let mut queue = self.queue.lock();
+        loop {
+            if !queue.waiting.is_empty() {
+                return Work::Queued;
+            }
+            if queue.is_closed {
+                return Work::Closed;
+            }
+            let Some(quiet) = quiet else {
+                self.has_work.wait(&mut queue);
+                continue;
+            };
+            if self.has_work.wait_for(&mut queue, quiet).timed_out() && queue.waiting.is_empty() {
+                return Work::Quiet;
+            }
+        }
+    }
+
+    /// Takes nothing more. What is queued is still written.
+    pub(crate) fn close(&self) {
+        self.queue.lock().is_closed = true;
+        self.has_work.notify_all();
+        self.has_room.notify_all();
+    }
+
+    fn take(&self) -> Vec<Queued> {
+        let mut queue = self.queue.lock();
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.waiting.front() {
+            if bytes + next.bytes > self.config.batch_bytes_max && !taken.is_empty() {
+                break;
+            }
+            bytes += next.bytes;
+            taken.extend(queue.waiting.pop_front());
+        }
+        queue.bytes -= bytes;
+        self.has_room.notify_all();
+        taken
+    }
+
+    // --- writing ---
+
+    /// Writes one batch of what is queued; returns whether there was anything.
+    pub(crate) fn step(self: &Arc<Self>) -> bool {
+        let mut writer = self.writer.lock();
+        let taken = self.take();
+        if taken.is_empty() {
+            return false;
+        }
+        let answer = match self.failed() {
+            Some(fault) => Err(fault),
+            None => self.write(&mut writer, &taken).map_err(|fault| self.fail(&fault)),
+        };
+        drop(writer);
+        if answer.is_ok() && taken.iter().any(|queued| queued.operation.frees_files()) {
+            self.release();
+        }
+        self.look_at_room();
+        for queued in taken {
+            (queued.done)(answer.clone());
+        }
+        true
+    }
+
+    /// Writes an empty batch, if the last one is in doubt.
+    pub(crate) fn settle(self: &Arc<Self>) {
+        let mut writer = self.writer.lock();
+        if !writer.is_in_doubt || self.failed().is_some() {
+            return;
+        }
+        let nothing = Queued {
+            group: GroupId::DIRECTORY,
+            operation: Operation::Nothing,
+            bytes: 0,
+            done: Box::new(|_| {}),
+        };
+        if let Err(fault) = self.write(&mut writer, &[nothing]) {
+            self.fail(&fault);
+        }
+        writer.is_in_doubt = false;
+    }
+
+    fn write(self: &Arc<Self>, writer: &mut Writer, taken: &[Queued]) -> Result<(), StoreFault> {
+        let committed = std::mem::take(&mut *self.committed.lock());
+        let mut buffer = std::mem::take(&mut writer.buffer);
+        let (count, placed) = encode(&mut buffer, taken, &committed);
+        if !writer.current.as_ref().is_some_and(|current| current.has_room(buffer.len())) {
+            self.next_file(writer, buffer.len())?;
+        }
+        let current = writer.current.as_mut().expect("a file was just opened");
+        let start = current.end;
+        finish_batch(&mut buffer, current.header, start, start, count);
+        let file = &current.file;
+        file.file
+            .write_at(&buffer, start)
+            .map_err(|error| StoreFault::io("write", &file.path, &error))?;
+        file.file
+            .sync(SyncPoint::WalBatch)
+            .map_err(|error| StoreFault::io("sync", &file.path, &error))?;
+        current.end += buffer.len() as u64;
+        let epoch = current.epoch();
+        writer.buffer = buffer;
+        writer.is_in_doubt = true;
+        self.take_in(writer, taken, placed, epoch, start);
+        for (group, point) in committed {
+            writer.carried.entry(group).or_default().committed = Some(point);
+        }
+        self.evict(writer);
+        Ok(())
+    }
+
+    /// Tells the groups what is durable now.
+    fn take_in(
+        &self,
+        writer: &mut Writer,
+        taken: &[Queued],
+        placed: Vec<Placed>,
+        epoch: u32,
+        start: u64,
+    ) {
+        for (queued, placed) in taken.iter().zip(placed) {
+            let mut group = self.group(queued.group);
+            match &queued.operation {
+                Operation::Entries(records) => {
+                    let locations = placed
+                        .iter()
+                        .map(|&(at, bytes)| Location { epoch, offset: start as u32 + at, bytes })
+                        .collect::<Vec<_>>();
+                    if let Some((first, _)) = records.first() {
+                        group.place(first.index, &locations);
+                    }
+                    let serials = records.iter().map(|(_, serial)| (queued.group, *serial));
+                    writer.written.extend(serials);
+                }
+                Operation::TruncateAfter(index) => group.unplace_after(*index),
+                Operation::Purge(point) => {
+                    group.unplace_to(point.index);
+                    let carried = writer.carried.entry(queued.group).or_default();
+                    carried.purged = carried.purged.max(Some(*point));
+                }
+                Operation::Vote(vote) => {
+                    writer.carried.entry(queued.group).or_default().vote = Some(vote.clone());
+                }
+                Operation::Nothing => {}
+            }
+        }
+    }
+
+    /// Opens the next file with what has to be at its beginning, and room for a batch.
+    fn next_file(self: &Arc<Self>, writer: &mut Writer, batch_bytes: usize) -> Result<(), StoreFault> {
+        let block = u64::from(self.config.wal_block_bytes);
+        let before = writer.current.as_ref().map(|current| (current.epoch(), current.end));
+        let epoch = before.map_or(1, |(epoch, _)| epoch + 1);
+        let header = FileHeader {
+            block_bytes: self.config.wal_block_bytes,
+            epoch: u64::from(epoch),
+            salt: self.disk.salt(),
+        };
+        let mut carry = Vec::new();
+        let count = encode_carry(&mut carry, before, &writer.carried);
+        finish_batch(&mut carry, header, block, block, count);
+        let end = block + carry.len() as u64;
+        let needed = end + (batch_bytes as u64).next_multiple_of(block) + block;
+        let bytes = self.config.wal_file_bytes.max(needed);
+
+        let spare = self.spare(bytes)?;
+        let path = self.directory.join(file_name(epoch));
+        let write = || {
+            spare.file.write_at(&header.encode(), 0)?;
+            spare.file.write_at(&carry, block)?;
+            spare.file.sync(SyncPoint::WalFile)?;
+            self.disk.rename(&spare.path, &path)?;
+            self.disk.sync_directory(&self.directory, SyncPoint::WalDirectory)?;
+            spare.file.bytes()
+        };
+        let bytes = write().map_err(|error| StoreFault::io("begin", &path, &error))?;
+        let file = Arc::new(WalFile { file: spare.file, path, bytes });
+        self.files.write().insert(epoch, Arc::clone(&file));
+        writer.current = Some(Current { header, file, end });
+        self.make_spare_soon();
+        Ok(())
+    }
+
+    fn evict(&self, writer: &mut Writer) {
+        while self.memory_bytes.load(Ordering::Relaxed) > self.config.memtable_bytes_max / 2 {
+            let Some((group, serial)) = writer.written.pop_front() else {
+                return;
+            };
+            let freed = self.group(group).evict(serial);
+            self.forget(freed);
+        }
+        // Purged entries leave their serials behind; they are cleared away before they outnumber the rest.
+        while let Some(&(group, serial)) = writer.written.front()
+            && self.group(group).is_gone(serial)
+        {
+            writer.written.pop_front();
+        }
+        if writer.written.len() > WRITTEN_MAX && writer.written.len() == writer.written.capacity() {
+            writer.written.retain(|&(group, serial)| !self.group(group).is_gone(serial));
+        }
+    }
+
+    pub(crate) fn remember(&self, bytes: usize) {
+        self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn forget(&self, bytes: usize) {
+        self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_committed(&self, group: GroupId, point: LogPoint) {
+        self.committed.lock().insert(group, point);
+    }
+
+    // --- files that come and go ---
+
+    /// Lets go of the oldest files, up to the first that an entry is still needed of.
+    fn release(self: &Arc<Self>) {
+        let oldest = self.groups.iter().filter_map(|group| group.lock().oldest_epoch()).min();
+        let mut released = Vec::new();
+        {
+            let mut files = self.files.write();
+            while files.len() > 1
+                && let Some(first) = files.first_entry()
+                && oldest.is_none_or(|oldest| *first.key() < oldest)
+            {
+                released.push(first.remove());
+            }
+        }
+        if released.is_empty() {
+            return;
+        }
+        let wal = Arc::clone(self);
+        // After the end it is too late; they are released again at the next start.
+        let _ = self.jobs.push(Box::new(move || wal.recycle(released)));
+    }
+
+    /// Gives released files another name, to be written over under a third. The name is durable before that: else
+    /// a crash could bring back the first one, with another file's content.
+    fn recycle(self: &Arc<Self>, released: Vec<Arc<WalFile>>) {
+        let mut recycled = Vec::new();
+        for file in released {
+            let is_wanted = recycled.len() + self.spares.lock().len() < self.config.wal_spares_max
+                && file.bytes == self.config.wal_file_bytes;
+            // Someone may still be reading it; then it is left to them.
+            let outcome = match Arc::try_unwrap(file) {
+                Ok(file) if is_wanted => {
+                    let path = self.spare_path();
+                    let outcome = self.disk.rename(&file.path, &path);
+                    recycled.push(Spare { file: file.file, path });
+                    outcome
+                }
+                Ok(file) => self.disk.remove(&file.path),
+                Err(file) => self.disk.remove(&file.path),
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(%error, "a released log file could not be put aside");
+                return;
+            }
+        }
+        match self.disk.sync_directory(&self.directory, SyncPoint::WalRelease) {
+            Ok(()) => self.spares.lock().extend(recycled),
+            Err(error) => {
+                self.fail(&StoreFault::io("sync", &self.directory, &error));
+            }
+        }
+    }
+
+    fn spare(&self, bytes: u64) -> Result<Spare, StoreFault> {
+        if bytes == self.config.wal_file_bytes
+            && let Some(spare) = self.spares.lock().pop()
+        {
+            return Ok(spare);
+        }
+        self.create_spare(bytes)
+    }
+
+    fn create_spare(&self, bytes: u64) -> Result<Spare, StoreFault> {
+        let path = self.spare_path();
+        let create = || {
+            let file = self.disk.open(&path, Opening::Create)?;
+            file.allocate(bytes)?;
+            Ok(file)
+        };
+        match create() {
+            Ok(file) => Ok(Spare { file, path }),
+            Err(error) => {
+                // What is left of it would be taken for a spare at the next start.
+                let _ = self.disk.remove(&path);
+                Err(StoreFault::io("create", &path, &error))
+            }
+        }
+    }
+
+    fn spare_path(&self) -> PathBuf {
+        let number = self.spare_number.fetch_add(1, Ordering::Relaxed);
+        self.directory.join(spare_name(number))
+    }
+
+    /// Has a file made ahead, so that the writer need not wait for one.
+    fn make_spare_soon(self: &Arc<Self>) {
+        if !self.spares.lock().is_empty() {
+            return;
+        }
+        let wal = Arc::clone(self);
+        let _ = self.jobs.push(Box::new(move || {
+            if let Err(fault) = wal.make_spare() {
+                tracing::warn!(%fault, "no log file could be made ahead");
+            }
+        }));
+    }
+
+    fn make_spare(&self) -> Result<(), StoreFault> {
+        if !self.spares.lock().is_empty() {
+            return Ok(());
+        }
+        let spare = self.create_spare(self.config.wal_file_bytes)?;
+        let zero = || {
+            let zeros = vec![0; ZEROS_BYTES.min(self.config.wal_file_bytes as usize)];
+            let mut at = 0;
+            while at < self.config.wal_file_bytes {
+                let bytes = zeros.len().min((self.config.wal_file_bytes - at) as usize);
+                spare.file.write_at(&zeros[..bytes], at)?;
+                at += bytes as u64;
+            }
+            spare.file.sync(SyncPoint::WalSpare)
+        };
+        zero().map_err(|error| StoreFault::io("write", &spare.path, &error))?;
+        self.spares.lock().push(spare);
+        Ok(())
+    }
+
+    // --- how it stands ---
+
+    /// Stops the log for good, and returns what everyone is told from now on.
+    pub(crate) fn fail(&self, fault: &StoreFault) -> StoreFault {
+        let stopped = match fault {
+            StoreFault::Stopped { .. } => fault.clone(),
+            other => StoreFault::Stopped { because: other.to_string() },
+        };
+        let stopped = self.failed.get_or_init(|| {
+            tracing::error!(%fault, "the store stops");
+            stopped
+        });
+        stopped.clone()
+    }
+
+    pub(crate) fn failed(&self) -> Option<StoreFault> {
+        self.failed.get().cloned()
+    }
+
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        // Room may have been made without anything being written here, so a "yes" is looked at again.
+        if self.is_nearly_full.load(Ordering::Relaxed) {
+            self.look_at_room();
+        }
+        self.is_nearly_full.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn look_at_room(&self) {
+        if let Ok(space) = self.disk.space(&self.directory) {
+            let is_nearly_full = space.free_bytes < self.config.reserve_bytes;
+            self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.read().values().map(|file| file.bytes).sum()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns the groups that keep the oldest file, when there is more log than there should be.
+    pub(crate) fn groups_to_cut(&self) -> Vec<GroupId> {
+        if self.file_bytes() <= self.config.wal_bytes_max {
+            return Vec::new();
+        }
+        let oldest = self.files.read().keys().next().copied();
+        (0..self.groups.len())
+            .map(|group| GroupId(group as u8))
+            .filter(|group| self.group(*group).oldest_epoch() == oldest)
+            .collect()
+    }
+}
+
+/// How many serials are kept before it is looked for ones that are gone.
+const WRITTEN_MAX: usize = 1 << 16;
+
+impl std::fmt::Debug for Wal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wal").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+// === impl Operation ===
+
+impl Operation {
+    fn frees_files(&self) -> bool {
+        match self {
+            Operation::TruncateAfter(_) | Operation::Purge(_) => true,
+            Operation::Entries(_) | Operation::Vote(_) | Operation::Nothing => false,
+        }
+    }
+}
+
+// === impl Current ===
+
+impl Current {
+    fn has_room(&self, batch_bytes: usize) -> bool {
+        let block = u64::from(self.header.block_bytes);
+        self.end + (batch_bytes as u64).next_multiple_of(block) <= self.file.bytes
+    }
+
+    fn epoch(&self) -> u32 {
+        u32::try_from(self.header.epoch).expect("recovery takes no file of a higher epoch")
+    }
+}
+
+/// Returns the name of the log file of an epoch.
+pub(crate) fn file_name(epoch: u32) -> String {
+    format!("{epoch:010}.log")
+}
+
+/// Returns the epoch of a log file by its name.
+pub(crate) fn parse_file_name(name: &str) -> Option<u32> {
+    name.strip_suffix(".log").filter(|number| number.len() == 10)?.parse().ok()
+}
+
+/// Returns the name of a spare file.
+fn spare_name(number: u64) -> String {
+    format!("{number:010}.spare")
+}
+
+/// Returns the number of a spare file by its name.
+pub(crate) fn parse_spare_name(name: &Path) -> Option<u64> {
+    name.to_str()?.strip_suffix(".spare")?.parse().ok()
+}
+
+/// Writes a batch of everything taken; returns how many records it has and where each operation's went.
+fn encode(
+    buffer: &mut Vec<u8>,
+    taken: &[Queued],
+    committed: &BTreeMap<GroupId, LogPoint>,
+) -> (u32, Vec<Placed>) {
+    begin_batch(buffer);
+    let mut count = 0;
+    let mut placed = Vec::with_capacity(taken.len());
+    for queued in taken {
+        let mut places = Placed::new();
+        let mut put = |record: RawRecord<'_>| {
+            let at = buffer.len() as u32;
+            places.push((at, record.encode(buffer)));
+            count += 1;
+        };
+        match &queued.operation {
+            Operation::Entries(records) => {
+                for (record, _) in records {
+                    put(record.raw(queued.group));
+                }
+            }
+            Operation::Vote(vote) => put(mark(Mark::Vote, queued.group, LogPoint::default(), vote)),
+            Operation::TruncateAfter(Some(index)) => {
+                let point = LogPoint { index: *index, ..LogPoint::default() };
+                put(mark(Mark::TruncateAfter, queued.group, point, &[]));
+            }
+            Operation::TruncateAfter(None) => {
+                put(mark(Mark::TruncateAll, queued.group, LogPoint::default(), &[]));
+            }
+            Operation::Purge(point) => put(mark(Mark::Purge, queued.group, *point, &[])),
+            Operation::Nothing => {}
+        }
+        placed.push(places);
+    }
+    for (group, point) in committed {
+        mark(Mark::Committed, *group, *point, &[]).encode(buffer);
+        count += 1;
+    }
+    (count, placed)
+}
+
+/// Writes the batch that a new file begins with; returns how many records it has.
+fn encode_carry(
+    buffer: &mut Vec<u8>,
+    before: Option<(u32, u64)>,
+    carried: &BTreeMap<GroupId, Carried>,
+) -> u32 {
+    begin_batch(buffer);
+    let mut count = 0;
+    let mut put = |record: RawRecord<'_>| {
+        record.encode(buffer);
+        count += 1;
+    };
+    if let Some((epoch, end)) = before {
+        let point = LogPoint {
+            term: Term(u64::from(epoch)),
+            leader: ReplicaId(0),
+            index: LogIndex(end),
+        };
+        put(mark(Mark::Preceded, GroupId::DIRECTORY, point, &[]));
+    }
+    for (group, carried) in carried {
+        if let Some(vote) = &carried.vote {
+            put(mark(Mark::Vote, *group, LogPoint::default(), vote));
+        }
+        if let Some(purged) = carried.purged {
+            put(mark(Mark::Purge, *group, purged, &[]));
+        }
+        if let Some(committed) = carried.committed {
+            put(mark(Mark::Committed, *group, committed, &[]));
+        }
+    }
+    count
+}
+
+fn mark(mark: Mark, group: GroupId, point: LogPoint, payload: &[u8]) -> RawRecord<'_> {
+    RawRecord {
+        mark,
+        group: group.0,
+        term: point.term.0,
+        leader: point.leader.0,
+        index: point.index.0,
+        payload,
+        offset: 0,
+    }
+}

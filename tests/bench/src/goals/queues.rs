@@ -1,0 +1,47 @@
+//! The memory of many empty queues.
+
+use crate::drive;
+use crate::options::Options;
+use crate::processor::resident_bytes;
+use crate::report::{Bound, Report, Unit};
+use crate::site::Site;
+
+const RESIDENT_MEGABYTES_MAX: f64 = 200.0;
+const MEGABYTE: f64 = 1e6;
+
+/// Measures a node's resident memory with many queues that hold nothing.
+pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    let mut site = Site::start(options)?;
+    let queues = options.queues();
+    let before = resident_bytes(site.pid()?)?;
+    let signing = site.signing();
+    let requests = (0..queues).map(|number| signing.create_queue(&format!("queue-{number}")));
+    let made = drive::each(site.address(), options.connections, requests)?;
+    let after = resident_bytes(site.pid()?)?;
+    let seconds = made.elapsed.as_secs_f64();
+    report.add(
+        format!("making {queues} queues"),
+        seconds,
+        Unit::Seconds,
+        Bound::None,
+    );
+    report.add(
+        "resident memory without queues",
+        before as f64 / MEGABYTE,
+        Unit::Megabytes,
+        Bound::None,
+    );
+    let goal = Bound::Below(RESIDENT_MEGABYTES_MAX);
+    let name = format!("resident memory with {queues} empty queues");
+    report.add(name, after as f64 / MEGABYTE, Unit::Megabytes, goal);
+    let ready = site.restart()?;
+    report.add(
+        "restart until ready, then",
+        ready.as_secs_f64(),
+        Unit::Seconds,
+        Bound::None,
+    );
+    let again = resident_bytes(site.pid()?)? as f64 / MEGABYTE;
+    report.add("resident memory after the restart", again, Unit::Megabytes, goal);
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Measures the goals of one node: bodies of 1 KiB, acknowledged after `fdatasync`, the load from the same machine.
+//!
+//! Starts a release build of `posthouse serve` on a folder of its own, and prints each figure beside its goal. What is
+//! compared is measured in turn, round by round, so that a machine that slows down slows both. Requests that can be
+//! repeated are signed once and sent many times: the node checks each signature, the load program makes few.
+
+mod answer;
+mod drive;
+mod goals;
+mod options;
+mod processor;
+mod report;
+mod requests;
+mod site;
+mod statistics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::goals::{backlog, latency, queues, route, seal, send};
+use crate::options::{Goal, Options};
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let mut report = Report::default();
+    let outcome = options
+        .goal
+        .parts()
+        .iter()
+        .try_for_each(|goal| measure(*goal, &options, &mut report));
+    print!("{report}");
+    if options.quick {
+        println!("quick: too short to say whether a goal is met");
+    }
+    match outcome {
+        Ok(()) if report.is_met() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("posthouse-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure(goal: Goal, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    eprintln!("== {goal}");
+    match goal {
+        Goal::Send => send::measure(options, report),
+        Goal::Latency => latency::measure(options, report),
+        Goal::Seal => seal::measure(options, report),
+        Goal::Route => route::measure(options, report),
+        Goal::Queues => queues::measure(options, report),
+        Goal::Backlog => backlog::measure(options, report),
+        Goal::All => Ok(()),
+    }
+}

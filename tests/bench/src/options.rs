@@ -1,0 +1,194 @@
+//! What the bench was told.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Parser, ValueEnum};
+
+/// What is run when `--quick` is given.
+const QUICK_ROUNDS: usize = 2;
+const QUICK_SECONDS: u64 = 1;
+const QUICK_MESSAGES: u64 = 100_000;
+const QUICK_QUEUES: u64 = 2_000;
+
+/// Measures the goals of one Posthouse node.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "posthouse-bench", max_term_width = 100)]
+pub struct Options {
+    /// What to measure.
+    #[arg(value_enum, default_value_t = Goal::All)]
+    pub goal: Goal,
+    /// The program to measure; the release build beside this one when absent.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// The same program built with a router that returns every subscription, for `route`.
+    #[arg(long, value_name = "FILE")]
+    pub stub_program: Option<PathBuf>,
+    /// The folder below which nodes keep their data: it says which disk is measured.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Rounds of each measurement; figures are medians of them.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// How long each part of a round takes, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
+    seconds: u64,
+    /// Connections that send at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub connections: u16,
+    /// Messages that wait, for `backlog`.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(16..=900_000_000))]
+    messages: u64,
+    /// Empty queues, for `queues`.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    queues: u64,
+    /// Runs everything briefly, to see that it works.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Goal {
+    /// Sends, one by one and in batches.
+    Send,
+    /// How long a send takes, beside a bare `fdatasync`.
+    Latency,
+    /// What sealing costs.
+    Seal,
+    /// What routing costs.
+    Route,
+    /// Memory of empty queues.
+    Queues,
+    /// Memory, restart and speed with many messages waiting.
+    Backlog,
+    /// All of them.
+    All,
+}
+
+// === impl Options ===
+
+impl Options {
+    /// Returns how many rounds there are.
+    pub fn rounds(&self) -> usize {
+        if self.quick {
+            QUICK_ROUNDS
+        } else {
+            usize::from(self.rounds)
+        }
+    }
+
+    /// Returns how long a part of a round takes.
+    pub fn part(&self) -> Duration {
+        Duration::from_secs(if self.quick { QUICK_SECONDS } else { self.seconds })
+    }
+
+    /// Returns how many messages wait.
+    pub fn messages(&self) -> u64 {
+        if self.quick {
+            self.messages.min(QUICK_MESSAGES)
+        } else {
+            self.messages
+        }
+    }
+
+    /// Returns how many empty queues there are.
+    pub fn queues(&self) -> u64 {
+        if self.quick {
+            self.queues.min(QUICK_QUEUES)
+        } else {
+            self.queues
+        }
+    }
+
+    /// Returns the program to measure.
+    pub fn program(&self) -> anyhow::Result<PathBuf> {
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => release_build()?,
+        };
+        if !program.is_file() {
+            bail!(
+                "{} is not there; build it with `cargo build --release -p posthouse-node`, or name it with --program",
+                program.display()
+            );
+        }
+        Ok(program)
+    }
+}
+
+/// Returns where cargo puts the release build of the node: beside this program, whatever it was built as.
+fn release_build() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    match own.parent().and_then(|profile| profile.parent()) {
+        Some(target) => Ok(target.join("release").join("posthouse")),
+        None => bail!("{} is not below a target directory; use --program", own.display()),
+    }
+}
+
+// === impl Goal ===
+
+impl Goal {
+    /// Returns what is measured for this, the quick ones first.
+    pub fn parts(self) -> &'static [Goal] {
+        match self {
+            Goal::Send => &[Goal::Send],
+            Goal::Latency => &[Goal::Latency],
+            Goal::Seal => &[Goal::Seal],
+            Goal::Route => &[Goal::Route],
+            Goal::Queues => &[Goal::Queues],
+            Goal::Backlog => &[Goal::Backlog],
+            Goal::All => &[
+                Goal::Send,
+                Goal::Latency,
+                Goal::Seal,
+                Goal::Route,
+                Goal::Queues,
+                Goal::Backlog,
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self
+            .to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned());
+        f.write_str(&name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_measures_each_goal_once() {
+        let all = Goal::All.parts();
+        for goal in Goal::value_variants() {
+            let times = all.iter().filter(|part| *part == goal).count();
+            assert_eq!(times, usize::from(*goal != Goal::All), "{goal}");
+        }
+    }
+
+    #[test]
+    fn quick_takes_less_of_everything() {
+        let full = Options::parse_from(["posthouse-bench"]);
+        let quick = Options::parse_from(["posthouse-bench", "--quick"]);
+        assert!(quick.rounds() < full.rounds() && quick.part() < full.part());
+        assert!(quick.messages() < full.messages() && quick.queues() < full.queues());
+    }
+
+    #[test]
+    fn a_missing_program_is_told_with_the_remedy() {
+        let options = Options::parse_from(["posthouse-bench", "--program", "/nowhere/posthouse"]);
+        let error = options.program().expect_err("it is not there").to_string();
+        assert!(
+            error.contains("/nowhere/posthouse") && error.contains("cargo build --release"),
+            "{error}"
+        );
+    }
+}

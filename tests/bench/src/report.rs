@@ -1,0 +1,167 @@
+//! Figures beside their goals.
+
+use std::fmt;
+
+/// What was measured.
+#[derive(Debug, Default)]
+pub struct Report {
+    figures: Vec<Figure>,
+}
+
+/// One figure.
+#[derive(Clone, Debug)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: Unit,
+    goal: Bound,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unit {
+    /// So many a second.
+    PerSecond,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// 10^6 bytes.
+    Megabytes,
+    /// Hundredths.
+    Percent,
+    /// How many times another figure.
+    Times,
+    /// Processors kept busy.
+    Processors,
+}
+
+/// What a figure has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// At least this.
+    AtLeast(f64),
+    /// At most this.
+    AtMost(f64),
+    /// Less than this.
+    Below(f64),
+    /// Anything: it is told to explain the others.
+    None,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Adds a figure, and says it at once.
+    pub fn add(&mut self, name: impl Into<String>, value: f64, unit: Unit, goal: Bound) {
+        let figure = Figure {
+            name: name.into(),
+            value,
+            unit,
+            goal,
+        };
+        eprintln!("{figure}");
+        self.figures.push(figure);
+    }
+
+    /// Returns whether every figure meets its goal.
+    pub fn is_met(&self) -> bool {
+        self.figures.iter().all(Figure::is_met)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))
+    }
+}
+
+// === impl Figure ===
+
+impl Figure {
+    fn is_met(&self) -> bool {
+        match self.goal {
+            Bound::AtLeast(goal) => self.value >= goal,
+            Bound::AtMost(goal) => self.value <= goal,
+            Bound::Below(goal) => self.value < goal,
+            Bound::None => true,
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.is_met() { "ok" } else { "under" };
+        let value = self.unit.show(self.value);
+        let (bound, verdict) = match self.goal {
+            Bound::AtLeast(goal) => (format!("≥ {}", self.unit.show(goal)), verdict),
+            Bound::AtMost(goal) => (format!("≤ {}", self.unit.show(goal)), verdict),
+            Bound::Below(goal) => (format!("< {}", self.unit.show(goal)), verdict),
+            Bound::None => (String::new(), ""),
+        };
+        let line = format!("{:<58} {value:>14}  {bound:<14} {verdict}", self.name);
+        f.write_str(line.trim_end())
+    }
+}
+
+// === impl Unit ===
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Unit::PerSecond => format!("{value:.0}/s"),
+            Unit::Seconds => format!("{value:.2} s"),
+            Unit::Millis => format!("{value:.2} ms"),
+            Unit::Megabytes => format!("{value:.0} MB"),
+            Unit::Percent => format!("{value:.1} %"),
+            Unit::Times => format!("{value:.2} ×"),
+            Unit::Processors => format!("{value:.2}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_met(value: f64, goal: Bound) -> bool {
+        let mut report = Report::default();
+        report.add("figure", value, Unit::Times, goal);
+        report.is_met()
+    }
+
+    #[test]
+    fn a_goal_is_met_up_to_its_bound() {
+        assert!(is_met(0.9, Bound::AtLeast(0.9)) && !is_met(0.89, Bound::AtLeast(0.9)));
+        assert!(is_met(5.0, Bound::AtMost(5.0)) && !is_met(5.1, Bound::AtMost(5.0)));
+        assert!(is_met(4.9, Bound::Below(5.0)) && !is_met(5.0, Bound::Below(5.0)));
+        assert!(is_met(f64::MAX, Bound::None));
+    }
+
+    #[test]
+    fn a_figure_that_is_none_meets_no_goal() {
+        assert!(!is_met(f64::NAN, Bound::AtLeast(1.0)));
+        assert!(!is_met(f64::NAN, Bound::AtMost(1.0)));
+        assert!(!is_met(f64::NAN, Bound::Below(1.0)));
+    }
+
+    #[test]
+    fn one_figure_under_its_goal_is_said_and_counts() {
+        let mut report = Report::default();
+        report.add("sends", 9_999.6, Unit::PerSecond, Bound::AtLeast(10_000.0));
+        report.add("memory", 120.0, Unit::Megabytes, Bound::Below(400.0));
+        assert!(!report.is_met());
+        let text = report.to_string();
+        let mut lines = text.lines();
+        assert!(
+            lines
+                .next()
+                .is_some_and(|line| line.contains("≥ 10000/s") && line.ends_with("under"))
+        );
+        assert!(
+            lines
+                .next()
+                .is_some_and(|line| line.contains("< 400 MB") && line.ends_with("ok"))
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! A node under measurement: started, set up through its own command line, asked how it is.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use posthouse_tests::{Connection, Node, Setting};
+use tempfile::TempDir;
+
+use crate::drive::{self, Tally};
+use crate::options::Options;
+use crate::processor;
+use crate::report::{Bound, Report, Unit};
+use crate::requests::{Request, Signing};
+
+/// The tenant whose quotas are raised and on whose behalf everything is done.
+const TENANT: &str = "dev";
+/// More than a load program of this kind asks for.
+const CALLS_PER_SECOND: &str = "10000000";
+const BYTES_PER_SECOND: &str = "100000000000";
+const QUEUES: &str = "2000000";
+const PLUGIN_MICROS_PER_SECOND: &str = "1000000000";
+/// How long a node may take to be ready.
+const READY: Duration = Duration::from_secs(300);
+/// How often it is asked.
+const READY_POLL: Duration = Duration::from_millis(5);
+/// The configuration: the log says only what goes wrong, beside the line that tells the address.
+const CONFIGURATION: &str = "[logs]\nlevel = \"warn,posthouse_node::serve=info\"\n";
+
+/// A node with data on the disk under measurement.
+#[derive(Debug)]
+pub struct Site {
+    program: PathBuf,
+    node: Node,
+}
+
+/// How busy processes were, since it was begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Busy {
+    start: Instant,
+    node: f64,
+    load: f64,
+}
+
+// === impl Site ===
+
+impl Site {
+    /// Starts the program to measure on a new folder, its tenant allowed everything.
+    pub fn start(options: &Options) -> anyhow::Result<Site> {
+        Site::start_program(&options.program()?, options)
+    }
+
+    /// Starts a given program.
+    pub fn start_program(program: &Path, options: &Options) -> anyhow::Result<Site> {
+        let setting = Setting {
+            configuration: CONFIGURATION.to_owned(),
+            ..Setting::default()
+        };
+        let node = Node::start_in(program, &parent(options), setting)?;
+        let site = Site {
+            program: program.to_owned(),
+            node,
+        };
+        site.wait_ready()?;
+        site.command(&[
+            "tenant",
+            "quota",
+            TENANT,
+            "--calls-per-second",
+            CALLS_PER_SECOND,
+            "--bytes-per-second",
+            BYTES_PER_SECOND,
+            "--queues",
+            QUEUES,
+            "--plugin-cpu",
+            PLUGIN_MICROS_PER_SECOND,
+        ])?;
+        Ok(site)
+    }
+
+    /// Returns where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.node.address()
+    }
+
+    /// Returns what signs requests for it.
+    pub fn signing(&self) -> Signing {
+        Signing::new(self.address())
+    }
+
+    /// Returns the node's process id.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.node.pid().context("the node runs")
+    }
+
+    /// Makes a queue.
+    pub fn create_queue(&self, queue: &str) -> anyhow::Result<()> {
+        self.ask("CreateQueue", &[("queueName", queue)])
+    }
+
+    /// Asks for an action that is to be done.
+    pub fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
+        self.node.client().ask(action, parameters)?.success()?;
+        Ok(())
+    }
+
+    /// Returns how many messages wait in a queue.
+    pub fn waiting(&self, queue: &str) -> anyhow::Result<u64> {
+        let answer = self
+            .node
+            .client()
+            .ask("GetQueueAttributes", &[("queueName", queue)])?
+            .success()?;
+        answer.0["activeMsgNum"]
+            .as_u64()
+            .context("the answer has activeMsgNum")
+    }
+
+    /// Sends a request again and again for a while.
+    pub fn repeat(&self, options: &Options, request: &Request) -> anyhow::Result<Tally> {
+        drive::repeat(self.address(), options.connections, request, options.part())
+    }
+
+    /// Says something to the node with its own command line.
+    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .args(["--url", &self.node.url()])
+            .output()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        if !output.status.success() {
+            bail!(
+                "posthouse {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        Ok(())
+    }
+
+    /// Stops the node as an operator would, starts it again, and returns how long the start took until it was ready.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        match self.node.terminate()? {
+            Some(0) => self.relaunch(),
+            status => bail!("the node stopped with status {status:?}"),
+        }
+    }
+
+    /// Kills the node, starts it again, and returns how long the start took until it was ready.
+    pub fn kill_and_start(&mut self) -> anyhow::Result<Duration> {
+        self.node.kill();
+        self.relaunch()
+    }
+
+    fn relaunch(&mut self) -> anyhow::Result<Duration> {
+        let start = Instant::now();
+        self.node.launch()?;
+        self.wait_ready()?;
+        Ok(start.elapsed())
+    }
+
+    fn wait_ready(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < READY {
+            let mut connection = Connection::open(self.address())?;
+            connection.request("GET", "/readyz", "bench", "", b"")?;
+            if connection.answer()?.status == 200 {
+                return Ok(());
+            }
+            std::thread::sleep(READY_POLL);
+        }
+        bail!("the node was not ready within {} s", READY.as_secs())
+    }
+}
+
+/// Returns a new folder on the disk under measurement, gone when it is dropped.
+pub fn folder(options: &Options) -> anyhow::Result<TempDir> {
+    let parent = parent(options);
+    TempDir::new_in(&parent).with_context(|| format!("{} takes no folder", parent.display()))
+}
+
+fn parent(options: &Options) -> PathBuf {
+    options.data.clone().unwrap_or_else(std::env::temp_dir)
+}
+
+// === impl Busy ===
+
+impl Busy {
+    /// Begins to watch a node and this program.
+    pub fn begin(site: &Site) -> anyhow::Result<Busy> {
+        Ok(Busy {
+            start: Instant::now(),
+            node: processor::busy_seconds(site.pid()?)?,
+            load: processor::busy_seconds(std::process::id())?,
+        })
+    }
+
+    /// Tells how many processors each kept busy since.
+    pub fn tell(&self, site: &Site, what: &str, report: &mut Report) -> anyhow::Result<()> {
+        let elapsed = self.start.elapsed().as_secs_f64();
+        let node = (processor::busy_seconds(site.pid()?)? - self.node) / elapsed;
+        let load = (processor::busy_seconds(std::process::id())? - self.load) / elapsed;
+        report.add(
+            format!("{what}: processors kept busy by the node"),
+            node,
+            Unit::Processors,
+            Bound::None,
+        );
+        report.add(
+            format!("{what}: by the load program"),
+            load,
+            Unit::Processors,
+            Bound::None,
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Starts nodes as processes and speaks to them as clients do: for tests of whole nodes and for the bench.
+//!
+//! A [`Node`] is a real `posthouse serve --dev` on a port of its own and a folder of its own, stopped by its own
+//! process id. A [`Client`] signs CMQ requests over one kept connection, with nothing but a socket below it.
+
+mod client;
+mod http;
+mod node;
+
+pub use client::{Answer, Client};
+pub use http::{Connection, HttpAnswer};
+pub use node::{Node, Setting};

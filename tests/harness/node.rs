@@ -1,0 +1,186 @@
+//! A node as a process.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::Client;
+
+/// How long a node has to serve: the first start compiles the built-in plugins, on a busy machine.
+const START: Duration = Duration::from_secs(120);
+
+/// How a node is started.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Its configuration file's text; development mode is on whatever it says.
+    pub configuration: String,
+    /// Its variables beside the inherited ones.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A node as a process of its own. Killed when dropped.
+#[derive(Debug)]
+pub struct Node {
+    program: PathBuf,
+    setting: Setting,
+    folder: TempDir,
+    process: Option<Child>,
+    address: SocketAddr,
+    log: Option<std::thread::JoinHandle<Vec<String>>>,
+}
+
+impl Node {
+    /// Starts a node on a new folder; returns when it serves.
+    pub fn start(program: &Path, setting: Setting) -> anyhow::Result<Node> {
+        Node::start_in(program, &std::env::temp_dir(), setting)
+    }
+
+    /// Starts a node on a new folder below another, to say which disk it is on; returns when it serves.
+    pub fn start_in(program: &Path, parent: &Path, setting: Setting) -> anyhow::Result<Node> {
+        let folder = TempDir::new_in(parent).context("a folder for the node")?;
+        std::fs::write(folder.path().join("posthouse.toml"), &setting.configuration)?;
+        let mut node = Node {
+            program: program.to_owned(),
+            setting,
+            folder,
+            process: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: None,
+        };
+        node.launch()?;
+        Ok(node)
+    }
+
+    /// Starts the node again on the same folder, after it was stopped or killed.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        let mut process = Command::new(&self.program)
+            .arg("serve")
+            .args(["--dev", "--listen", "127.0.0.1:0"])
+            .arg("--config")
+            .arg(self.folder.path().join("posthouse.toml"))
+            .arg("--data")
+            .arg(self.data())
+            .envs(self.setting.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.program.display()))?;
+        let stderr = process.stderr.take().context("the node's log is piped")?;
+        let (found, address) = mpsc::channel();
+        self.log = Some(std::thread::spawn(move || read_log(stderr, &found)));
+        self.process = Some(process);
+        match address.recv_timeout(START) {
+            Ok(address) => {
+                self.address = address;
+                Ok(())
+            }
+            Err(_) => {
+                self.kill();
+                bail!(
+                    "the node does not serve; its log:\n{}",
+                    self.take_log().join("\n")
+                )
+            }
+        }
+    }
+
+    /// Returns where the node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the URL of the node.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the node's data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Returns the node's process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// Returns a client that signs as the tenant `dev`.
+    pub fn client(&self) -> Client {
+        Client::new(self.address, "AKIDdev", b"dev")
+    }
+
+    /// Kills the node as a power switch would, as far as one process can be.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // One that has ended by itself cannot be killed; it is gone either way.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// Asks the node to stop, and waits for it. Returns its exit status.
+    pub fn terminate(&mut self) -> anyhow::Result<Option<i32>> {
+        let mut process = self.process.take().context("the node runs")?;
+        let pid = Pid::from_child(&process);
+        kill_process(pid, Signal::TERM)?;
+        Ok(process.wait()?.code())
+    }
+
+    /// Returns what the node has logged until its end. Call it after the node ended.
+    pub fn take_log(&mut self) -> Vec<String> {
+        self.log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads the log to its end, and says where the node serves once a line tells.
+fn read_log(stderr: impl std::io::Read, found: &mpsc::Sender<SocketAddr>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if let Some(address) = served_address(&line) {
+            // Whoever started the node may have given up waiting.
+            let _ = found.send(address);
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn served_address(line: &str) -> Option<SocketAddr> {
+    if !line.contains("serving") {
+        return None;
+    }
+    let clean: String = strip_colour(line);
+    let (_, rest) = clean.split_once("address=")?;
+    rest.split_whitespace().next()?.trim_matches('"').parse().ok()
+}
+
+/// Returns a line without the escapes that colour it.
+fn strip_colour(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    let mut escaped = false;
+    for letter in line.chars() {
+        match (escaped, letter) {
+            (false, '\u{1b}') => escaped = true,
+            (false, letter) => clean.push(letter),
+            (true, letter) => escaped = !letter.is_ascii_alphabetic(),
+        }
+    }
+    clean
+}

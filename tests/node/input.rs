@@ -1,0 +1,191 @@
+//! Bad input gets a clear answer and changes nothing.
+
+use std::io::{Read, Write};
+
+use posthouse_tests::Connection;
+
+use crate::{node, node_with};
+
+#[test]
+fn garbage_is_refused_and_the_node_lives_on() {
+    let node = node();
+    for garbage in [
+        &b"\x00\xff\xfe\r\n\r\n"[..],
+        b"GET\r\n\r\n",
+        b"POST / HTTP/9.9\r\n\r\n",
+        &[b'a'; 200_000][..],
+    ] {
+        let mut connection = Connection::open(node.address()).unwrap();
+        // The node may hang up before it has read all of it.
+        let _ = connection.send(garbage);
+        let _ = connection.stream().shutdown(std::net::Shutdown::Write);
+        connection.rest();
+    }
+    node.client().ask("ListQueue", &[]).unwrap().success().unwrap();
+}
+
+#[test]
+fn wrong_and_missing_parameters_are_named() {
+    let node = node();
+    let mut client = node.client();
+    let cases: [(&str, &[(&str, &str)], (i64, i64)); 10] = [
+        ("NoSuchAction", &[], (4000, 10430)),
+        ("QueryQueueRoute", &[("queueName", "q")], (4000, 10430)),
+        ("CreateQueue", &[], (4000, 10390)),
+        ("CreateQueue", &[("queueName", "1q")], (4000, 10020)),
+        (
+            "CreateQueue",
+            &[("queueName", "q"), ("visibilityTimeout", "0")],
+            (4000, 10350),
+        ),
+        (
+            "CreateQueue",
+            &[("queueName", "q"), ("visibilityTimeout", "x")],
+            (4000, 10360),
+        ),
+        ("ReceiveMessage", &[("queueName", "none")], (4440, 10100)),
+        (
+            "PublishMessage",
+            &[("topicName", "none"), ("msgBody", "x")],
+            (4440, 10600),
+        ),
+        (
+            "BatchSendMessage",
+            &[("queueName", "q"), ("msgBody.1", "a"), ("msgBody.3", "b")],
+            (4000, 10380),
+        ),
+        (
+            "SendMessage",
+            &[("queueName", "q"), ("msgBody", "")],
+            (4000, 10120),
+        ),
+    ];
+    for (action, parameters, codes) in cases {
+        let answer = client.ask(action, parameters).unwrap();
+        assert_eq!(answer.codes(), codes, "{action} {parameters:?}: {}", answer.0);
+    }
+    let none = client.ask("ListQueue", &[]).unwrap().success().unwrap();
+    assert_eq!(none.0["totalCount"], 0, "a refused call changed something");
+}
+
+#[test]
+fn a_mebibyte_percent_encoded_is_taken_and_more_is_refused_while_it_is_read() {
+    let node = node();
+    let mut client = node.client();
+    client
+        .ask("CreateQueue", &[("queueName", "q"), ("maxMsgSize", "1048576")])
+        .unwrap()
+        .success()
+        .unwrap();
+    // Every byte of these becomes three.
+    let largest = "é".repeat(524_288);
+    client
+        .ask("SendMessage", &[("queueName", "q"), ("msgBody", &largest)])
+        .unwrap()
+        .success()
+        .unwrap();
+    let got = client
+        .ask("ReceiveMessage", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    assert_eq!(got.text("msgBody"), largest);
+    let larger = "é".repeat(524_289);
+    assert_eq!(
+        client
+            .ask("SendMessage", &[("queueName", "q"), ("msgBody", &larger)])
+            .unwrap()
+            .codes(),
+        (4400, 10230)
+    );
+
+    let mut connection = Connection::open(node.address()).unwrap();
+    connection
+        .send(b"POST /v2/index.php HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        .unwrap();
+    let answer = connection.answer().unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&answer.body).contains("10420"));
+    assert_eq!(answer.header("connection"), Some("close"));
+}
+
+#[test]
+fn slow_senders_are_hung_up_on() {
+    let node = node_with("[limits]\nheader_read_seconds = 1\nbody_read_seconds = 1\n");
+    let mut slow_head = Connection::open(node.address()).unwrap();
+    slow_head.send(b"POST /v2/index.php HTTP/1.1\r\nHo").unwrap();
+    assert!(slow_head.rest().is_empty());
+    let mut slow_body = Connection::open(node.address()).unwrap();
+    slow_body
+        .send(b"POST /v2/index.php HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nAc")
+        .unwrap();
+    let answer = slow_body.answer().unwrap();
+    assert!(String::from_utf8_lossy(&answer.body).contains("10420"));
+}
+
+#[test]
+fn an_expired_signature_is_refused() {
+    let node = node();
+    let mut client = node.client();
+    let form = String::from_utf8(client.form("ListQueue", &[])).unwrap();
+    let old: String = form
+        .split('&')
+        .map(|pair| match pair.starts_with("Timestamp=") {
+            true => "Timestamp=1000000000".to_owned(),
+            false => pair.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("&");
+    let answer = client.post(old.as_bytes()).unwrap();
+    assert!(String::from_utf8_lossy(&answer.body).contains("(10030)"));
+}
+
+#[test]
+fn thousands_of_idle_connections_do_not_disturb() {
+    let node = node();
+    // As many as a usual limit on descriptors allows both processes; by hand, raise it and take 10,000.
+    let count = std::env::var("POSTHOUSE_IDLE_CONNECTIONS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(800);
+    let idle: Vec<_> = (0..count)
+        .map(|_| std::net::TcpStream::connect(node.address()).unwrap())
+        .collect();
+    let mut client = node.client();
+    client
+        .ask("CreateQueue", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    client
+        .ask("SendMessage", &[("queueName", "q"), ("msgBody", "x")])
+        .unwrap()
+        .success()
+        .unwrap();
+    // And each of them is served, late as it asks.
+    for mut stream in idle.into_iter().step_by(100) {
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
+fn continue_is_said_to_who_expects_it() {
+    let node = node();
+    let client = node.client();
+    let form = client.form("ListQueue", &[]);
+    let mut connection = Connection::open(node.address()).unwrap();
+    let head = format!(
+        "POST /v2/index.php HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        node.address(),
+        form.len()
+    );
+    connection.send(head.as_bytes()).unwrap();
+    connection.send(&form).unwrap();
+    let answer = connection.answer().unwrap();
+    assert!(String::from_utf8_lossy(&answer.body).contains("\"code\":0"));
+}

@@ -1,0 +1,179 @@
+//! Push to HTTP endpoints, received by a server of the test's own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::{node, node_with};
+
+/// How long a push is waited for.
+const PUSH: Duration = Duration::from_secs(60);
+
+/// A push as it came.
+pub(crate) struct Push {
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+#[test]
+fn a_push_has_the_headers_and_the_body_of_the_reference() {
+    let node = node();
+    let (url, pushes) = endpoint(vec![200]);
+    let mut client = node.client();
+    subscribe(&mut client, &url, "SIMPLIFIED");
+    let sent = client
+        .ask(
+            "PublishMessage",
+            &[
+                ("topicName", "t"),
+                ("msgBody", "a\r\nb"),
+                ("msgTag.1", "one"),
+                ("msgTag.2", "two"),
+            ],
+        )
+        .unwrap()
+        .success()
+        .unwrap();
+    let push = pushes.recv_timeout(PUSH).unwrap();
+    assert_eq!(push.body, b"a\r\nb");
+    for expected in [
+        "POST /hook HTTP/1.1".to_owned(),
+        "content-type: text/plain".to_owned(),
+        "user-agent: Qcloud Notification Service Agent".to_owned(),
+        format!("x-cmq-message-id: {}", sent.text("msgId")),
+        "x-cmq-message-tag: one, two".to_owned(),
+    ] {
+        assert!(
+            push.headers.contains(&expected),
+            "{expected} is not in {:?}",
+            push.headers
+        );
+    }
+    assert!(
+        push.headers
+            .iter()
+            .any(|header| header.starts_with("x-cmq-request-id: "))
+    );
+}
+
+#[test]
+fn a_push_that_fails_is_tried_again_and_one_that_succeeds_is_not() {
+    let node = node();
+    let (url, pushes) = endpoint(vec![500, 302, 204]);
+    let mut client = node.client();
+    subscribe(&mut client, &url, "JSON");
+    client
+        .ask("PublishMessage", &[("topicName", "t"), ("msgBody", "x")])
+        .unwrap()
+        .success()
+        .unwrap();
+    let bodies: Vec<Vec<u8>> = (0..3).map(|_| pushes.recv_timeout(PUSH).unwrap().body).collect();
+    assert!(
+        bodies.iter().all(|body| body == &bodies[0]),
+        "the same push each time"
+    );
+    client
+        .ask("PublishMessage", &[("topicName", "t"), ("msgBody", "y")])
+        .unwrap()
+        .success()
+        .unwrap();
+    let next = String::from_utf8(pushes.recv_timeout(PUSH).unwrap().body).unwrap();
+    assert!(
+        next.contains(r#""msgBody":"y""#),
+        "a message that was accepted came again: {next}"
+    );
+}
+
+#[test]
+fn endpoints_inside_the_network_are_refused_unless_allowed() {
+    let node = node_with("[push]\nallow_networks = [\"10.0.0.0/8\"]\n");
+    let mut client = node.client();
+    // In development mode loopback is allowed; the metadata address of clouds is not.
+    subscribe(&mut client, "http://169.254.169.254/hook", "JSON");
+    client
+        .ask("PublishMessage", &[("topicName", "t"), ("msgBody", "x")])
+        .unwrap()
+        .success()
+        .unwrap();
+    let metrics = posthouse_tests::Connection::open(node.address()).and_then(|mut connection| {
+        connection.request("GET", "/metrics", "x", "", b"")?;
+        connection.answer()
+    });
+    assert_eq!(metrics.unwrap().status, 200);
+    let waiting = client
+        .ask(
+            "GetSubscriptionAttributes",
+            &[("topicName", "t"), ("subscriptionName", "s")],
+        )
+        .unwrap()
+        .success()
+        .unwrap();
+    assert_eq!(waiting.0["msgCount"], 1, "the message waits for its retry");
+}
+
+fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
+    client
+        .ask("CreateTopic", &[("topicName", "t")])
+        .unwrap()
+        .success()
+        .unwrap();
+    client
+        .ask(
+            "Subscribe",
+            &[
+                ("topicName", "t"),
+                ("subscriptionName", "s"),
+                ("protocol", "http"),
+                ("endpoint", url),
+                ("notifyContentFormat", format),
+            ],
+        )
+        .unwrap()
+        .success()
+        .unwrap();
+}
+
+/// Serves on a port of its own: answers pushes with these statuses in turn, the last one from then on.
+pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (told, pushes) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut answered = 0;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let push = read_push(&mut BufReader::new(stream.try_clone().unwrap()));
+            let status = statuses[answered.min(statuses.len() - 1)];
+            answered += 1;
+            let reply = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n"
+            );
+            stream.write_all(reply.as_bytes()).unwrap();
+            if told.send(push).is_err() {
+                return;
+            }
+        }
+    });
+    (url, pushes)
+}
+
+fn read_push(reader: &mut impl BufRead) -> Push {
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let line = line.trim_end().to_owned();
+        if line.is_empty() {
+            break;
+        }
+        headers.push(line);
+    }
+    let length = headers
+        .iter()
+        .find_map(|header| header.strip_prefix("content-length: "))
+        .unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    Push { headers, body }
+}

@@ -1,0 +1,148 @@
+//! Sealed bodies stay sealed: nothing in the data directory says what was sent.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{node_with, program};
+
+/// What no file may say.
+const SECRET: &str = "the-heron-flies-at-midnight";
+
+#[test]
+fn no_file_says_what_was_sent_to_a_sealed_queue_or_topic() {
+    // Small files, so that segments are written too.
+    let mut node = node_with("[storage]\ncut_bytes = 1048576\n");
+    let mut client = node.client();
+    run(&node, &["key", "create", "k"]);
+    client
+        .ask("CreateQueue", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    client
+        .ask("CreateQueue", &[("queueName", "far")])
+        .unwrap()
+        .success()
+        .unwrap();
+    client
+        .ask("CreateTopic", &[("topicName", "t")])
+        .unwrap()
+        .success()
+        .unwrap();
+    client
+        .ask(
+            "Subscribe",
+            &[
+                ("topicName", "t"),
+                ("subscriptionName", "s"),
+                ("protocol", "queue"),
+                ("endpoint", "far"),
+            ],
+        )
+        .unwrap()
+        .success()
+        .unwrap();
+    run(&node, &["queue", "seal", "q", "--key", "k"]);
+    run(&node, &["topic", "seal", "t", "--key", "k"]);
+    let padding = "x".repeat(20_000);
+    for number in 0..100 {
+        let body = format!("{SECRET} {number} {padding}");
+        client
+            .ask("SendMessage", &[("queueName", "q"), ("msgBody", &body)])
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+    client
+        .ask("PublishMessage", &[("topicName", "t"), ("msgBody", SECRET)])
+        .unwrap()
+        .success()
+        .unwrap();
+    let far = client
+        .ask(
+            "ReceiveMessage",
+            &[("queueName", "far"), ("pollingWaitSeconds", "20")],
+        )
+        .unwrap()
+        .success()
+        .unwrap();
+    assert_eq!(far.text("msgBody"), SECRET);
+    let got = client
+        .ask("ReceiveMessage", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(got.text("msgBody").starts_with(SECRET));
+    assert_eq!(node.terminate().unwrap(), Some(0));
+    let searched = assert_silent(&node.data());
+    assert!(searched > 5, "only {searched} files were searched");
+    let log = node.take_log().join("\n");
+    assert!(!log.contains(SECRET), "the log says it");
+}
+
+#[test]
+fn sealing_can_be_taken_off_and_what_was_sealed_still_opens() {
+    let node = node_with("");
+    let mut client = node.client();
+    run(&node, &["key", "create", "k"]);
+    client
+        .ask("CreateQueue", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    run(&node, &["queue", "seal", "q", "--key", "k"]);
+    client
+        .ask("SendMessage", &[("queueName", "q"), ("msgBody", "sealed")])
+        .unwrap()
+        .success()
+        .unwrap();
+    run(&node, &["queue", "seal", "q", "--off"]);
+    client
+        .ask("SendMessage", &[("queueName", "q"), ("msgBody", "clear")])
+        .unwrap()
+        .success()
+        .unwrap();
+    for expected in ["sealed", "clear"] {
+        let got = client
+            .ask("ReceiveMessage", &[("queueName", "q")])
+            .unwrap()
+            .success()
+            .unwrap();
+        assert_eq!(got.text("msgBody"), expected);
+    }
+}
+
+/// Runs a client command against a node.
+pub(crate) fn run(node: &posthouse_tests::Node, arguments: &[&str]) -> String {
+    let output = Command::new(program())
+        .args(arguments)
+        .env("POSTHOUSE_URL", node.url())
+        .output()
+        .expect("the program starts");
+    assert!(
+        output.status.success(),
+        "posthouse {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Searches every file below a folder; returns how many there were.
+fn assert_silent(folder: &Path) -> usize {
+    let mut searched = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            searched += assert_silent(&path);
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes
+            .windows(SECRET.len())
+            .any(|window| window == SECRET.as_bytes());
+        assert!(!found, "{} says what was sent", path.display());
+        searched += 1;
+    }
+    searched
+}

@@ -1,0 +1,97 @@
+//! A filter that does what its configuration says to a message whose body begins with `guilty`. Any other passes.
+
+use std::hint::{black_box, spin_loop};
+
+use bindings::exports::posthouse::plugin::filtering::{
+    Attribute, Body, Envelope, Guest, Replacement, Verdict,
+};
+use bindings::posthouse::plugin::{config, log};
+
+#[expect(unsafe_code, reason = "generated from wit/")]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../../wit", world: "filter" });
+
+    export!(HostileFilter);
+    use super::HostileFilter;
+}
+
+const GUILTY_BODY: &[u8] = b"guilty";
+/// More than any body may have.
+const GIANT_BODY_BYTES: usize = 1_048_577;
+/// More than a call may give back.
+const GIANT_OUTPUT_BYTES: usize = 9 * 1_048_576;
+const MANY_ATTRIBUTES: usize = 10_000;
+/// More lines, and longer ones, than are kept of a call.
+const MANY_LINES: usize = 1_000;
+const LONG_LINE_BYTES: usize = 100_000;
+
+struct HostileFilter;
+
+impl Guest for HostileFilter {
+    fn filter(_envelope: Envelope, body: &Body) -> Result<Verdict, String> {
+        if body.read(0, u32::MAX).starts_with(GUILTY_BODY) {
+            return misbehave(&config::get(), body);
+        }
+        Ok(Verdict::Pass)
+    }
+}
+
+fn misbehave(how: &str, body: &Body) -> Result<Verdict, String> {
+    match how {
+        "loop" => loop {
+            spin_loop();
+        },
+        "call" => loop {
+            black_box(body.len());
+        },
+        "hoard" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(black_box(vec![1u8; GIANT_BODY_BYTES]));
+            }
+        }
+        "chatter" => {
+            for _ in 0..MANY_LINES {
+                log::write(log::Level::Info, &"chatter\n".repeat(LONG_LINE_BYTES / 8));
+            }
+            Ok(Verdict::Pass)
+        }
+        "read-past" => {
+            let past = [body.read(body.len(), 1), body.read(u32::MAX, u32::MAX)].concat();
+            if past.is_empty() {
+                Ok(Verdict::Drop)
+            } else {
+                Err("there were bytes past the end".to_owned())
+            }
+        }
+        "trap" => panic!("as it was told to"),
+        "fail" => Err("as it was told to".to_owned()),
+        "fail-long" => Err("as it was told to ".repeat(LONG_LINE_BYTES)),
+        "giant-body" => replace(GIANT_BODY_BYTES, Vec::new()),
+        "giant-output" => replace(GIANT_OUTPUT_BYTES, Vec::new()),
+        "many-attributes" => replace(
+            1,
+            (0..MANY_ATTRIBUTES)
+                .map(|number| attribute(&number.to_string()))
+                .collect(),
+        ),
+        "same-attribute" => replace(1, vec![attribute("same"), attribute("same")]),
+        "nameless-attribute" => replace(1, vec![attribute("")]),
+        "no-number" => replace(
+            1,
+            vec![("n".to_owned(), Attribute::Number("not a number".to_owned()))],
+        ),
+        _ => Ok(Verdict::Drop),
+    }
+}
+
+fn replace(body_bytes: usize, attributes: Vec<(String, Attribute)>) -> Result<Verdict, String> {
+    Ok(Verdict::Replace(Replacement {
+        body: vec![b'x'; body_bytes],
+        attributes,
+    }))
+}
+
+fn attribute(name: &str) -> (String, Attribute) {
+    (name.to_owned(), Attribute::Text("value".to_owned()))
+}
