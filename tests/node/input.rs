@@ -6,6 +6,9 @@ use posthouse_tests::Connection;
 
 use crate::{node, node_with};
 
+/// An action, its parameters, and the code and module code that answer it.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], (i64, i64));
+
 #[test]
 fn garbage_is_refused_and_the_node_lives_on() {
     let node = node();
@@ -28,7 +31,7 @@ fn garbage_is_refused_and_the_node_lives_on() {
 fn wrong_and_missing_parameters_are_named() {
     let node = node();
     let mut client = node.client();
-    let cases: [(&str, &[(&str, &str)], (i64, i64)); 10] = [
+    let cases: [Case; 10] = [
         ("NoSuchAction", &[], (4000, 10430)),
         ("QueryQueueRoute", &[("queueName", "q")], (4000, 10430)),
         ("CreateQueue", &[], (4000, 10390)),

@@ -43,7 +43,7 @@ fn a_graceful_stop_answers_those_who_wait_and_exits_well() {
         get(&node, "/metrics")
             .1
             .lines()
-            .any(|line| line.contains("waiting") && line.ends_with(" 1"))
+            .any(|line| line.contains("waiters") && line.ends_with(" 1"))
     });
     assert_eq!(node.terminate().unwrap(), Some(0));
     assert_eq!(waiter.join().unwrap().unwrap().codes(), (7000, 10200));

@@ -357,7 +357,7 @@ fn a_tenant_binds_its_own_plugins_to_its_own_places() {
 
 #[test]
 fn explain_follows_a_sealed_message_and_a_plain_one_to_their_ends() {
-    let node = node();
+    let mut node = node();
     let mut client = node.client();
     client
         .ask("CreateQueue", &[("queueName", "q")])
@@ -406,6 +406,14 @@ fn explain_follows_a_sealed_message_and_a_plain_one_to_their_ends() {
             .as_str()
             .unwrap()
             .contains("nothing is known")
+    );
+    let before = explain(&node, &sealed);
+    node.kill();
+    node.launch().unwrap();
+    assert_eq!(
+        explain(&node, &sealed),
+        before,
+        "a node that was killed tells the same"
     );
 }
 

@@ -1,6 +1,6 @@
 //! Push to HTTP endpoints, received by a server of the test's own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -140,12 +140,10 @@ pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (told, pushes) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut answered = 0;
-        for stream in listener.incoming() {
+        for (answered, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             let push = read_push(&mut BufReader::new(stream.try_clone().unwrap()));
             let status = statuses[answered.min(statuses.len() - 1)];
-            answered += 1;
             let reply = format!(
                 "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n"
             );

@@ -58,25 +58,27 @@ impl<'a> Attendant<'a> {
         }
     }
 
-    /// Answers one job.
-    pub(crate) fn answer(&mut self, work: Work) {
+    /// Answers one job. The instance waits to be asked again before the answer goes out, so that whoever asks next
+    /// finds it.
+    pub(crate) fn answer(mut self, work: Work) {
         match work {
-            Work::Route { table, batch, reply } => send(reply, self.routed(&table, &batch)),
+            Work::Route { table, batch, reply } => {
+                let answers = self.routed(&table, &batch);
+                self.leave_and_send(reply, answers);
+            }
             Work::Filter { batch, reply } => {
                 let answers = self.each(&batch, |instance, (envelope, body)| {
                     instance.filter(envelope, body)
                 });
-                send(reply, answers);
+                self.leave_and_send(reply, answers);
             }
             Work::Begin {
                 delivery,
                 body,
                 reply,
             } => {
-                send(
-                    reply,
-                    vec![self.ask(|instance| instance.begin_delivery(&delivery, &body))],
-                );
+                let answer = self.ask(|instance| instance.begin_delivery(&delivery, &body));
+                self.leave_and_send(reply, vec![answer]);
             }
             Work::Resume {
                 delivery,
@@ -84,29 +86,26 @@ impl<'a> Attendant<'a> {
                 response,
                 reply,
             } => {
-                send(
-                    reply,
-                    vec![self.ask(|instance| instance.resume_delivery(&delivery, &state, &response))],
-                );
+                let answer = self.ask(|instance| instance.resume_delivery(&delivery, &state, &response));
+                self.leave_and_send(reply, vec![answer]);
             }
             Work::Seal {
                 master_key,
                 batch,
                 reply,
             } => {
-                send(
-                    reply,
-                    self.each(&batch, |instance, item| instance.seal(&master_key, item)),
-                );
+                let answers = self.each(&batch, |instance, item| instance.seal(&master_key, item));
+                self.leave_and_send(reply, answers);
             }
             Work::Open { batch, reply } => {
-                send(reply, self.each(&batch, |instance, item| instance.open(item)))
+                let answers = self.each(&batch, |instance, item| instance.open(item));
+                self.leave_and_send(reply, answers);
             }
         }
     }
 
     /// Answers router calls for one table together.
-    pub(crate) fn route(&mut self, jobs: Vec<Job>) {
+    pub(crate) fn route_together(mut self, jobs: Vec<Job>) {
         let mut together = Vec::new();
         let mut asked = Vec::new();
         let mut shared_table = None;
@@ -120,9 +119,15 @@ impl<'a> Attendant<'a> {
         }
         let Some(table) = shared_table else { return };
         let mut answers = self.routed(&table, &together).into_iter();
+        self.leave();
         for (messages, reply) in asked {
             send(reply, answers.by_ref().take(messages).collect());
         }
+    }
+
+    fn leave_and_send<T>(self, reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) {
+        self.leave();
+        send(reply, answers);
     }
 
     fn routed(
@@ -227,8 +232,8 @@ impl<'a> Attendant<'a> {
         if self.instance.is_none() {
             let warm = self.shared.warm(self.plugin.pool).lock().take(&self.key);
             match warm {
-                Some(instance) => self.instance = Some(instance),
-                None => self.start()?,
+                Some(instance) if instance.serves(self.binding) => self.instance = Some(instance),
+                Some(_) | None => self.start()?,
             }
         }
         self.instance.as_mut().ok_or(GuestFault::NotLoaded)
@@ -286,7 +291,7 @@ impl<'a> Attendant<'a> {
     }
 
     /// Lets the instance wait to be asked again, unless the plugin was unloaded meanwhile.
-    pub(crate) fn leave(mut self) {
+    fn leave(mut self) {
         self.charge();
         let Some(instance) = self.instance.take() else {
             return;

@@ -131,6 +131,12 @@ impl Instance {
         }
     }
 
+    /// Returns whether it was started for the very binding: two that say they are the same should be, but a tenant's
+    /// configuration is not to depend on that.
+    pub(crate) fn serves(&self, binding: &Binding) -> bool {
+        self.store.data().binding() == binding
+    }
+
     /// Returns whether it was asked anything before.
     pub(crate) fn was_used(&self) -> bool {
         self.calls > 0

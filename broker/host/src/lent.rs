@@ -155,6 +155,10 @@ impl Lent {
         Ok(1)
     }
 
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
     /// Returns who refused the guest memory in this call, if anybody did.
     pub(crate) fn refused_memory(&self) -> Option<Refuser> {
         self.memory.refused

@@ -117,7 +117,11 @@ impl Shared {
                 return None;
             }
             let mut room = ROUTE_BATCH_MAX;
-            if let Some(jobs) = queue.take(|job| joins(job, &mut room)) {
+            let mut first = None;
+            let together = |job: &Job| {
+                *first.get_or_insert_with(|| job.binding.clone()) == job.binding && joins(job, &mut room)
+            };
+            if let Some(jobs) = queue.take(together) {
                 return Some(jobs);
             }
             self.ready.wait(&mut queue);
@@ -161,15 +165,13 @@ impl Shared {
                 .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
         }
         let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());
-        let mut attendant = Attendant::new(self, &plugin, &binding, &account, key);
-        if matches!(first.work, Work::Route { .. }) {
-            attendant.route(jobs);
-        } else {
-            for job in jobs {
-                attendant.answer(job.work);
-            }
+        let attend = || Attendant::new(self, &plugin, &binding, &account, key.clone());
+        if jobs.len() > 1 {
+            return attend().route_together(jobs);
         }
-        attendant.leave();
+        for job in jobs {
+            attend().answer(job.work);
+        }
     }
 }
 

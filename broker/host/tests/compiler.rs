@@ -82,7 +82,7 @@ async fn a_component_that_does_not_compile_is_refused() {
 
 async fn a_compiler_short_of_memory_or_time_refuses() {
     let short = check(router(), COMPILE, |config| {
-        config.compile_limits.memory_bytes = 64 * 1_048_576
+        config.compile_limits.memory_bytes = 1_048_576
     })
     .await;
     assert!(matches!(short, Err(PushRefusal::CompileLimit(_))), "{short:?}");

@@ -235,15 +235,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             Pace::Idle | Pace::Busy => self.timer = None,
             Pace::Head => {}
         }
-        if read.is_pending() {
-            if let Some(timer) = &mut self.timer {
-                if timer.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "the head took too long",
-                    )));
-                }
-            }
+        if read.is_pending()
+            && let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the head took too long",
+            )));
         }
         read
     }

@@ -9,8 +9,7 @@
 use std::sync::Arc;
 
 use posthouse_model::{
-    Batch, BodyKey, Incarnation, LogIndex, Message, Sequence, Sequences, SetCommand, Stored,
-    StoredMessage,
+    Batch, BodyKey, Incarnation, LogIndex, Message, Sequence, Sequences, SetCommand, Stored, StoredMessage,
 };
 
 use crate::log::RecordKind;
@@ -78,8 +77,13 @@ impl Bodies {
     /// Takes in a body that was stored by the entry at `index`, which is in the log.
     pub fn insert(&self, index: LogIndex, stored: Stored, message: Arc<StoredMessage>) {
         let class = KeepClass::of(stored.keep_until.since(message.produced));
-        let place = Place { index, submission: stored.submission, ordinal: stored.ordinal };
-        self.shelf.change(|contents| contents.active.insert(stored.body, place, class));
+        let place = Place {
+            index,
+            submission: stored.submission,
+            ordinal: stored.ordinal,
+        };
+        self.shelf
+            .change(|contents| contents.active.insert(stored.body, place, class));
         self.shelf.memory.insert(self.shelf.group, stored.body, message);
     }
 
@@ -89,9 +93,9 @@ impl Bodies {
             return Ok(Some(StoredMessage::clone(&message)));
         }
         for _ in 0..READ_TRIES_MAX {
-            let (place, segments) = self.shelf.look(|contents| {
-                (contents.place(key), Arc::clone(&contents.segments))
-            });
+            let (place, segments) = self
+                .shelf
+                .look(|contents| (contents.place(key), Arc::clone(&contents.segments)));
             let Some(place) = place else {
                 return segments.read(key);
             };
@@ -112,7 +116,9 @@ impl Bodies {
 
     /// Returns what segments there are, oldest first.
     pub fn segments(&self) -> Vec<SegmentSummary> {
-        self.shelf.look(|contents| Arc::clone(&contents.segments)).summaries()
+        self.shelf
+            .look(|contents| Arc::clone(&contents.segments))
+            .summaries()
     }
 
     /// Returns how many bodies wait for a cut.
@@ -125,9 +131,10 @@ impl Bodies {
             return Ok(None);
         };
         match message_at(&entry, place.submission, place.ordinal) {
-            Some(message) => {
-                Ok(Some(StoredMessage { message: message.clone(), produced: entry.now }))
-            }
+            Some(message) => Ok(Some(StoredMessage {
+                message: message.clone(),
+                produced: entry.now,
+            })),
             None => Err(self.shelf.not_there(place)),
         }
     }
@@ -170,11 +177,7 @@ impl Shelf {
 }
 
 /// Returns a message of an entry: by submission, and by place among that submission's messages.
-pub(crate) fn message_at(
-    entry: &Batch<SetCommand>,
-    submission: u32,
-    ordinal: u32,
-) -> Option<&Message> {
+pub(crate) fn message_at(entry: &Batch<SetCommand>, submission: u32, ordinal: u32) -> Option<&Message> {
     let ordinal = ordinal as usize;
     match &entry.submissions.get(submission as usize)?.command {
         SetCommand::Send { messages, .. } => messages.get(ordinal).map(|incoming| &incoming.message),

@@ -75,7 +75,8 @@ pub(crate) fn write(
     let file = put().map_err(|error| StoreFault::io("write", &partial, &error))?;
     file.sync(SyncPoint::CheckpointFile)
         .map_err(|error| StoreFault::io("sync", &partial, &error))?;
-    disk.rename(&partial, &path).map_err(|error| StoreFault::io("rename", &partial, &error))?;
+    disk.rename(&partial, &path)
+        .map_err(|error| StoreFault::io("rename", &partial, &error))?;
     disk.sync_directory(directory, SyncPoint::CheckpointDirectory)
         .map_err(|error| StoreFault::io("sync", directory, &error))
 }
@@ -124,7 +125,9 @@ fn decode(bytes: Bytes, group: GroupId, at: LogIndex) -> Result<(Checkpoint, Vec
         return Err(damage("the checkpoint's checksum is wrong"));
     }
     let (meta_bytes, count) = (u32_at(&bytes, 24) as usize, u32_at(&bytes, 28) as usize);
-    let meta_at = count.checked_mul(SEGMENT_BYTES).and_then(|b| b.checked_add(HEADER_BYTES));
+    let meta_at = count
+        .checked_mul(SEGMENT_BYTES)
+        .and_then(|b| b.checked_add(HEADER_BYTES));
     let state_at = meta_at.and_then(|meta_at| meta_at.checked_add(meta_bytes));
     let end = usize::try_from(u64_at(&bytes, 32))
         .ok()
@@ -139,8 +142,16 @@ fn decode(bytes: Bytes, group: GroupId, at: LogIndex) -> Result<(Checkpoint, Vec
     for chunk in bytes[HEADER_BYTES..meta_at].chunks_exact(SEGMENT_BYTES) {
         let kind = SegmentKind::parse(chunk[8])
             .ok_or_else(|| damage("the checkpoint names a segment of an unknown kind"))?;
-        let name = SegmentName { group, made_at: LogIndex(u64_at(chunk, 0)), kind };
-        segments.push(Named { name, digest: u32_at(chunk, 12), bytes: u64_at(chunk, 16) });
+        let name = SegmentName {
+            group,
+            made_at: LogIndex(u64_at(chunk, 0)),
+            kind,
+        };
+        segments.push(Named {
+            name,
+            digest: u32_at(chunk, 12),
+            bytes: u64_at(chunk, 16),
+        });
     }
     let checkpoint = Checkpoint {
         at,
@@ -154,7 +165,11 @@ fn decode(bytes: Bytes, group: GroupId, at: LogIndex) -> Result<(Checkpoint, Vec
 
 impl Named {
     pub(crate) fn of(segment: &Segment) -> Named {
-        Named { name: segment.name, digest: segment.digest, bytes: segment.bytes }
+        Named {
+            name: segment.name,
+            digest: segment.digest,
+            bytes: segment.bytes,
+        }
     }
 
     /// Opens the segment and checks that it is the one that was named.

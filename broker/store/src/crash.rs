@@ -65,7 +65,11 @@ enum Pending {
 enum Change {
     Directory(PathBuf),
     Create(PathBuf, usize),
-    Rename { from: PathBuf, to: PathBuf, inode: usize },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        inode: usize,
+    },
     Remove(PathBuf),
 }
 
@@ -190,11 +194,6 @@ impl CrashDisk {
         self.state.lock().forget();
     }
 
-    /// Returns the names of all files.
-    pub fn names(&self) -> Vec<PathBuf> {
-        self.state.lock().names.keys().cloned().collect()
-    }
-
     /// Flips a bit of a file, durably.
     ///
     /// # Panics
@@ -213,7 +212,10 @@ impl CrashDisk {
     /// Returns a file's bytes as a read sees them.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state.lock();
-        state.names.get(path).map(|inode| state.files[*inode].seen.clone())
+        state
+            .names
+            .get(path)
+            .map(|inode| state.files[*inode].seen.clone())
     }
 
     fn begin(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -243,7 +245,10 @@ impl Disk for CrashDisk {
 
     fn open(&self, path: &Path, how: Opening) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.begin()?;
-        if !path.parent().is_some_and(|parent| state.directories.contains(parent)) {
+        if !path
+            .parent()
+            .is_some_and(|parent| state.directories.contains(parent))
+        {
             return Err(io::ErrorKind::NotFound.into());
         }
         let found = state.names.get(path).copied();
@@ -262,7 +267,11 @@ impl Disk for CrashDisk {
                 inode
             }
         };
-        Ok(Arc::new(CrashFile { state: Arc::clone(&self.state), inode, life: state.life }))
+        Ok(Arc::new(CrashFile {
+            state: Arc::clone(&self.state),
+            inode,
+            life: state.life,
+        }))
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
@@ -270,8 +279,11 @@ impl Disk for CrashDisk {
         if !state.directories.contains(directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let names = state.names.keys().filter(|path| path.parent() == Some(directory));
-        Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+        let all = state.names.keys().chain(&state.directories);
+        let names = all.filter(|path| path.parent() == Some(directory));
+        Ok(names
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -314,7 +326,10 @@ impl Disk for CrashDisk {
 
     fn space(&self, _directory: &Path) -> io::Result<Space> {
         let state = self.state.lock();
-        Ok(Space { free_bytes: state.free_bytes, total_bytes: u64::MAX / 2 })
+        Ok(Space {
+            free_bytes: state.free_bytes,
+            total_bytes: u64::MAX / 2,
+        })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
@@ -323,7 +338,11 @@ impl Disk for CrashDisk {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let (path, life) = (path.to_owned(), state.life);
-        Ok(Box::new(CrashLock { state: Arc::clone(&self.state), path, life }))
+        Ok(Box::new(CrashLock {
+            state: Arc::clone(&self.state),
+            path,
+            life,
+        }))
     }
 
     fn salt(&self) -> u64 {
@@ -400,10 +419,14 @@ impl State {
         }
         let directories = self.durable_directories.clone();
         self.durable_directories.retain(|directory| {
-            directory.ancestors().skip(1).all(|ancestor| directories.contains(ancestor))
+            directory
+                .ancestors()
+                .skip(1)
+                .all(|ancestor| directories.contains(ancestor))
         });
         let directories = &self.durable_directories;
-        self.durable_names.retain(|path, _| path.parent().is_some_and(|p| directories.contains(p)));
+        self.durable_names
+            .retain(|path, _| path.parent().is_some_and(|p| directories.contains(p)));
         self.names = self.durable_names.clone();
         self.directories = self.durable_directories.clone();
         for file in &mut self.files {
@@ -433,7 +456,10 @@ impl Inode {
 
     fn write(&mut self, bytes: &[u8], offset: usize) {
         put(&mut self.seen, bytes, offset);
-        self.pending.push(Pending::Write { offset, bytes: bytes.to_owned() });
+        self.pending.push(Pending::Write {
+            offset,
+            bytes: bytes.to_owned(),
+        });
     }
 
     fn sync(&mut self) {

@@ -44,8 +44,11 @@ impl Decisions {
     /// Returns what was noted about a message, oldest first.
     pub fn lookup(&self, message: MessageId) -> Result<Vec<Bytes>, StoreFault> {
         let (files, waiting) = self.shelf.look(|contents| {
-            let waiting: Vec<Bytes> =
-                contents.all_notes().flat_map(|notes| notes.get(message)).cloned().collect();
+            let waiting: Vec<Bytes> = contents
+                .all_notes()
+                .flat_map(|notes| notes.get(message))
+                .cloned()
+                .collect();
             (Arc::clone(&contents.decisions), waiting)
         });
         let mut found = Vec::new();
@@ -62,7 +65,11 @@ impl Decisions {
     pub fn drop_before(&self, time: Time) {
         let dropped = self.shelf.change(|contents| {
             let newest = |segment: &crate::segment::Segment| {
-                segment.streams.iter().map(|stream| MessageId(stream.last.0).stamped()).max()
+                segment
+                    .streams
+                    .iter()
+                    .map(|stream| MessageId(stream.last.0).stamped())
+                    .max()
             };
             let before = contents.decisions.len();
             let files = Arc::make_mut(&mut contents.decisions);

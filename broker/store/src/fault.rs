@@ -157,9 +157,15 @@ impl StoreFault {
 
     pub(crate) fn io(doing: &'static str, file: &Path, error: &io::Error) -> StoreFault {
         if error.kind() == io::ErrorKind::StorageFull {
-            return StoreFault::DiskFull { file: file.to_owned() };
+            return StoreFault::DiskFull {
+                file: file.to_owned(),
+            };
         }
-        StoreFault::Io { doing, file: file.to_owned(), text: error.to_string() }
+        StoreFault::Io {
+            doing,
+            file: file.to_owned(),
+            text: error.to_string(),
+        }
     }
 
     pub(crate) fn damage(file: &Path, damage: &Damage) -> StoreFault {
@@ -167,7 +173,11 @@ impl StoreFault {
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, what: impl Into<String>) -> StoreFault {
-        StoreFault::Corrupt { file: file.to_owned(), offset, what: what.into() }
+        StoreFault::Corrupt {
+            file: file.to_owned(),
+            offset,
+            what: what.into(),
+        }
     }
 }
 

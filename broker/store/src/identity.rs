@@ -13,7 +13,7 @@ use crate::{GroupId, OpenError, StoreFault};
 pub(crate) const FORMAT: u32 = 1;
 
 const FORMAT_FILE: &str = "FORMAT";
-const IDENTITY_FILE: &str = "IDENTITY";
+pub(crate) const IDENTITY_FILE: &str = "IDENTITY";
 const PARTIAL_SUFFIX: &str = ".partial";
 const FORMAT_PREFIX: &str = "posthouse data directory, format ";
 const IDENTITY_MAGIC: [u8; 8] = *b"PHIDE\0\0\x01";
@@ -50,12 +50,16 @@ pub(crate) fn check_format(disk: &dyn Disk, dir: &Path, is_new: bool) -> Result<
         return Ok(write(disk, dir, FORMAT_FILE, text.as_bytes())?);
     };
     let text = String::from_utf8_lossy(&bytes);
-    let found = text.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.trim_end().parse().ok());
+    let found = text
+        .strip_prefix(FORMAT_PREFIX)
+        .and_then(|rest| rest.trim_end().parse().ok());
     match found {
         Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => {
-            Err(OpenError::NewerFormat { dir: dir.to_owned(), found, known: FORMAT })
-        }
+        Some(found) if found > FORMAT => Err(OpenError::NewerFormat {
+            dir: dir.to_owned(),
+            found,
+            known: FORMAT,
+        }),
         _ => Err(OpenError::Corrupt {
             file: path,
             offset: 0,
@@ -72,16 +76,16 @@ pub(crate) fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Identi
     };
     match Identity::decode(&bytes) {
         Some(identity) => Ok(Some(identity)),
-        None => Err(StoreFault::corrupt(&path, 0, "it is not an identity, or its checksum is wrong")),
+        None => Err(StoreFault::corrupt(
+            &path,
+            0,
+            "it is not an identity, or its checksum is wrong",
+        )),
     }
 }
 
 /// Writes a data directory's identity.
-pub(crate) fn write_identity(
-    disk: &dyn Disk,
-    dir: &Path,
-    identity: &Identity,
-) -> Result<(), StoreFault> {
+pub(crate) fn write_identity(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), StoreFault> {
     write(disk, dir, IDENTITY_FILE, &identity.encode())
 }
 
@@ -137,6 +141,10 @@ impl Identity {
             .chunks_exact(REPLICA_BYTES)
             .map(|chunk| (GroupId(chunk[0]), ReplicaId(u64_at(chunk, 1))))
             .collect();
-        Some(Identity { cluster, node: u32_at(bytes, 32), replicas })
+        Some(Identity {
+            cluster,
+            node: u32_at(bytes, 32),
+            replicas,
+        })
     }
 }

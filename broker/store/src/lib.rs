@@ -30,8 +30,8 @@ mod jobs;
 mod log;
 mod projection;
 mod shelf;
-mod transfer;
 mod store;
+mod transfer;
 
 pub use bodies::{Bodies, CutPlan, Live, SegmentSummary, StreamSummary};
 pub use checkpoint::Checkpoint;
@@ -43,5 +43,5 @@ pub use identity::{ClusterId, Identity};
 pub use log::{GroupLog, LogPoint, LogRecord, LogState, RecordKind};
 pub use projection::{Op, Projection};
 pub use segment::KeepClass;
-pub use transfer::{Export, Import, SegmentFile};
 pub use store::{Done, GroupId, Recovery, Store, TornTail, Usage};
+pub use transfer::{Export, Import, SegmentFile};

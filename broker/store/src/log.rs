@@ -11,9 +11,7 @@ use bytes::Bytes;
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
 use crate::disk::read_exact_at;
-use crate::wal::{
-    Location, Mark, Operation, RECORD_HEADER_BYTES, RawRecord, Wal, WalFile, check_record,
-};
+use crate::wal::{Location, Mark, Operation, RECORD_HEADER_BYTES, RawRecord, Wal, WalFile, check_record};
 use crate::{Done, GroupId, StoreFault};
 
 /// What an entry in memory costs beside its payload, for bounds.
@@ -111,7 +109,11 @@ enum Found {
 impl LogRecord {
     /// Returns the entry's name.
     pub fn point(&self) -> LogPoint {
-        LogPoint { term: self.term, leader: self.leader, index: self.index }
+        LogPoint {
+            term: self.term,
+            leader: self.leader,
+            index: self.index,
+        }
     }
 
     pub(crate) fn raw(&self, group: GroupId) -> RawRecord<'_> {
@@ -166,7 +168,8 @@ impl GroupLog {
         let bytes = records.iter().map(LogRecord::weight).sum();
         let records = group.append(records);
         self.wal.remember(bytes);
-        self.wal.push(group, self.group, Operation::Entries(records), bytes, done);
+        self.wal
+            .push(group, self.group, Operation::Entries(records), bytes, done);
     }
 
     /// Saves the group's vote.
@@ -175,7 +178,8 @@ impl GroupLog {
         let mut group = self.wal.group(self.group);
         group.state.vote = Some(vote.clone());
         let bytes = vote.len();
-        self.wal.push(group, self.group, Operation::Vote(vote), bytes, done);
+        self.wal
+            .push(group, self.group, Operation::Vote(vote), bytes, done);
     }
 
     /// Remembers what is known to be agreed on; written with the next batch that is written anyway.
@@ -189,7 +193,8 @@ impl GroupLog {
         self.wal.wait_for_room();
         let mut group = self.wal.group(self.group);
         self.wal.forget(group.truncate_after(index));
-        self.wal.push(group, self.group, Operation::TruncateAfter(index), 0, done);
+        self.wal
+            .push(group, self.group, Operation::TruncateAfter(index), 0, done);
     }
 
     /// Takes away the entries up to a point, which a durable checkpoint has replaced.
@@ -258,11 +263,16 @@ impl GroupLog {
         let record = check_record(&bytes, offset, self.group.0, index.0)
             .map_err(|damage| StoreFault::corrupt(&file.path, damage.offset, damage.what))?;
         let (term, leader) = (Term(record.term), ReplicaId(record.leader));
-        let kind = RecordKind::of(record.mark).ok_or_else(|| {
-            StoreFault::corrupt(&file.path, offset, "not an entry where one was written")
-        })?;
+        let kind = RecordKind::of(record.mark)
+            .ok_or_else(|| StoreFault::corrupt(&file.path, offset, "not an entry where one was written"))?;
         let payload = Bytes::from(bytes).slice(RECORD_HEADER_BYTES..);
-        Ok(LogRecord { index, term, leader, kind, payload })
+        Ok(LogRecord {
+            index,
+            term,
+            leader,
+            kind,
+            payload,
+        })
     }
 }
 
@@ -276,7 +286,10 @@ impl Group {
             self.serial += 1;
             self.recent_bytes += record.weight();
             numbered.push((record.clone(), self.serial));
-            self.recent.push_back(Recent { record, serial: self.serial });
+            self.recent.push_back(Recent {
+                record,
+                serial: self.serial,
+            });
         }
         numbered
     }
@@ -301,7 +314,11 @@ impl Group {
     fn truncate_after(&mut self, index: Option<LogIndex>) -> usize {
         let keeps = |at: LogIndex| index.is_some_and(|index| at <= index);
         let mut freed = 0;
-        while self.recent.back().is_some_and(|recent| !keeps(recent.record.index)) {
+        while self
+            .recent
+            .back()
+            .is_some_and(|recent| !keeps(recent.record.index))
+        {
             freed += self.recent.pop_back().map_or(0, |recent| recent.record.weight());
         }
         while self.runs.back().is_some_and(|run| !keeps(run.index)) {
@@ -321,10 +338,18 @@ impl Group {
     /// Returns how many bytes of memory are free now.
     fn purge(&mut self, point: LogPoint) -> usize {
         let mut freed = 0;
-        while self.recent.front().is_some_and(|recent| recent.record.index <= point.index) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|recent| recent.record.index <= point.index)
+        {
             freed += self.recent.pop_front().map_or(0, |recent| recent.record.weight());
         }
-        while self.runs.get(1).is_some_and(|next| next.index <= point.index.next()) {
+        while self
+            .runs
+            .get(1)
+            .is_some_and(|next| next.index <= point.index.next())
+        {
             self.runs.pop_front();
         }
         self.state.purged = self.state.purged.max(Some(point));
@@ -356,7 +381,10 @@ impl Group {
             && index >= front.record.index
         {
             let place = (index.0 - front.record.index.0) as usize;
-            return Ok(self.recent.get(place).map(|recent| Found::InMemory(recent.record.clone())));
+            return Ok(self
+                .recent
+                .get(place)
+                .map(|recent| Found::InMemory(recent.record.clone())));
         }
         let location = index
             .0

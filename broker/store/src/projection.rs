@@ -42,7 +42,10 @@ pub enum Op {
 #[derive(Debug)]
 enum Kept {
     Sled(sled::Db),
-    Memory { values: BTreeMap<Bytes, Bytes>, applied: LogIndex },
+    Memory {
+        values: BTreeMap<Bytes, Bytes>,
+        applied: LogIndex,
+    },
     /// Being opened again.
     Nowhere,
 }
@@ -63,7 +66,10 @@ impl Projection {
             ProjectionKind::Memory => Kept::memory(),
             ProjectionKind::Sled => Kept::Sled(open_or_rebuild(directory)?),
         };
-        Ok(Projection { kept: Arc::new(RwLock::new(kept)), directory: directory.to_owned() })
+        Ok(Projection {
+            kept: Arc::new(RwLock::new(kept)),
+            directory: directory.to_owned(),
+        })
     }
 
     /// Returns the index up to which it has been fed; zero when it is new, and is to be fed from the beginning.
@@ -153,8 +159,7 @@ impl Projection {
                 let mut page = Vec::new();
                 for pair in db.range::<Vec<u8>, _>((from, Bound::Unbounded)) {
                     let (key, value) = pair.map_err(fault)?;
-                    let Some(key) = key.strip_prefix(&[CALLERS]).filter(|k| k.starts_with(prefix))
-                    else {
+                    let Some(key) = key.strip_prefix(&[CALLERS]).filter(|k| k.starts_with(prefix)) else {
                         break;
                     };
                     if page.len() == limit {
@@ -211,7 +216,10 @@ impl Projection {
 
 impl Kept {
     fn memory() -> Kept {
-        Kept::Memory { values: BTreeMap::new(), applied: LogIndex(0) }
+        Kept::Memory {
+            values: BTreeMap::new(),
+            applied: LogIndex(0),
+        }
     }
 }
 
@@ -287,7 +295,11 @@ fn open_sled(directory: &Path) -> Result<sled::Db, String> {
 fn move_aside(directory: &Path) -> Result<(), StoreFault> {
     let aside = directory.with_extension("damaged");
     let fault = |error| StoreFault::io("move aside", directory, &error);
-    match std::fs::remove_dir_all(&aside) {
+    let removed = match std::fs::remove_dir_all(&aside) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => std::fs::remove_file(&aside),
+        other => other,
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
         _ => {}
     }
@@ -306,13 +318,86 @@ fn inner(key: &[u8]) -> Vec<u8> {
 
 fn has(text: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty()
-        || text.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted))
+        || text
+            .windows(wanted.len())
+            .any(|window| window.eq_ignore_ascii_case(wanted))
 }
 
 fn nowhere() -> StoreFault {
-    StoreFault::Projection { text: "it is closed".to_owned() }
+    StoreFault::Projection {
+        text: "it is closed".to_owned(),
+    }
 }
 
 fn fault(error: sled::Error) -> StoreFault {
-    StoreFault::Projection { text: error.to_string() }
+    StoreFault::Projection {
+        text: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_op() -> impl Strategy<Value = Op> {
+        let key = proptest::collection::vec(0_u8..4, 0..4).prop_map(Bytes::from);
+        let value = proptest::collection::vec(any::<u8>(), 0..4).prop_map(Bytes::from);
+        (key, proptest::option::of(value)).prop_map(|(key, value)| match value {
+            Some(value) => Op::Put(key, value),
+            None => Op::Delete(key),
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn sled_answers_as_memory_does(
+            ops in proptest::collection::vec(any_op(), 0..60),
+            prefix in proptest::collection::vec(0_u8..4, 0..2),
+            after in proptest::option::of(proptest::collection::vec(0_u8..4, 0..3)),
+            limit in 0_usize..10,
+        ) {
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let path = folder.path().join("projection");
+            let memory = Projection::open(&path, ProjectionKind::Memory).expect("opens");
+            let sled = Projection::open(&path, ProjectionKind::Sled).expect("opens");
+            for both in [&memory, &sled] {
+                both.apply(LogIndex(7), ops.clone()).expect("applies");
+            }
+            prop_assert_eq!(memory.applied(), sled.applied());
+            let page = |of: &Projection| of.page(&prefix, after.as_deref(), limit, None);
+            prop_assert_eq!(page(&memory), page(&sled));
+        }
+    }
+
+    #[test]
+    fn more_operations_than_a_batch_takes_are_all_applied() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("projection");
+        let sled = Projection::open(&path, ProjectionKind::Sled).expect("opens");
+        let count = Projection::BATCH_OPS_MAX * 2 + 1;
+        let ops = (0..count).map(|n| Op::Put(Bytes::from(format!("{n:06}")), Bytes::new()));
+        sled.apply(LogIndex(1), ops.collect()).expect("applies");
+        let last = format!("{:06}", count - 1);
+        assert_eq!(sled.get(last.as_bytes()), Ok(Some(Bytes::new())));
+        let found = sled.page(b"00", None, 5, Some("042")).expect("reads");
+        assert_eq!(found.len(), 5);
+        assert!(
+            found
+                .iter()
+                .all(|(key, _)| String::from_utf8_lossy(key).contains("042"))
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_too_large_is_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let memory = Projection::open(folder.path(), ProjectionKind::Memory).expect("opens");
+        let value = Bytes::from(vec![0; Projection::VALUE_BYTES_MAX]);
+        let refused = memory.apply(LogIndex(1), vec![Op::Put(Bytes::new(), value)]);
+        assert!(matches!(refused, Err(StoreFault::TooLarge { .. })));
+    }
 }

@@ -115,6 +115,13 @@ pub(crate) struct SegmentWriter {
     entries: Vec<Entry>,
 }
 
+/// What of a segment is held in memory.
+struct Trailer {
+    streams: Box<[StreamSummary]>,
+    /// The first key of each block of the index.
+    blocks: Box<[BodyKey]>,
+}
+
 /// The last bytes of a segment file.
 struct Tail {
     index_at: u64,
@@ -141,9 +148,16 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SegmentRecord>, Damage> {
             // Records do not overlap, so they cannot have more bytes than the file.
             total += RECORD_HEADER_BYTES as u64 + bytes.len() as u64;
             if total > segment.bytes {
-                return Err(Damage { offset: entry.position, what: "records overlap" });
+                return Err(Damage {
+                    offset: entry.position,
+                    what: "records overlap",
+                });
             }
-            records.push(SegmentRecord { key: entry.key, time: entry.time, bytes });
+            records.push(SegmentRecord {
+                key: entry.key,
+                time: entry.time,
+                bytes,
+            });
         }
     }
     Ok(records)
@@ -159,16 +173,20 @@ enum Fault {
 
 impl KeepClass {
     /// All classes, shortest first.
-    pub const ALL: [KeepClass; 4] =
-        [KeepClass::Hour, KeepClass::Day, KeepClass::FourDays, KeepClass::FifteenDays];
+    pub const ALL: [KeepClass; 4] = [
+        KeepClass::Hour,
+        KeepClass::Day,
+        KeepClass::FourDays,
+        KeepClass::FifteenDays,
+    ];
 
     /// Returns the class of a message that is kept for so long.
     pub fn of(kept: Span) -> KeepClass {
         const HOUR_SECONDS: u64 = 3_600;
         const DAY_SECONDS: u64 = 86_400;
         match kept.millis().div_ceil(1_000) {
-            0..=HOUR_SECONDS => KeepClass::Hour,
-            ..=DAY_SECONDS => KeepClass::Day,
+            seconds if seconds <= HOUR_SECONDS => KeepClass::Hour,
+            seconds if seconds <= DAY_SECONDS => KeepClass::Day,
             seconds if seconds <= 4 * DAY_SECONDS => KeepClass::FourDays,
             _ => KeepClass::FifteenDays,
         }
@@ -265,11 +283,7 @@ impl Segment {
     }
 
     /// Opens a segment file under any name.
-    pub(crate) fn open_path(
-        disk: &dyn Disk,
-        path: &Path,
-        name: SegmentName,
-    ) -> Result<Segment, StoreFault> {
+    pub(crate) fn open_path(disk: &dyn Disk, path: &Path, name: SegmentName) -> Result<Segment, StoreFault> {
         let file = disk
             .open(path, Opening::Read)
             .map_err(|error| StoreFault::io("open", path, &error))?;
@@ -287,11 +301,7 @@ impl Segment {
         fault.map_or(Ok(()), Err)
     }
 
-    fn read(
-        file: Arc<dyn DiskFile>,
-        path: PathBuf,
-        expected: Option<SegmentName>,
-    ) -> Result<Segment, Fault> {
+    fn read(file: Arc<dyn DiskFile>, path: PathBuf, expected: Option<SegmentName>) -> Result<Segment, Fault> {
         let bytes = file.bytes()?;
         if bytes < (HEADER_BYTES + TAIL_BYTES) as u64 {
             return Err(damage(bytes, "the segment is too short"));
@@ -310,12 +320,18 @@ impl Segment {
         let mut trailer = vec![0; tail.trailer_bytes as usize];
         read_exact_at(&*file, &mut trailer, tail.trailer_at)?;
         if crc32c::crc32c(&trailer) != tail.trailer_crc {
-            return Err(damage(tail.trailer_at, "the segment's trailer has a wrong checksum"));
+            return Err(damage(
+                tail.trailer_at,
+                "the segment's trailer has a wrong checksum",
+            ));
         }
-        let (streams, blocks) = parse_trailer(&trailer)
+        let Trailer { streams, blocks } = parse_trailer(&trailer)
             .ok_or_else(|| damage(tail.trailer_at, "the segment's trailer does not add up"))?;
         if tail.index_at + (blocks.len() * BLOCK_BYTES) as u64 != tail.trailer_at {
-            return Err(damage(tail.trailer_at, "the segment's index is not where it should be"));
+            return Err(damage(
+                tail.trailer_at,
+                "the segment's index is not where it should be",
+            ));
         }
         Ok(Segment {
             name,
@@ -352,7 +368,10 @@ impl Segment {
 
     /// Returns what is known of a stream here.
     pub(crate) fn stream(&self, stream: Incarnation) -> Option<&StreamSummary> {
-        let place = self.streams.binary_search_by_key(&stream, |summary| summary.stream).ok()?;
+        let place = self
+            .streams
+            .binary_search_by_key(&stream, |summary| summary.stream)
+            .ok()?;
         self.streams.get(place)
     }
 
@@ -366,9 +385,7 @@ impl Segment {
     }
 
     fn find(&self, key: BodyKey) -> Result<Option<Bytes>, Fault> {
-        let holds = |summary: &&StreamSummary| {
-            summary.first <= key.sequence && key.sequence <= summary.last
-        };
+        let holds = |summary: &&StreamSummary| summary.first <= key.sequence && key.sequence <= summary.last;
         if self.stream(key.stream).filter(holds).is_none() {
             return Ok(None);
         }
@@ -400,10 +417,16 @@ impl Segment {
         let mut bytes = vec![0; BLOCK_BYTES];
         read_exact_at(&*self.file, &mut bytes, offset)?;
         if crc32c::crc32c(&bytes[4..]) != u32_at(&bytes, 0) {
-            return Err(damage(offset, "a block of the segment's index has a wrong checksum"));
+            return Err(damage(
+                offset,
+                "a block of the segment's index has a wrong checksum",
+            ));
         }
         if u32_at(&bytes, 4) as usize > BLOCK_ENTRIES_MAX {
-            return Err(damage(offset, "a block of the segment's index says it has more than it can"));
+            return Err(damage(
+                offset,
+                "a block of the segment's index says it has more than it can",
+            ));
         }
         let bytes = Arc::new(bytes);
         *self.recent.lock() = Some((number, Arc::clone(&bytes)));
@@ -412,22 +435,34 @@ impl Segment {
 
     fn block_entries(&self, number: usize) -> Result<Vec<Entry>, Fault> {
         let bytes = self.block(number)?;
-        Ok((0..u32_at(&bytes, 4) as usize).map(|place| Entry::parse(&bytes, place)).collect())
+        Ok((0..u32_at(&bytes, 4) as usize)
+            .map(|place| Entry::parse(&bytes, place))
+            .collect())
     }
 
     fn read_record(&self, entry: &Entry) -> Result<Bytes, Fault> {
         let bytes = RECORD_HEADER_BYTES as u64 + u64::from(entry.length);
-        if entry.position.checked_add(bytes).is_none_or(|end| end > self.index_at) {
+        if entry
+            .position
+            .checked_add(bytes)
+            .is_none_or(|end| end > self.index_at)
+        {
             return Err(damage(entry.position, "a record is not within the segment"));
         }
         let mut record = vec![0; bytes as usize];
         read_exact_at(&*self.file, &mut record, entry.position)?;
         if crc32c::crc32c(&record[4..]) != u32_at(&record, 0) {
-            return Err(damage(entry.position, "a record of the segment has a wrong checksum"));
+            return Err(damage(
+                entry.position,
+                "a record of the segment has a wrong checksum",
+            ));
         }
         let key = key_at(&record, 8);
         if key != entry.key || u32_at(&record, 4) != entry.length {
-            return Err(damage(entry.position, "a record is another than the segment's index says"));
+            return Err(damage(
+                entry.position,
+                "a record is another than the segment's index says",
+            ));
         }
         Ok(Bytes::from(record).slice(RECORD_HEADER_BYTES..))
     }
@@ -458,10 +493,12 @@ fn encode_header(name: &SegmentName) -> [u8; HEADER_BYTES] {
     bytes
 }
 
-fn parse_trailer(bytes: &[u8]) -> Option<(Box<[StreamSummary]>, Box<[BodyKey]>)> {
+fn parse_trailer(bytes: &[u8]) -> Option<Trailer> {
     let streams = u32_at(bytes, 0) as usize;
     let blocks = u32_at(bytes, 4) as usize;
-    let streams_end = streams.checked_mul(STREAM_BYTES)?.checked_add(TRAILER_HEADER_BYTES)?;
+    let streams_end = streams
+        .checked_mul(STREAM_BYTES)?
+        .checked_add(TRAILER_HEADER_BYTES)?;
     let end = blocks.checked_mul(KEY_BYTES)?.checked_add(streams_end)?;
     if bytes.len() != end {
         return None;
@@ -476,12 +513,18 @@ fn parse_trailer(bytes: &[u8]) -> Option<(Box<[StreamSummary]>, Box<[BodyKey]>)>
             bytes: u64_at(chunk, 32),
         })
         .collect();
-    let blocks = bytes[streams_end..].chunks_exact(KEY_BYTES).map(|chunk| key_at(chunk, 0)).collect();
-    Some((streams, blocks))
+    let blocks = bytes[streams_end..]
+        .chunks_exact(KEY_BYTES)
+        .map(|chunk| key_at(chunk, 0))
+        .collect();
+    Some(Trailer { streams, blocks })
 }
 
 fn key_at(bytes: &[u8], at: usize) -> BodyKey {
-    BodyKey { stream: Incarnation(u64_at(bytes, at)), sequence: Sequence(u64_at(bytes, at + 8)) }
+    BodyKey {
+        stream: Incarnation(u64_at(bytes, at)),
+        sequence: Sequence(u64_at(bytes, at + 8)),
+    }
 }
 
 fn put_key(bytes: &mut [u8], at: usize, key: BodyKey) {
@@ -562,7 +605,14 @@ impl SegmentWriter {
             .open(&path, Opening::Create)
             .map_err(|error| StoreFault::io("create", &path, &error))?;
         let buffer = encode_header(&name).to_vec();
-        Ok(SegmentWriter { name, path, file, buffer, flushed: 0, entries: Vec::new() })
+        Ok(SegmentWriter {
+            name,
+            path,
+            file,
+            buffer,
+            flushed: 0,
+            entries: Vec::new(),
+        })
     }
 
     /// Appends a record.
@@ -581,7 +631,12 @@ impl SegmentWriter {
         put_key(record, 8, key);
         let crc = crc32c::crc32c(&record[4..]);
         put_u32(record, 0, crc);
-        self.entries.push(Entry { key, time, position, length });
+        self.entries.push(Entry {
+            key,
+            time,
+            position,
+            length,
+        });
         if self.buffer.len() >= WRITE_BYTES {
             self.flush()?;
         }
@@ -623,7 +678,9 @@ impl SegmentWriter {
         self.buffer.extend_from_slice(&trailer);
         self.buffer.extend_from_slice(&tail.encode());
         self.flush()?;
-        self.file.sync(point).map_err(|error| StoreFault::io("sync", &self.path, &error))?;
+        self.file
+            .sync(point)
+            .map_err(|error| StoreFault::io("sync", &self.path, &error))?;
         let path = directory.join(self.name.file_name(tail.trailer_crc));
         disk.rename(&self.path, &path)
             .map_err(|error| StoreFault::io("rename", &self.path, &error))?;
@@ -644,7 +701,10 @@ fn encode_trailer(entries: &[Entry]) -> Vec<u8> {
     let mut streams: Vec<StreamSummary> = Vec::new();
     for entry in entries {
         let bytes = RECORD_HEADER_BYTES as u64 + u64::from(entry.length);
-        match streams.last_mut().filter(|summary| summary.stream == entry.key.stream) {
+        match streams
+            .last_mut()
+            .filter(|summary| summary.stream == entry.key.stream)
+        {
             Some(summary) => {
                 summary.last = entry.key.sequence;
                 summary.count += 1;
@@ -718,7 +778,10 @@ impl Fault {
     fn into_damage(self) -> Damage {
         match self {
             Fault::Damage(damage) => damage,
-            Fault::Io(_) => Damage { offset: 0, what: "the segment ends too early" },
+            Fault::Io(_) => Damage {
+                offset: 0,
+                what: "the segment ends too early",
+            },
         }
     }
 }
@@ -731,4 +794,109 @@ impl From<io::Error> for Fault {
 
 fn damage(offset: u64, what: &'static str) -> Fault {
     Fault::Damage(Damage { offset, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crash::CrashDisk;
+
+    const KEPT: &[u8] = include_bytes!("../kept/segment-1.segment");
+    const NAME: SegmentName = SegmentName {
+        group: GroupId(1),
+        made_at: LogIndex(9),
+        kind: SegmentKind::Bodies(KeepClass::Day),
+    };
+
+    type Records = std::collections::BTreeMap<(u64, u64), (u64, Vec<u8>)>;
+
+    fn any_records() -> impl Strategy<Value = Records> {
+        let value = (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..50));
+        proptest::collection::btree_map((0_u64..4, 0_u64..400), value, 0..300)
+    }
+
+    fn key(stream: u64, sequence: u64) -> BodyKey {
+        BodyKey {
+            stream: Incarnation(stream),
+            sequence: Sequence(sequence),
+        }
+    }
+
+    fn write(records: &Records) -> (Segment, Vec<u8>) {
+        let disk = CrashDisk::new(1);
+        let directory = Path::new("/");
+        let mut writer = SegmentWriter::create(&disk, directory, NAME).expect("creates");
+        for (&(stream, sequence), (time, bytes)) in records {
+            let time = Time::from_millis(*time);
+            writer.put(key(stream, sequence), time, bytes).expect("writes");
+        }
+        let segment = writer
+            .finish(&disk, directory, SyncPoint::SegmentFile)
+            .expect("finishes");
+        let bytes = disk.contents(&segment.path).expect("the file");
+        (segment, bytes)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_segment_reads_back_as_written(records in any_records()) {
+            let (segment, bytes) = write(&records);
+            for stream in 0..4 {
+                for sequence in (0..400).step_by(7) {
+                    let found = segment.get(key(stream, sequence)).expect("reads");
+                    let expected = records.get(&(stream, sequence)).map(|(_, bytes)| bytes);
+                    prop_assert_eq!(found.as_deref(), expected.map(Vec::as_slice));
+                }
+            }
+            let expected = records.iter().map(|(&(stream, sequence), (time, bytes))| SegmentRecord {
+                key: key(stream, sequence),
+                time: Time::from_millis(*time),
+                bytes: Bytes::copy_from_slice(bytes),
+            });
+            prop_assert_eq!(read(&bytes), Ok(expected.collect::<Vec<_>>()));
+            let counted: u64 = segment.streams.iter().map(|stream| stream.count).sum();
+            prop_assert_eq!(counted, records.len() as u64);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = read(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed_or_does_not_matter(
+            records in any_records(),
+            at in any::<proptest::sample::Index>(),
+            bit in 0_u32..8,
+        ) {
+            let (_, whole) = write(&records);
+            let mut bytes = whole.clone();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(found) = read(&bytes) {
+                prop_assert_eq!(Ok(found), read(&whole));
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_is_the_shortest_that_is_long_enough() {
+        let class = |seconds| KeepClass::of(Span::from_seconds(seconds));
+        assert_eq!(class(60), KeepClass::Hour);
+        assert_eq!(class(3_600), KeepClass::Hour);
+        assert_eq!(class(3_601), KeepClass::Day);
+        assert_eq!(class(345_600), KeepClass::FourDays);
+        assert_eq!(class(1_296_000), KeepClass::FifteenDays);
+    }
+
+    #[test]
+    fn the_kept_segment_of_version_1_is_read() {
+        let records = Records::from([((1, 1), (5, b"one".to_vec())), ((1, 3), (6, b"three".to_vec()))]);
+        assert_eq!(KEPT, write(&records).1);
+        assert_eq!(read(KEPT).expect("it is read for ever").len(), 2);
+    }
 }

@@ -81,7 +81,10 @@ impl Shelf {
             .filter_map(|name| checkpoint::parse_file_name(name))
             .map(|(_, at)| at)
             .max();
-        let mut contents = Contents { checkpoint: newest, ..Contents::default() };
+        let mut contents = Contents {
+            checkpoint: newest,
+            ..Contents::default()
+        };
         if let Some(at) = newest {
             let path = directory.join(checkpoint::file_name(group, at));
             let (_, named) = checkpoint::read(&*disk, &path, group, at)?;
@@ -152,7 +155,9 @@ impl Shelf {
 
 impl std::fmt::Debug for Shelf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shelf").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("Shelf")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,12 +180,7 @@ impl Contents {
 
     /// Opens the decisions of the cuts up to the checkpoint. They serve `explain` alone, so a damaged file is left
     /// out and said so, and nothing else suffers.
-    fn open_decisions(
-        &mut self,
-        disk: &dyn Disk,
-        directory: &Path,
-        names: &[&str],
-    ) {
+    fn open_decisions(&mut self, disk: &dyn Disk, directory: &Path, names: &[&str]) {
         let mut list = Vec::new();
         for name in names.iter().filter_map(|name| SegmentName::parse(name)) {
             let (name, digest) = name;
@@ -221,7 +221,8 @@ impl Contents {
             self.frozen.push((at, Arc::new(std::mem::take(&mut self.active))));
         }
         if !self.notes.is_empty() {
-            self.frozen_notes.push((at, Arc::new(std::mem::take(&mut self.notes))));
+            self.frozen_notes
+                .push((at, Arc::new(std::mem::take(&mut self.notes))));
         }
     }
 
@@ -264,7 +265,10 @@ impl Contents {
     }
 
     pub(crate) fn all_notes(&self) -> impl Iterator<Item = &Notes> {
-        self.frozen_notes.iter().map(|(_, notes)| &**notes).chain([&self.notes])
+        self.frozen_notes
+            .iter()
+            .map(|(_, notes)| &**notes)
+            .chain([&self.notes])
     }
 }
 
@@ -272,7 +276,10 @@ impl Contents {
 
 impl Segments {
     pub(crate) fn new(list: Vec<Arc<Segment>>) -> Segments {
-        Segments { list, hint: AtomicUsize::new(0) }
+        Segments {
+            list,
+            hint: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
@@ -284,7 +291,9 @@ impl Segments {
     }
 
     pub(crate) fn find(&self, name: SegmentName, digest: u32) -> Option<&Arc<Segment>> {
-        self.list.iter().find(|segment| segment.name == name && segment.digest == digest)
+        self.list
+            .iter()
+            .find(|segment| segment.name == name && segment.digest == digest)
     }
 
     pub(crate) fn summaries(&self) -> Vec<SegmentSummary> {
@@ -367,7 +376,10 @@ impl Notes {
 
     /// Returns the key under which a message's decisions are filed.
     pub(crate) fn key(message: MessageId) -> BodyKey {
-        BodyKey { stream: Incarnation(0), sequence: Sequence(message.0) }
+        BodyKey {
+            stream: Incarnation(0),
+            sequence: Sequence(message.0),
+        }
     }
 }
 

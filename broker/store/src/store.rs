@@ -12,7 +12,7 @@ use posthouse_model::{LogIndex, SetId};
 
 use crate::bodies::BodyMemory;
 use crate::disk::{Disk, Space, SyncPoint};
-use crate::identity::{check_format, read_identity, write_identity};
+use crate::identity::{self, check_format, read_identity, write_identity};
 use crate::jobs::Jobs;
 use crate::shelf::Shelf;
 use crate::wal::{Wal, Work, recover};
@@ -25,6 +25,13 @@ const LOCK_FILE: &str = "LOCK";
 const WAL_DIRECTORY: &str = "wal";
 const GROUPS_DIRECTORY: &str = "groups";
 const PROJECTION_DIRECTORY: &str = "projection";
+/// What a data directory that was used before has at least one of.
+const OUR_NAMES: [&str; 4] = [
+    WAL_DIRECTORY,
+    GROUPS_DIRECTORY,
+    PROJECTION_DIRECTORY,
+    identity::IDENTITY_FILE,
+];
 
 /// Is told once what became of something. Called on a thread of the store, so it must be quick.
 pub type Done = Box<dyn FnOnce(Result<(), StoreFault>) + Send>;
@@ -197,17 +204,24 @@ impl Store {
     /// When there can be no such group.
     pub fn log(&self, group: GroupId) -> GroupLog {
         assert!(group.0 < GroupId::COUNT, "a group's number is below 129");
-        GroupLog { wal: Arc::clone(&self.inner.wal), group }
+        GroupLog {
+            wal: Arc::clone(&self.inner.wal),
+            group,
+        }
     }
 
     /// Returns a set's bodies.
     pub fn bodies(&self, set: SetId) -> Bodies {
-        Bodies { shelf: Arc::clone(self.shelf(GroupId::of(set))) }
+        Bodies {
+            shelf: Arc::clone(self.shelf(GroupId::of(set))),
+        }
     }
 
     /// Returns a set's decisions.
     pub fn decisions(&self, set: SetId) -> Decisions {
-        Decisions { shelf: Arc::clone(self.shelf(GroupId::of(set))) }
+        Decisions {
+            shelf: Arc::clone(self.shelf(GroupId::of(set))),
+        }
     }
 
     /// Returns the projection.
@@ -231,7 +245,13 @@ impl Store {
         done: Done,
     ) {
         let live = Box::new(NoBodies);
-        let plan = CutPlan { at, rewrite: Vec::new(), live, state, meta };
+        let plan = CutPlan {
+            at,
+            rewrite: Vec::new(),
+            live,
+            state,
+            meta,
+        };
         self.shelf(group).cut(plan, done);
     }
 
@@ -271,7 +291,9 @@ impl Store {
     /// Returns a fault if the disk is nearly full: to be asked before something large is proposed.
     pub fn admit(&self) -> Result<(), StoreFault> {
         if self.nearly_full() {
-            return Err(StoreFault::DiskFull { file: self.inner.dir.clone() });
+            return Err(StoreFault::DiskFull {
+                file: self.inner.dir.clone(),
+            });
         }
         Ok(())
     }
@@ -323,14 +345,20 @@ impl Store {
 
 /// Makes the directory, takes its lock and checks its format.
 fn prepare(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Send + Sync>, OpenError> {
-    let unwritable =
-        |error: io::Error| OpenError::Unwritable { dir: dir.to_owned(), text: error.to_string() };
+    let unwritable = |error: io::Error| OpenError::Unwritable {
+        dir: dir.to_owned(),
+        text: error.to_string(),
+    };
     disk.create_directory(dir).map_err(unwritable)?;
-    let lock = disk.lock(&dir.join(LOCK_FILE)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
-        _ => unwritable(error),
-    })?;
-    let is_new = disk.list(dir).map_err(unwritable)?.iter().all(|name| name == LOCK_FILE || name.ends_with(".partial"));
+    let lock = disk
+        .lock(&dir.join(LOCK_FILE))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
+            _ => unwritable(error),
+        })?;
+    // Other things may be there: a file system's own folder, say.
+    let names = disk.list(dir).map_err(unwritable)?;
+    let is_new = !names.iter().any(|name| OUR_NAMES.contains(&name.as_str()));
     check_format(disk, dir, is_new)?;
     for name in [WAL_DIRECTORY, GROUPS_DIRECTORY] {
         disk.create_directory(&dir.join(name)).map_err(unwritable)?;
@@ -355,8 +383,9 @@ fn open_shelves(
 ) -> Result<Vec<Arc<Shelf>>, StoreFault> {
     let directory = dir.join(GROUPS_DIRECTORY);
     Shelf::sync_names(&**disk, &directory)?;
-    let names =
-        disk.list(&directory).map_err(|error| StoreFault::io("list", &directory, &error))?;
+    let names = disk
+        .list(&directory)
+        .map_err(|error| StoreFault::io("list", &directory, &error))?;
     let mut by_group: HashMap<&str, Vec<&str>> = HashMap::new();
     for name in &names {
         let group = name.split_once('-').map_or("", |(group, _)| group);
@@ -365,7 +394,10 @@ fn open_shelves(
     let mut shelves = Vec::with_capacity(usize::from(GroupId::COUNT));
     for group in (0..GroupId::COUNT).map(GroupId) {
         let names = by_group.remove(group.file_prefix().as_str()).unwrap_or_default();
-        let log = GroupLog { wal: Arc::clone(wal), group };
+        let log = GroupLog {
+            wal: Arc::clone(wal),
+            group,
+        };
         let (disk, jobs, memory) = (Arc::clone(disk), Arc::clone(jobs), Arc::clone(memory));
         let shelf = Shelf::open(group, disk, &directory, &names, log, jobs, memory)?;
         shelves.push(Arc::new(shelf));
@@ -419,7 +451,9 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
     }
 }
 
@@ -451,11 +485,7 @@ impl Live for NoBodies {
         false
     }
 
-    fn live_in(
-        &self,
-        _stream: posthouse_model::Incarnation,
-        _sequences: posthouse_model::Sequences,
-    ) -> u64 {
+    fn live_in(&self, _stream: posthouse_model::Incarnation, _sequences: posthouse_model::Sequences) -> u64 {
         0
     }
 }

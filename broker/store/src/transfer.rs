@@ -4,6 +4,7 @@
 //! in as a cut does: segments durable first, then the checkpoint that names them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,12 +64,21 @@ impl SegmentFile {
             return None;
         };
         let (made_at, bytes, digest) = (segment.name.made_at, segment.bytes, segment.digest);
-        Some(SegmentFile { made_at, class, bytes, digest })
+        Some(SegmentFile {
+            made_at,
+            class,
+            bytes,
+            digest,
+        })
     }
 
     fn name(&self, shelf: &Shelf) -> SegmentName {
         let (group, made_at) = (shelf.group, self.made_at);
-        SegmentName { group, made_at, kind: SegmentKind::Bodies(self.class) }
+        SegmentName {
+            group,
+            made_at,
+            kind: SegmentKind::Bodies(self.class),
+        }
     }
 }
 
@@ -77,8 +87,7 @@ impl SegmentFile {
 impl Export {
     pub(crate) fn open(shelf: &Shelf) -> Result<Option<Export>, StoreFault> {
         for _ in 0..EXPORT_TRIES_MAX {
-            let (at, segments) =
-                shelf.look(|contents| (contents.checkpoint, Arc::clone(&contents.segments)));
+            let (at, segments) = shelf.look(|contents| (contents.checkpoint, Arc::clone(&contents.segments)));
             if at.is_none() {
                 return Ok(None);
             }
@@ -102,12 +111,18 @@ impl Export {
 
     /// Returns the segments that it names.
     pub fn files(&self) -> Vec<SegmentFile> {
-        self.segments.iter().filter_map(|segment| SegmentFile::of(segment)).collect()
+        self.segments
+            .iter()
+            .filter_map(|segment| SegmentFile::of(segment))
+            .collect()
     }
 
     /// Reads a piece of a segment; nothing if there is no such one, or at its end.
     pub fn read(&self, file: SegmentFile, offset: u64, bytes_max: usize) -> Result<Bytes, StoreFault> {
-        let found = self.segments.iter().find(|segment| SegmentFile::of(segment) == Some(file));
+        let found = self
+            .segments
+            .iter()
+            .find(|segment| SegmentFile::of(segment) == Some(file));
         found.map_or(Ok(Bytes::new()), |segment| segment.read_raw(offset, bytes_max))
     }
 }
@@ -116,7 +131,11 @@ impl Export {
 
 impl Import {
     pub(crate) fn begin(shelf: &Arc<Shelf>, files: Vec<SegmentFile>) -> Import {
-        Import { shelf: Arc::clone(shelf), files, fetched: Mutex::default() }
+        Import {
+            shelf: Arc::clone(shelf),
+            files,
+            fetched: Mutex::default(),
+        }
     }
 
     /// Returns the segments that are not here in full, and how much of each is.
@@ -140,11 +159,9 @@ impl Import {
         if !self.files.contains(&file) {
             return Ok(());
         }
-        if !fetched.contains_key(&file) {
-            fetched.insert(file, self.create(file)?);
-        }
-        let Some(piece) = fetched.get_mut(&file) else {
-            return Ok(());
+        let piece = match fetched.entry(file) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(self.create(file)?),
         };
         let end = offset.saturating_add(bytes.len() as u64);
         if offset != piece.bytes || end > file.bytes {
@@ -164,7 +181,11 @@ impl Import {
         let jobs = Arc::clone(&self.shelf.jobs);
         let job = Box::new(move || {
             let is_closed = self.shelf.jobs.is_closed();
-            done(if is_closed { Err(StoreFault::Closed) } else { self.do_commit(&checkpoint) });
+            done(if is_closed {
+                Err(StoreFault::Closed)
+            } else {
+                self.do_commit(&checkpoint)
+            });
         });
         if let Err(late) = jobs.push(job) {
             late();
@@ -177,7 +198,11 @@ impl Import {
         self.shelf.importing.lock().insert(name);
         let opened = self.shelf.disk.open(&path, Opening::Create);
         let opened = opened.map_err(|error| StoreFault::io("create", &path, &error))?;
-        Ok(Fetched { file: opened, path, bytes: 0 })
+        Ok(Fetched {
+            file: opened,
+            path,
+            bytes: 0,
+        })
     }
 
     fn do_commit(&self, checkpoint: &Checkpoint) -> Result<(), StoreFault> {
@@ -227,7 +252,11 @@ impl Import {
         };
         let segment = Segment::open_path(&*shelf.disk, &fetched.path, name)?;
         if segment.bytes != file.bytes || segment.digest != file.digest {
-            return Err(StoreFault::corrupt(&fetched.path, 0, "the segment is another than was named"));
+            return Err(StoreFault::corrupt(
+                &fetched.path,
+                0,
+                "the segment is another than was named",
+            ));
         }
         segment.check()?;
         fetched
@@ -257,6 +286,8 @@ impl Drop for Import {
 
 impl std::fmt::Debug for Import {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Import").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Import")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }

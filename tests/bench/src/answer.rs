@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 /// The largest answer that is read: a batch of bodies, and room.
-pub const ANSWER_BYTES_MAX: usize = 4 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// CMQ's code for a queue with nothing to receive.
 const NO_MESSAGE: i64 = 7000;
 /// How every success begins.
@@ -11,16 +11,16 @@ const SUCCESS: &[u8] = b"{\"code\":0,";
 
 /// Where an answer's body is in what was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Whole {
+pub(crate) struct Whole {
     /// Where the body begins.
-    pub body: usize,
+    pub(crate) body: usize,
     /// Where the answer ends.
-    pub end: usize,
+    pub(crate) end: usize,
 }
 
 /// What was answered to a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Said {
+pub(crate) enum Said {
     /// It was done.
     Done,
     /// There was nothing to receive.
@@ -28,7 +28,7 @@ pub enum Said {
 }
 
 /// Finds the end of the answer that begins the bytes; none until all of it has come.
-pub fn whole(bytes: &[u8]) -> anyhow::Result<Option<Whole>> {
+pub(crate) fn whole(bytes: &[u8]) -> anyhow::Result<Option<Whole>> {
     let Some(head) = find(bytes, b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -48,7 +48,7 @@ pub fn whole(bytes: &[u8]) -> anyhow::Result<Option<Whole>> {
 }
 
 /// Returns what a body says, or an error when it says neither of what was expected.
-pub fn said(body: &[u8]) -> anyhow::Result<Said> {
+pub(crate) fn said(body: &[u8]) -> anyhow::Result<Said> {
     if body.starts_with(SUCCESS) {
         return Ok(Said::Done);
     }
@@ -61,7 +61,7 @@ pub fn said(body: &[u8]) -> anyhow::Result<Said> {
 }
 
 /// Returns the receipt handles in a body. Bodies of messages here hold no quotes, so none can be mistaken for one.
-pub fn handles(body: &[u8]) -> Vec<&str> {
+pub(crate) fn handles(body: &[u8]) -> Vec<&str> {
     const FIELD: &[u8] = b"\"receiptHandle\":\"";
     let mut handles = Vec::new();
     let mut rest = body;
@@ -103,9 +103,10 @@ mod tests {
     #[test]
     fn an_answer_is_whole_when_its_last_byte_has_come() {
         let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\ndate: x\r\n\r\nhello and more";
+        let last = bytes.len() - b" and more".len();
         for end in 0..bytes.len() {
             let found = whole(&bytes[..end]).expect("a good answer");
-            assert_eq!(found.is_some(), end >= 51, "{end}");
+            assert_eq!(found.is_some(), end >= last, "{end}");
         }
         let found = whole(bytes).expect("a good answer").expect("a whole one");
         assert_eq!(&bytes[found.body..found.end], b"hello");

@@ -22,11 +22,11 @@ const READ_BYTES: usize = 16_384;
 
 /// How much was done, and in what time.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Messages that were acknowledged, or received and deleted.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// How long it took.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 /// A connection with what was read from it.
@@ -39,7 +39,7 @@ struct Connection {
 
 impl Tally {
     /// Returns messages by second.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 {
             self.messages as f64 / seconds
@@ -97,7 +97,7 @@ impl Connection {
 }
 
 /// Sends one request again and again over so many connections, until the time is over.
-pub fn repeat(
+pub(crate) fn repeat(
     address: SocketAddr,
     connections: u16,
     request: &Request,
@@ -118,7 +118,7 @@ pub fn repeat(
 }
 
 /// Sends requests, each once, in any order.
-pub fn each(
+pub(crate) fn each(
     address: SocketAddr,
     connections: u16,
     requests: impl Iterator<Item = Request>,
@@ -143,7 +143,7 @@ pub fn each(
 }
 
 /// Receives messages and deletes them, until the time is over or none is left.
-pub fn consume(
+pub(crate) fn consume(
     signing: &Signing,
     address: SocketAddr,
     connections: u16,
@@ -172,7 +172,7 @@ pub fn consume(
 
 /// Sends one request at a steady rate, whether or not the ones before were answered. Returns how long each took, in
 /// milliseconds.
-pub fn steady(
+pub(crate) fn steady(
     address: SocketAddr,
     connections: u16,
     request: &Request,
@@ -215,7 +215,7 @@ fn on_each(connections: u16, run: impl AsyncFn(u16) -> anyhow::Result<()>) -> an
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut running: FuturesUnordered<_> = (0..connections).map(&run).collect();
+        let mut running: FuturesUnordered<_> = (0..connections).map(|place| run(place)).collect();
         while let Some(outcome) = running.next().await {
             outcome?;
         }

@@ -1,11 +1,11 @@
 //! The goals, one file each: what is measured for it and how the measurements are arranged.
 
-pub mod backlog;
-pub mod latency;
-pub mod queues;
-pub mod route;
-pub mod seal;
-pub mod send;
+pub(crate) mod backlog;
+pub(crate) mod latency;
+pub(crate) mod queues;
+pub(crate) mod route;
+pub(crate) mod seal;
+pub(crate) mod send;
 
 /// The bodies of the goals.
 const BODY_BYTES: usize = 1_024;

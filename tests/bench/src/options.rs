@@ -7,6 +7,10 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
 
+/// The node.
+const PROGRAM: &str = "posthouse";
+/// The node with a stub for a router.
+const STUB_PROGRAM: &str = "posthouse-stub-router";
 /// What is run when `--quick` is given.
 const QUICK_ROUNDS: usize = 2;
 const QUICK_SECONDS: u64 = 1;
@@ -16,19 +20,20 @@ const QUICK_QUEUES: u64 = 2_000;
 /// Measures the goals of one Posthouse node.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "posthouse-bench", max_term_width = 100)]
-pub struct Options {
+pub(crate) struct Options {
     /// What to measure.
     #[arg(value_enum, default_value_t = Goal::All)]
-    pub goal: Goal,
+    pub(crate) goal: Goal,
     /// The program to measure; the release build beside this one when absent.
     #[arg(long, value_name = "FILE")]
-    pub program: Option<PathBuf>,
-    /// The same program built with a router that returns every subscription, for `route`.
+    pub(crate) program: Option<PathBuf>,
+    /// The same node with a router that returns every subscription, for `route`; the release build beside this
+    /// program when absent.
     #[arg(long, value_name = "FILE")]
-    pub stub_program: Option<PathBuf>,
+    stub_program: Option<PathBuf>,
     /// The folder below which nodes keep their data: it says which disk is measured.
     #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Rounds of each measurement; figures are medians of them.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -37,7 +42,7 @@ pub struct Options {
     seconds: u64,
     /// Connections that send at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-    pub connections: u16,
+    pub(crate) connections: u16,
     /// Messages that wait, for `backlog`.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(16..=900_000_000))]
     messages: u64,
@@ -46,12 +51,12 @@ pub struct Options {
     queues: u64,
     /// Runs everything briefly, to see that it works.
     #[arg(long)]
-    pub quick: bool,
+    pub(crate) quick: bool,
 }
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Goal {
+pub(crate) enum Goal {
     /// Sends, one by one and in batches.
     Send,
     /// How long a send takes, beside a bare `fdatasync`.
@@ -72,7 +77,7 @@ pub enum Goal {
 
 impl Options {
     /// Returns how many rounds there are.
-    pub fn rounds(&self) -> usize {
+    pub(crate) fn rounds(&self) -> usize {
         if self.quick {
             QUICK_ROUNDS
         } else {
@@ -81,12 +86,12 @@ impl Options {
     }
 
     /// Returns how long a part of a round takes.
-    pub fn part(&self) -> Duration {
+    pub(crate) fn part(&self) -> Duration {
         Duration::from_secs(if self.quick { QUICK_SECONDS } else { self.seconds })
     }
 
     /// Returns how many messages wait.
-    pub fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         if self.quick {
             self.messages.min(QUICK_MESSAGES)
         } else {
@@ -95,7 +100,7 @@ impl Options {
     }
 
     /// Returns how many empty queues there are.
-    pub fn queues(&self) -> u64 {
+    pub(crate) fn queues(&self) -> u64 {
         if self.quick {
             self.queues.min(QUICK_QUEUES)
         } else {
@@ -103,11 +108,20 @@ impl Options {
         }
     }
 
+    /// Returns the node with a stub for a router, if it is there.
+    pub(crate) fn stub_program(&self) -> anyhow::Result<Option<PathBuf>> {
+        let program = match &self.stub_program {
+            Some(program) => program.clone(),
+            None => release_build(STUB_PROGRAM)?,
+        };
+        Ok(program.is_file().then_some(program))
+    }
+
     /// Returns the program to measure.
-    pub fn program(&self) -> anyhow::Result<PathBuf> {
+    pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
         let program = match &self.program {
             Some(program) => program.clone(),
-            None => release_build()?,
+            None => release_build(PROGRAM)?,
         };
         if !program.is_file() {
             bail!(
@@ -119,11 +133,11 @@ impl Options {
     }
 }
 
-/// Returns where cargo puts the release build of the node: beside this program, whatever it was built as.
-fn release_build() -> anyhow::Result<PathBuf> {
+/// Returns where cargo puts the release build of a program: beside this one, whatever it was built as.
+fn release_build(program: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;
     match own.parent().and_then(|profile| profile.parent()) {
-        Some(target) => Ok(target.join("release").join("posthouse")),
+        Some(target) => Ok(target.join("release").join(program)),
         None => bail!("{} is not below a target directory; use --program", own.display()),
     }
 }
@@ -132,7 +146,7 @@ fn release_build() -> anyhow::Result<PathBuf> {
 
 impl Goal {
     /// Returns what is measured for this, the quick ones first.
-    pub fn parts(self) -> &'static [Goal] {
+    pub(crate) fn parts(self) -> &'static [Goal] {
         match self {
             Goal::Send => &[Goal::Send],
             Goal::Latency => &[Goal::Latency],

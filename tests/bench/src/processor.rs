@@ -8,14 +8,14 @@ use anyhow::Context;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Returns the resident memory of a process, in bytes.
-pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
     resident_of(&status).with_context(|| format!("{path} does not say VmRSS"))
 }
 
 /// Returns the processor time that a process has used, in seconds.
-pub fn busy_seconds(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn busy_seconds(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
     busy_of(&stat).with_context(|| format!("{path} does not say what was used"))

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// What was measured.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     figures: Vec<Figure>,
+    missing: Vec<String>,
 }
 
 /// One figure.
@@ -19,7 +20,7 @@ struct Figure {
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Unit {
+pub(crate) enum Unit {
     /// So many a second.
     PerSecond,
     /// Seconds.
@@ -38,7 +39,7 @@ pub enum Unit {
 
 /// What a figure has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// At least this.
     AtLeast(f64),
     /// At most this.
@@ -53,7 +54,7 @@ pub enum Bound {
 
 impl Report {
     /// Adds a figure, and says it at once.
-    pub fn add(&mut self, name: impl Into<String>, value: f64, unit: Unit, goal: Bound) {
+    pub(crate) fn add(&mut self, name: impl Into<String>, value: f64, unit: Unit, goal: Bound) {
         let figure = Figure {
             name: name.into(),
             value,
@@ -64,15 +65,25 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// Returns whether every figure meets its goal.
-    pub fn is_met(&self) -> bool {
-        self.figures.iter().all(Figure::is_met)
+    /// Says that a figure could not be measured, and what to do about it. Its goal is not met.
+    pub(crate) fn miss(&mut self, name: &str, remedy: &str) {
+        let line = format!("{name}: not measured; {remedy}");
+        eprintln!("{line}");
+        self.missing.push(line);
+    }
+
+    /// Returns whether every goal was measured and is met.
+    pub(crate) fn is_met(&self) -> bool {
+        self.missing.is_empty() && self.figures.iter().all(Figure::is_met)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))
+        for figure in &self.figures {
+            writeln!(f, "{figure}")?;
+        }
+        self.missing.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -143,6 +154,20 @@ mod tests {
         assert!(!is_met(f64::NAN, Bound::AtLeast(1.0)));
         assert!(!is_met(f64::NAN, Bound::AtMost(1.0)));
         assert!(!is_met(f64::NAN, Bound::Below(1.0)));
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said_and_not_met() {
+        let mut report = Report::default();
+        report.add("sends", 2.0, Unit::PerSecond, Bound::AtLeast(1.0));
+        assert!(report.is_met());
+        report.miss("routing", "build the stub");
+        assert!(!report.is_met());
+        assert!(
+            report
+                .to_string()
+                .contains("routing: not measured; build the stub")
+        );
     }
 
     #[test]

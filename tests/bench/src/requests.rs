@@ -9,28 +9,28 @@ const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 /// The path of CMQ's API.
 const PATH: &str = "/v2/index.php";
 /// The most messages of a call.
-pub const BATCH: u64 = 16;
+pub(crate) const BATCH: u64 = 16;
 
 /// Signs requests for a node as the tenant of development.
 #[derive(Debug)]
-pub struct Signing {
+pub(crate) struct Signing {
     client: Client,
     address: SocketAddr,
 }
 
 /// A request as it goes over the wire.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     bytes: Vec<u8>,
     /// How many messages it sends, or asks for.
-    pub messages: u64,
+    pub(crate) messages: u64,
 }
 
 // === impl Signing ===
 
 impl Signing {
     /// Returns what signs for the node at an address.
-    pub fn new(address: SocketAddr) -> Signing {
+    pub(crate) fn new(address: SocketAddr) -> Signing {
         Signing {
             client: Client::new(address, "AKIDdev", b"dev"),
             address,
@@ -38,7 +38,7 @@ impl Signing {
     }
 
     /// Sends one message.
-    pub fn send(&self, queue: &str, body_bytes: usize) -> Request {
+    pub(crate) fn send(&self, queue: &str, body_bytes: usize) -> Request {
         self.request(
             "SendMessage",
             &[("queueName", queue), ("msgBody", &body(body_bytes))],
@@ -47,7 +47,7 @@ impl Signing {
     }
 
     /// Sends as many messages as a call takes.
-    pub fn send_batch(&self, queue: &str, body_bytes: usize) -> Request {
+    pub(crate) fn send_batch(&self, queue: &str, body_bytes: usize) -> Request {
         let body = body(body_bytes);
         let names: Vec<String> = (1..=BATCH).map(|number| format!("msgBody.{number}")).collect();
         let mut parameters = vec![("queueName", queue)];
@@ -56,7 +56,7 @@ impl Signing {
     }
 
     /// Receives as many messages as a call gives, without waiting for any.
-    pub fn receive_batch(&self, queue: &str) -> Request {
+    pub(crate) fn receive_batch(&self, queue: &str) -> Request {
         let count = BATCH.to_string();
         let parameters = [
             ("queueName", queue),
@@ -67,7 +67,7 @@ impl Signing {
     }
 
     /// Deletes what was received.
-    pub fn delete_batch(&self, queue: &str, handles: &[&str]) -> Request {
+    pub(crate) fn delete_batch(&self, queue: &str, handles: &[&str]) -> Request {
         let names: Vec<String> = (1..=handles.len())
             .map(|number| format!("receiptHandle.{number}"))
             .collect();
@@ -77,12 +77,12 @@ impl Signing {
     }
 
     /// Makes a queue.
-    pub fn create_queue(&self, queue: &str) -> Request {
+    pub(crate) fn create_queue(&self, queue: &str) -> Request {
         self.request("CreateQueue", &[("queueName", queue)], 0)
     }
 
     /// Publishes one message with a tag.
-    pub fn publish(&self, topic: &str, tag: &str, body_bytes: usize) -> Request {
+    pub(crate) fn publish(&self, topic: &str, tag: &str, body_bytes: usize) -> Request {
         let body = body(body_bytes);
         let parameters = [
             ("topicName", topic),
@@ -113,7 +113,7 @@ impl Signing {
 
 impl Request {
     /// Returns its bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }

@@ -31,14 +31,15 @@ const CONFIGURATION: &str = "[logs]\nlevel = \"warn,posthouse_node::serve=info\"
 
 /// A node with data on the disk under measurement.
 #[derive(Debug)]
-pub struct Site {
+pub(crate) struct Site {
+    /// Whose command line is used, whatever program the node runs.
     program: PathBuf,
     node: Node,
 }
 
 /// How busy processes were, since it was begun.
 #[derive(Clone, Copy, Debug)]
-pub struct Busy {
+pub(crate) struct Busy {
     start: Instant,
     node: f64,
     load: f64,
@@ -48,19 +49,19 @@ pub struct Busy {
 
 impl Site {
     /// Starts the program to measure on a new folder, its tenant allowed everything.
-    pub fn start(options: &Options) -> anyhow::Result<Site> {
+    pub(crate) fn start(options: &Options) -> anyhow::Result<Site> {
         Site::start_program(&options.program()?, options)
     }
 
     /// Starts a given program.
-    pub fn start_program(program: &Path, options: &Options) -> anyhow::Result<Site> {
+    pub(crate) fn start_program(program: &Path, options: &Options) -> anyhow::Result<Site> {
         let setting = Setting {
             configuration: CONFIGURATION.to_owned(),
             ..Setting::default()
         };
         let node = Node::start_in(program, &parent(options), setting)?;
         let site = Site {
-            program: program.to_owned(),
+            program: options.program()?,
             node,
         };
         site.wait_ready()?;
@@ -81,33 +82,33 @@ impl Site {
     }
 
     /// Returns where the node listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.node.address()
     }
 
     /// Returns what signs requests for it.
-    pub fn signing(&self) -> Signing {
+    pub(crate) fn signing(&self) -> Signing {
         Signing::new(self.address())
     }
 
     /// Returns the node's process id.
-    pub fn pid(&self) -> anyhow::Result<u32> {
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.node.pid().context("the node runs")
     }
 
     /// Makes a queue.
-    pub fn create_queue(&self, queue: &str) -> anyhow::Result<()> {
+    pub(crate) fn create_queue(&self, queue: &str) -> anyhow::Result<()> {
         self.ask("CreateQueue", &[("queueName", queue)])
     }
 
     /// Asks for an action that is to be done.
-    pub fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub(crate) fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
         self.node.client().ask(action, parameters)?.success()?;
         Ok(())
     }
 
     /// Returns how many messages wait in a queue.
-    pub fn waiting(&self, queue: &str) -> anyhow::Result<u64> {
+    pub(crate) fn waiting(&self, queue: &str) -> anyhow::Result<u64> {
         let answer = self
             .node
             .client()
@@ -119,12 +120,12 @@ impl Site {
     }
 
     /// Sends a request again and again for a while.
-    pub fn repeat(&self, options: &Options, request: &Request) -> anyhow::Result<Tally> {
+    pub(crate) fn repeat(&self, options: &Options, request: &Request) -> anyhow::Result<Tally> {
         drive::repeat(self.address(), options.connections, request, options.part())
     }
 
     /// Says something to the node with its own command line.
-    pub fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
         let output = Command::new(&self.program)
             .args(arguments)
             .args(["--url", &self.node.url()])
@@ -141,7 +142,7 @@ impl Site {
     }
 
     /// Stops the node as an operator would, starts it again, and returns how long the start took until it was ready.
-    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+    pub(crate) fn restart(&mut self) -> anyhow::Result<Duration> {
         match self.node.terminate()? {
             Some(0) => self.relaunch(),
             status => bail!("the node stopped with status {status:?}"),
@@ -149,7 +150,7 @@ impl Site {
     }
 
     /// Kills the node, starts it again, and returns how long the start took until it was ready.
-    pub fn kill_and_start(&mut self) -> anyhow::Result<Duration> {
+    pub(crate) fn kill_and_start(&mut self) -> anyhow::Result<Duration> {
         self.node.kill();
         self.relaunch()
     }
@@ -176,7 +177,7 @@ impl Site {
 }
 
 /// Returns a new folder on the disk under measurement, gone when it is dropped.
-pub fn folder(options: &Options) -> anyhow::Result<TempDir> {
+pub(crate) fn folder(options: &Options) -> anyhow::Result<TempDir> {
     let parent = parent(options);
     TempDir::new_in(&parent).with_context(|| format!("{} takes no folder", parent.display()))
 }
@@ -189,7 +190,7 @@ fn parent(options: &Options) -> PathBuf {
 
 impl Busy {
     /// Begins to watch a node and this program.
-    pub fn begin(site: &Site) -> anyhow::Result<Busy> {
+    pub(crate) fn begin(site: &Site) -> anyhow::Result<Busy> {
         Ok(Busy {
             start: Instant::now(),
             node: processor::busy_seconds(site.pid()?)?,
@@ -198,7 +199,7 @@ impl Busy {
     }
 
     /// Tells how many processors each kept busy since.
-    pub fn tell(&self, site: &Site, what: &str, report: &mut Report) -> anyhow::Result<()> {
+    pub(crate) fn tell(&self, site: &Site, what: &str, report: &mut Report) -> anyhow::Result<()> {
         let elapsed = self.start.elapsed().as_secs_f64();
         let node = (processor::busy_seconds(site.pid()?)? - self.node) / elapsed;
         let load = (processor::busy_seconds(std::process::id())? - self.load) / elapsed;

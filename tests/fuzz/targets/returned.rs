@@ -4,7 +4,11 @@
 //! the fuzzer sees into it.
 
 #![no_main]
-#![allow(dead_code, unreachable_pub, reason = "the host uses more of these files than is fuzzed")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the host uses more of these files than is fuzzed"
+)]
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -66,8 +70,14 @@ fn routed(input: &mut Unstructured<'_>) -> Result<()> {
     if let Ok(matched) = returned::routed(&table, asked, answer) {
         assert_eq!(matched.len(), asked);
         for ids in matched {
-            assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "each subscription once");
-            assert!(ids.iter().all(|id| table.subscriptions.iter().any(|known| known.id == *id)));
+            assert!(
+                ids.windows(2).all(|pair| pair[0] < pair[1]),
+                "each subscription once"
+            );
+            assert!(
+                ids.iter()
+                    .all(|id| table.subscriptions.iter().any(|known| known.id == *id))
+            );
         }
     }
     Ok(())
@@ -100,7 +110,11 @@ fn attribute(input: &mut Unstructured<'_>) -> Result<types::Attribute> {
 fn stepped(input: &mut Unstructured<'_>) -> Result<()> {
     let action = match input.int_in_range(0..=2)? {
         0 => delivering::Action::Http(delivering::HttpRequest {
-            method: if input.arbitrary()? { "POST".to_owned() } else { input.arbitrary()? },
+            method: if input.arbitrary()? {
+                "POST".to_owned()
+            } else {
+                input.arbitrary()?
+            },
             url: input.arbitrary()?,
             headers: list(input, |input| Ok((input.arbitrary()?, input.arbitrary()?)))?,
             body: if input.arbitrary()? {
@@ -110,7 +124,9 @@ fn stepped(input: &mut Unstructured<'_>) -> Result<()> {
             },
             timeout_ms: input.arbitrary()?,
         }),
-        1 => delivering::Action::Enqueue(delivering::EnqueueRequest { queue: input.arbitrary()? }),
+        1 => delivering::Action::Enqueue(delivering::EnqueueRequest {
+            queue: input.arbitrary()?,
+        }),
         _ => delivering::Action::Done(match input.int_in_range(0..=2)? {
             0 => delivering::Outcome::Acknowledged,
             1 => delivering::Outcome::RetryAfter(input.arbitrary()?),
@@ -127,7 +143,10 @@ fn stepped(input: &mut Unstructured<'_>) -> Result<()> {
             assert!(request.url.starts_with("http://") || request.url.starts_with("https://"));
             assert!(is_safe(&request.url) && is_safe(&request.method));
             for (name, value) in &request.headers {
-                assert!(!name.is_empty() && is_safe(name) && is_safe(value), "no header ends another");
+                assert!(
+                    !name.is_empty() && is_safe(name) && is_safe(value),
+                    "no header ends another"
+                );
                 assert_ne!(name, "host");
                 assert_ne!(name, "content-length");
             }

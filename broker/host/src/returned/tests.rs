@@ -1,3 +1,5 @@
+//! What guests return, however odd, becomes an answer or a fault.
+
 use posthouse_model::{FilterType, Incarnation};
 use proptest::prelude::*;
 

@@ -93,8 +93,11 @@ async fn a_router_that_lies_is_not_believed() {
             .await;
         for answer in answers {
             let fault = answer.expect_err(lie);
+            // A giant answer may be more than the guest itself can hold.
+            let giant = lie.starts_with("giant")
+                && matches!(fault, GuestFault::Trap { .. } | GuestFault::OutOfMemory);
             assert!(
-                matches!(fault, GuestFault::Nonsense(_) | GuestFault::Trap { .. }),
+                giant || matches!(fault, GuestFault::Nonsense(_)),
                 "{lie}: {fault:?}"
             );
         }

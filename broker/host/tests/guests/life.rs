@@ -169,6 +169,19 @@ async fn what_is_not_loaded_or_of_another_world_is_not_asked() {
 }
 
 #[tokio::test]
+async fn another_configuration_is_never_answered_by_an_instance_of_the_first() {
+    let bench = Bench::open();
+    bench.load(World::Route, "lies").await;
+    for (configuration, honest) in [("", true), ("too-few", false), ("", true)] {
+        let answers = bench
+            .host
+            .route(&binding(configuration), &table(&[&[]]), vec![envelope(&[])])
+            .await;
+        assert_eq!(answers[0].is_ok(), honest, "{answers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_stops_though_a_guest_loops() {
     let bench = Bench::open_with(|config| config.limits.cpu = std::time::Duration::from_secs(3_600));
     bench.load(World::Route, "loops").await;

@@ -52,10 +52,10 @@ impl Broker {
     }
 
     fn secret(&self, tenant: TenantId, id: &str, wrapped: &Bytes) -> Option<Arc<Secret>> {
-        if let Some((known, secret)) = self.secrets.known.read().get(id) {
-            if known == wrapped {
-                return Some(Arc::clone(secret));
-            }
+        if let Some((known, secret)) = self.secrets.known.read().get(id)
+            && known == wrapped
+        {
+            return Some(Arc::clone(secret));
         }
         let context = posthouse_keyring::access_key_context(tenant, id);
         match self.keyring.unwrap_secret(&context, wrapped) {

@@ -75,9 +75,20 @@ impl Shelf {
         if is_done {
             return Ok(());
         }
-        let CutPlan { at, rewrite, live, state, meta } = plan;
-        let mut cut =
-            Cut { shelf: self, at, live, writers: BTreeMap::new(), has_created: false };
+        let CutPlan {
+            at,
+            rewrite,
+            live,
+            state,
+            meta,
+        } = plan;
+        let mut cut = Cut {
+            shelf: self,
+            at,
+            live,
+            writers: BTreeMap::new(),
+            has_created: false,
+        };
         let answer = cut.run(&rewrite, state, meta);
         if let Err(fault) = &answer {
             tracing::warn!(group = self.group.0, %at, %fault, "a cut failed");
@@ -107,7 +118,11 @@ impl Cut<'_> {
         let mut kept = self.merge(&before, rewrite)?;
         self.write_tables(&tables)?;
         for (_, writer) in std::mem::take(&mut self.writers) {
-            kept.push(Arc::new(writer.finish(&*self.shelf.disk, &self.shelf.directory, SyncPoint::SegmentFile)?));
+            kept.push(Arc::new(writer.finish(
+                &*self.shelf.disk,
+                &self.shelf.directory,
+                SyncPoint::SegmentFile,
+            )?));
         }
         kept.sort_by_key(|segment| segment.name);
         let decisions = self.write_notes(&notes)?;
@@ -119,7 +134,11 @@ impl Cut<'_> {
                 .map_err(|error| StoreFault::io("sync", directory, &error))?;
         }
         let named: Vec<Named> = kept.iter().map(|segment| Named::of(segment)).collect();
-        let checkpoint = Checkpoint { at: self.at, meta, state: Bytes::from(state()) };
+        let checkpoint = Checkpoint {
+            at: self.at,
+            meta,
+            state: Bytes::from(state()),
+        };
         let shelf = self.shelf;
         checkpoint::write(&*shelf.disk, &shelf.directory, shelf.group, &checkpoint, &named)?;
         shelf.change(|contents| {
@@ -130,17 +149,14 @@ impl Cut<'_> {
     }
 
     /// Takes over what is live of the segments to merge; returns those that stay.
-    fn merge(
-        &mut self,
-        before: &Segments,
-        rewrite: &[LogIndex],
-    ) -> Result<Vec<Arc<Segment>>, StoreFault> {
+    fn merge(&mut self, before: &Segments, rewrite: &[LogIndex]) -> Result<Vec<Arc<Segment>>, StoreFault> {
         let mut kept = Vec::new();
         let mut rewritten = 0;
         for segment in before.iter() {
-            let is_dead = segment.streams.iter().all(|summary| {
-                self.live.live_in(summary.stream, summary.first..=summary.last) == 0
-            });
+            let is_dead = segment
+                .streams
+                .iter()
+                .all(|summary| self.live.live_in(summary.stream, summary.first..=summary.last) == 0);
             if is_dead {
                 continue;
             }
@@ -193,10 +209,16 @@ impl Cut<'_> {
     }
 
     fn message(&self, key: BodyKey, place: Place) -> Result<StoredMessage, StoreFault> {
-        let entry = self.shelf.entry(place.index)?.ok_or_else(|| self.shelf.missing(key))?;
+        let entry = self
+            .shelf
+            .entry(place.index)?
+            .ok_or_else(|| self.shelf.missing(key))?;
         let message = super::message_at(&entry, place.submission, place.ordinal)
             .ok_or_else(|| self.shelf.not_there(place))?;
-        Ok(StoredMessage { message: message.clone(), produced: entry.now })
+        Ok(StoredMessage {
+            message: message.clone(),
+            produced: entry.now,
+        })
     }
 
     fn write_notes(&mut self, notes: &[Arc<Notes>]) -> Result<Option<Arc<Segment>>, StoreFault> {
@@ -225,6 +247,10 @@ impl Cut<'_> {
     }
 
     fn name(&self, kind: SegmentKind) -> SegmentName {
-        SegmentName { group: self.shelf.group, made_at: self.at, kind }
+        SegmentName {
+            group: self.shelf.group,
+            made_at: self.at,
+            kind,
+        }
     }
 }

@@ -35,7 +35,11 @@ struct Messages {
 
 impl BodyMemory {
     pub(crate) fn new(bytes_max: usize) -> BodyMemory {
-        BodyMemory { bytes_max, messages: Mutex::default(), entries: Mutex::default() }
+        BodyMemory {
+            bytes_max,
+            messages: Mutex::default(),
+            entries: Mutex::default(),
+        }
     }
 
     pub(crate) fn insert(&self, group: GroupId, key: BodyKey, message: Arc<StoredMessage>) {
@@ -48,7 +52,10 @@ impl BodyMemory {
         while messages.bytes > self.bytes_max
             && let Some(oldest) = messages.order.pop_front()
         {
-            let freed = messages.by_key.remove(&oldest).map_or(0, |message| weight(&message));
+            let freed = messages
+                .by_key
+                .remove(&oldest)
+                .map_or(0, |message| weight(&message));
             messages.bytes -= freed;
         }
     }

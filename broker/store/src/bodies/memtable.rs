@@ -40,7 +40,10 @@ const ORDINAL_MASK: u32 = (1 << ORDINAL_BITS) - 1;
 
 impl Table {
     pub(crate) fn insert(&mut self, key: BodyKey, place: Place, class: KeepClass) {
-        assert!(place.ordinal <= ORDINAL_MASK, "a submission has fewer messages than that");
+        assert!(
+            place.ordinal <= ORDINAL_MASK,
+            "a submission has fewer messages than that"
+        );
         let slot = Slot {
             sequence: key.sequence.0,
             index: place.index.0,
@@ -66,14 +69,19 @@ impl Table {
 
     pub(crate) fn get(&self, key: BodyKey) -> Option<Place> {
         let slots = self.streams.get(&key.stream)?;
-        let at = slots.binary_search_by_key(&key.sequence.0, |slot| slot.sequence).ok()?;
+        let at = slots
+            .binary_search_by_key(&key.sequence.0, |slot| slot.sequence)
+            .ok()?;
         slots.get(at).map(Slot::place)
     }
 
     pub(crate) fn each(&self, mut each: impl FnMut(BodyKey, Place, KeepClass)) {
         for (stream, slots) in &self.streams {
             for slot in slots {
-                let key = BodyKey { stream: *stream, sequence: Sequence(slot.sequence) };
+                let key = BodyKey {
+                    stream: *stream,
+                    sequence: Sequence(slot.sequence),
+                };
                 each(key, slot.place(), slot.class());
             }
         }

@@ -136,7 +136,11 @@ pub(crate) fn scan<'a>(
         last_batch = Some(offset);
         offset = batch.end(header);
     }
-    Ok(FileEnd { offset, last_batch, tail: tail_at(bytes, header, offset) })
+    Ok(FileEnd {
+        offset,
+        last_batch,
+        tail: tail_at(bytes, header, offset),
+    })
 }
 
 /// Says what is at the place where a next batch would be.
@@ -152,13 +156,15 @@ fn tail_at(bytes: &[u8], header: FileHeader, offset: u64) -> Tail {
     let Some(found) = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)) else {
         return Tail::Clean;
     };
-    let is_ours = u64_at(found, 8) == header.salt
-        || (u64_at(found, 16) == header.epoch && u64_at(found, 24) == offset);
+    let is_ours =
+        u64_at(found, 8) == header.salt || (u64_at(found, 16) == header.epoch && u64_at(found, 24) == offset);
     if found.len() < BATCH_HEADER_BYTES || !is_ours {
         return Tail::Clean;
     }
     let said = BATCH_HEADER_BYTES as u64 + u64::from(u32_at(found, 4));
-    Tail::Torn { bytes: said.min(found.len() as u64) }
+    Tail::Torn {
+        bytes: said.min(found.len() as u64),
+    }
 }
 
 // === impl FileHeader ===
@@ -253,7 +259,10 @@ impl<'a> Batch<'a> {
         }
         if at != self.payload.len() {
             let offset = self.offset;
-            return Err(Damage { offset, what: "the batch is longer than its records" });
+            return Err(Damage {
+                offset,
+                what: "the batch is longer than its records",
+            });
         }
         Ok(())
     }
@@ -266,13 +275,7 @@ pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
 }
 
 /// Fills in a batch's header, and pads the batch to whole blocks.
-pub(crate) fn finish_batch(
-    buffer: &mut Vec<u8>,
-    header: FileHeader,
-    offset: u64,
-    durable: u64,
-    count: u32,
-) {
+pub(crate) fn finish_batch(buffer: &mut Vec<u8>, header: FileHeader, offset: u64, durable: u64, count: u32) {
     let length = u32::try_from(buffer.len() - BATCH_HEADER_BYTES)
         .expect("a batch is bounded far below four gigabytes");
     put_u32(buffer, 4, length);
@@ -344,7 +347,10 @@ pub(crate) fn check_record(
 ) -> Result<RawRecord<'_>, Damage> {
     let record = RawRecord::parse(bytes, offset)?;
     if record.group != group || record.index != index {
-        return Err(Damage { offset, what: "another record than the one that was written" });
+        return Err(Damage {
+            offset,
+            what: "another record than the one that was written",
+        });
     }
     Ok(record)
 }
@@ -379,5 +385,155 @@ impl Mark {
             9 => Mark::Preceded,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEPT: &[u8] = include_bytes!("../../kept/wal-1.bin");
+
+    type Parts = (Mark, u8, u64, u64, u64, Vec<u8>);
+
+    fn any_mark() -> impl Strategy<Value = Mark> {
+        (1_u8..=9).prop_map(|byte| Mark::parse(byte).expect("one of the marks"))
+    }
+
+    fn any_record() -> impl Strategy<Value = Parts> {
+        let payload = proptest::collection::vec(any::<u8>(), 0..200);
+        (
+            any_mark(),
+            any::<u8>(),
+            any::<u64>(),
+            any::<u64>(),
+            any::<u64>(),
+            payload,
+        )
+    }
+
+    fn raw(parts: &Parts) -> RawRecord<'_> {
+        let (mark, group, term, leader, index, payload) = parts;
+        RawRecord {
+            mark: *mark,
+            group: *group,
+            term: *term,
+            leader: *leader,
+            index: *index,
+            payload,
+            offset: 0,
+        }
+    }
+
+    /// Writes a file of these batches.
+    fn file(batches: &[Vec<Parts>]) -> Vec<u8> {
+        let header = FileHeader {
+            block_bytes: 64,
+            epoch: 3,
+            salt: 0x1234_5678_9abc_def0,
+        };
+        let mut bytes = header.encode();
+        for batch in batches {
+            let mut buffer = Vec::new();
+            begin_batch(&mut buffer);
+            for record in batch {
+                raw(record).encode(&mut buffer);
+            }
+            let offset = bytes.len() as u64;
+            finish_batch(&mut buffer, header, offset, offset, batch.len() as u32);
+            bytes.extend_from_slice(&buffer);
+        }
+        bytes.resize(bytes.len() + 256, 0);
+        bytes
+    }
+
+    fn any_batches() -> impl Strategy<Value = Vec<Vec<Parts>>> {
+        proptest::collection::vec(proptest::collection::vec(any_record(), 0..4), 1..5)
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_reads_back_as_written(batches in any_batches()) {
+            let bytes = file(&batches);
+            let reading = read_file(&bytes).expect("it is whole");
+            let found = reading.records.iter().map(|record| RawRecord { offset: 0, ..*record });
+            let expected: Vec<RawRecord<'_>> = batches.iter().flatten().map(raw).collect();
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected);
+            prop_assert_eq!(reading.end.tail, Tail::Clean);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = read_file(&bytes);
+        }
+
+        #[test]
+        fn a_file_with_bytes_changed_is_read_or_refused(
+            batches in any_batches(),
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = file(&batches);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = read_file(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_bit_takes_nothing_but_the_end(
+            batches in any_batches(),
+            at in any::<proptest::sample::Index>(),
+            bit in 0_u32..8,
+        ) {
+            let whole = file(&batches);
+            let mut bytes = whole.clone();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let expected = read_file(&whole).expect("it is whole").records;
+            if let Ok(reading) = read_file(&bytes) {
+                prop_assert!(reading.records.len() <= expected.len());
+                prop_assert_eq!(&reading.records[..], &expected[..reading.records.len()]);
+                // Only the last batch can go unnoticed.
+                let lost = reading.records.len() < expected.len() - batches.last().map_or(0, Vec::len);
+                let is_said = matches!(reading.end.tail, Tail::Damaged { .. });
+                prop_assert!(!lost || is_said);
+            }
+        }
+    }
+
+    #[test]
+    fn the_kept_file_of_version_1_is_read() {
+        let marks = [
+            Mark::Preceded,
+            Mark::Vote,
+            Mark::Purge,
+            Mark::Committed,
+            Mark::Blank,
+        ];
+        let more = [
+            Mark::Membership,
+            Mark::Normal,
+            Mark::TruncateAfter,
+            Mark::TruncateAll,
+        ];
+        let record = |(number, mark): (usize, &Mark)| {
+            let number = number as u64;
+            (
+                *mark,
+                number as u8,
+                number + 10,
+                number + 20,
+                number + 30,
+                vec![number as u8; 5],
+            )
+        };
+        let first: Vec<Parts> = marks.iter().enumerate().map(record).collect();
+        let second: Vec<Parts> = more.iter().enumerate().map(record).collect();
+        assert_eq!(KEPT, file(&[first, second]));
+        let reading = read_file(KEPT).expect("it is read for ever");
+        assert_eq!(reading.records.len(), marks.len() + more.len());
     }
 }

@@ -46,7 +46,13 @@ pub(crate) fn recover(
 ) -> Result<(WalParts, Option<TornTail>), StoreFault> {
     let (epochs, spares) = list(disk, directory)?;
     let groups = (0..GroupId::COUNT).map(|_| Group::default()).collect();
-    let mut recovery = Recovery { groups, files: BTreeMap::new(), last: None, preceded: None, released: None };
+    let mut recovery = Recovery {
+        groups,
+        files: BTreeMap::new(),
+        last: None,
+        preceded: None,
+        released: None,
+    };
     for epoch in epochs {
         recovery.read_file(disk, directory, epoch)?;
     }
@@ -60,8 +66,9 @@ pub(crate) fn recover(
 fn list(disk: &dyn Disk, directory: &Path) -> Result<(Vec<u32>, Vec<String>), StoreFault> {
     let mut epochs = Vec::new();
     let mut spares = Vec::new();
-    let names =
-        disk.list(directory).map_err(|error| StoreFault::io("list", directory, &error))?;
+    let names = disk
+        .list(directory)
+        .map_err(|error| StoreFault::io("list", directory, &error))?;
     for name in names {
         if let Some(epoch) = parse_file_name(&name) {
             epochs.push(epoch);
@@ -87,7 +94,10 @@ fn open_spares(
         let open = || -> io::Result<Option<Spare>> {
             let file = disk.open(&path, Opening::Write)?;
             if file.bytes()? == config.wal_file_bytes && spares.len() < config.wal_spares_max {
-                return Ok(Some(Spare { file, path: path.clone() }));
+                return Ok(Some(Spare {
+                    file,
+                    path: path.clone(),
+                }));
             }
             disk.remove(&path)?;
             Ok(None)
@@ -100,12 +110,7 @@ fn open_spares(
 // === impl Recovery ===
 
 impl Recovery {
-    fn read_file(
-        &mut self,
-        disk: &dyn Disk,
-        directory: &Path,
-        epoch: u32,
-    ) -> Result<(), StoreFault> {
+    fn read_file(&mut self, disk: &dyn Disk, directory: &Path, epoch: u32) -> Result<(), StoreFault> {
         let path = directory.join(file_name(epoch));
         let read = || -> io::Result<_> {
             let file = disk.open(&path, Opening::Write)?;
@@ -116,7 +121,11 @@ impl Recovery {
         let damage = |damage: Damage| StoreFault::damage(&path, &damage);
         let header = FileHeader::parse(&bytes).map_err(damage)?;
         if header.epoch != u64::from(epoch) {
-            return Err(StoreFault::corrupt(&path, 16, "the file holds another epoch than its name says"));
+            return Err(StoreFault::corrupt(
+                &path,
+                16,
+                "the file holds another epoch than its name says",
+            ));
         }
         let mut fault = None;
         let end = scan(&bytes, header, |record| {
@@ -130,15 +139,29 @@ impl Recovery {
         }
         if end.last_batch.is_none() {
             let offset = u64::from(header.block_bytes);
-            return Err(StoreFault::corrupt(&path, offset, "the file's first batch is damaged"));
+            return Err(StoreFault::corrupt(
+                &path,
+                offset,
+                "the file's first batch is damaged",
+            ));
         }
         self.check_end()?;
-        let file = Arc::new(WalFile { file, path, bytes: bytes.len() as u64 });
+        let file = Arc::new(WalFile {
+            file,
+            path,
+            bytes: bytes.len() as u64,
+        });
         self.files.insert(epoch, Arc::clone(&file));
         let last_batch = end.last_batch.map_or(Vec::new(), |start| {
             bytes[start as usize..(end.offset as usize).min(bytes.len())].to_vec()
         });
-        self.last = Some(Last { epoch, header, end, file, last_batch });
+        self.last = Some(Last {
+            epoch,
+            header,
+            end,
+            file,
+            last_batch,
+        });
         Ok(())
     }
 
@@ -232,7 +255,10 @@ impl Recovery {
             let Some(oldest) = group.oldest_epoch() else {
                 continue;
             };
-            let path = self.files.get(&oldest).map_or_else(PathBuf::new, |file| file.path.clone());
+            let path = self
+                .files
+                .get(&oldest)
+                .map_or_else(PathBuf::new, |file| file.path.clone());
             if let Some(missing) = missing {
                 let what = format!("entries of group {number} are missing from index {missing} on");
                 return Err(StoreFault::corrupt(&path, 0, what));
@@ -272,6 +298,12 @@ impl Recovery {
             buffer: Vec::new(),
             is_in_doubt: false,
         };
-        WalParts { groups: self.groups, writer, files: self.files, spares, spare_number }
+        WalParts {
+            groups: self.groups,
+            writer,
+            files: self.files,
+            spares,
+            spare_number,
+        }
     }
 }

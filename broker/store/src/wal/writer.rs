@@ -155,6 +155,10 @@ impl Wal {
         jobs: Arc<Jobs>,
         parts: WalParts,
     ) -> Arc<Wal> {
+        assert!(
+            config.wal_file_bytes < 1 << 32,
+            "places in a log file are of 32 bits"
+        );
         let wal = Arc::new(Wal {
             disk,
             directory,
@@ -194,7 +198,11 @@ impl Wal {
 
     pub(crate) fn file(&self, epoch: u32) -> Arc<WalFile> {
         let files = self.files.read();
-        Arc::clone(files.get(&epoch).expect("a file with entries in it is not released"))
+        Arc::clone(
+            files
+                .get(&epoch)
+                .expect("a file with entries in it is not released"),
+        )
     }
 
     // --- the queue ---
@@ -214,8 +222,7 @@ impl Wal {
     }
 
     fn is_full(&self, queue: &Queue) -> bool {
-        queue.bytes >= self.config.queue_bytes_max
-            || queue.waiting.len() >= self.config.queue_count_max
+        queue.bytes >= self.config.queue_bytes_max || queue.waiting.len() >= self.config.queue_count_max
     }
 
     /// Queues an operation under its group's lock, so that the queue has the order in which callers see things
@@ -234,7 +241,12 @@ impl Wal {
             return done(Err(self.failed().unwrap_or(StoreFault::Closed)));
         }
         queue.bytes += bytes;
-        queue.waiting.push_back(Queued { group: id, operation, bytes, done });
+        queue.waiting.push_back(Queued {
+            group: id,
+            operation,
+            bytes,
+            done,
+        });
         self.has_work.notify_one();
     }
 
@@ -327,7 +339,11 @@ impl Wal {
         let committed = std::mem::take(&mut *self.committed.lock());
         let mut buffer = std::mem::take(&mut writer.buffer);
         let (count, placed) = encode(&mut buffer, taken, &committed);
-        if !writer.current.as_ref().is_some_and(|current| current.has_room(buffer.len())) {
+        if !writer
+            .current
+            .as_ref()
+            .is_some_and(|current| current.has_room(buffer.len()))
+        {
             self.next_file(writer, buffer.len())?;
         }
         let current = writer.current.as_mut().expect("a file was just opened");
@@ -353,21 +369,18 @@ impl Wal {
     }
 
     /// Tells the groups what is durable now.
-    fn take_in(
-        &self,
-        writer: &mut Writer,
-        taken: &[Queued],
-        placed: Vec<Placed>,
-        epoch: u32,
-        start: u64,
-    ) {
+    fn take_in(&self, writer: &mut Writer, taken: &[Queued], placed: Vec<Placed>, epoch: u32, start: u64) {
         for (queued, placed) in taken.iter().zip(placed) {
             let mut group = self.group(queued.group);
             match &queued.operation {
                 Operation::Entries(records) => {
                     let locations = placed
                         .iter()
-                        .map(|&(at, bytes)| Location { epoch, offset: start as u32 + at, bytes })
+                        .map(|&(at, bytes)| Location {
+                            epoch,
+                            offset: start as u32 + at,
+                            bytes,
+                        })
                         .collect::<Vec<_>>();
                     if let Some((first, _)) = records.first() {
                         group.place(first.index, &locations);
@@ -392,7 +405,10 @@ impl Wal {
     /// Opens the next file with what has to be at its beginning, and room for a batch.
     fn next_file(self: &Arc<Self>, writer: &mut Writer, batch_bytes: usize) -> Result<(), StoreFault> {
         let block = u64::from(self.config.wal_block_bytes);
-        let before = writer.current.as_ref().map(|current| (current.epoch(), current.end));
+        let before = writer
+            .current
+            .as_ref()
+            .map(|current| (current.epoch(), current.end));
         let epoch = before.map_or(1, |(epoch, _)| epoch + 1);
         let header = FileHeader {
             block_bytes: self.config.wal_block_bytes,
@@ -413,11 +429,16 @@ impl Wal {
             spare.file.write_at(&carry, block)?;
             spare.file.sync(SyncPoint::WalFile)?;
             self.disk.rename(&spare.path, &path)?;
-            self.disk.sync_directory(&self.directory, SyncPoint::WalDirectory)?;
+            self.disk
+                .sync_directory(&self.directory, SyncPoint::WalDirectory)?;
             spare.file.bytes()
         };
         let bytes = write().map_err(|error| StoreFault::io("begin", &path, &error))?;
-        let file = Arc::new(WalFile { file: spare.file, path, bytes });
+        let file = Arc::new(WalFile {
+            file: spare.file,
+            path,
+            bytes,
+        });
         self.files.write().insert(epoch, Arc::clone(&file));
         writer.current = Some(Current { header, file, end });
         self.make_spare_soon();
@@ -439,7 +460,9 @@ impl Wal {
             writer.written.pop_front();
         }
         if writer.written.len() > WRITTEN_MAX && writer.written.len() == writer.written.capacity() {
-            writer.written.retain(|&(group, serial)| !self.group(group).is_gone(serial));
+            writer
+                .written
+                .retain(|&(group, serial)| !self.group(group).is_gone(serial));
         }
     }
 
@@ -459,7 +482,11 @@ impl Wal {
 
     /// Lets go of the oldest files, up to the first that an entry is still needed of.
     fn release(self: &Arc<Self>) {
-        let oldest = self.groups.iter().filter_map(|group| group.lock().oldest_epoch()).min();
+        let oldest = self
+            .groups
+            .iter()
+            .filter_map(|group| group.lock().oldest_epoch())
+            .min();
         let mut released = Vec::new();
         {
             let mut files = self.files.write();
@@ -490,7 +517,10 @@ impl Wal {
                 Ok(file) if is_wanted => {
                     let path = self.spare_path();
                     let outcome = self.disk.rename(&file.path, &path);
-                    recycled.push(Spare { file: file.file, path });
+                    recycled.push(Spare {
+                        file: file.file,
+                        path,
+                    });
                     outcome
                 }
                 Ok(file) => self.disk.remove(&file.path),
@@ -579,7 +609,9 @@ impl Wal {
     pub(crate) fn fail(&self, fault: &StoreFault) -> StoreFault {
         let stopped = match fault {
             StoreFault::Stopped { .. } => fault.clone(),
-            other => StoreFault::Stopped { because: other.to_string() },
+            other => StoreFault::Stopped {
+                because: other.to_string(),
+            },
         };
         let stopped = self.failed.get_or_init(|| {
             tracing::error!(%fault, "the store stops");
@@ -633,7 +665,9 @@ const WRITTEN_MAX: usize = 1 << 16;
 
 impl std::fmt::Debug for Wal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wal").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Wal")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -668,7 +702,10 @@ pub(crate) fn file_name(epoch: u32) -> String {
 
 /// Returns the epoch of a log file by its name.
 pub(crate) fn parse_file_name(name: &str) -> Option<u32> {
-    name.strip_suffix(".log").filter(|number| number.len() == 10)?.parse().ok()
+    name.strip_suffix(".log")
+        .filter(|number| number.len() == 10)?
+        .parse()
+        .ok()
 }
 
 /// Returns the name of a spare file.
@@ -705,7 +742,10 @@ fn encode(
             }
             Operation::Vote(vote) => put(mark(Mark::Vote, queued.group, LogPoint::default(), vote)),
             Operation::TruncateAfter(Some(index)) => {
-                let point = LogPoint { index: *index, ..LogPoint::default() };
+                let point = LogPoint {
+                    index: *index,
+                    ..LogPoint::default()
+                };
                 put(mark(Mark::TruncateAfter, queued.group, point, &[]));
             }
             Operation::TruncateAfter(None) => {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use posthouse_model::{
-    Batch, BodyKey, Incarnation, Incoming, LogIndex, Message, MessageId, ReceiptHandle, ReplicaId,
-    Sequence, Sequences, SetCommand, SetId, Span, Stored, StoredMessage, Submission, Term, Time,
+    Batch, BodyKey, Incarnation, Incoming, LogIndex, Message, MessageId, ReceiptHandle, ReplicaId, Sequence,
+    Sequences, SetCommand, SetId, Span, Stored, StoredMessage, Submission, Term, Time,
 };
 use posthouse_store::crash::{Chance, CrashDisk};
 use posthouse_store::{
@@ -42,6 +42,8 @@ pub(crate) struct World {
     acknowledged: Arc<AtomicU64>,
     identity: u128,
     messages: u64,
+    /// Rises with each truncation, so that no entry looks like one that was taken away.
+    term: u64,
 }
 
 /// What is known of one group.
@@ -114,6 +116,7 @@ impl World {
             acknowledged: Arc::default(),
             identity: 0,
             messages: 0,
+            term: 1,
         };
         for _ in 0..LIVES {
             world.live()?;
@@ -158,7 +161,11 @@ impl World {
                 Err(_) if self.disk.has_stopped() => {}
                 Err(text) => return Err(text),
             }
-            if self.chance.one_in(2) { self.disk.kill() } else { self.disk.cut_power() }
+            if self.chance.one_in(2) {
+                self.disk.kill()
+            } else {
+                self.disk.cut_power()
+            }
         }
         self.store = open(&self.disk)?;
         self.check_logs()?;
@@ -236,18 +243,30 @@ impl World {
 
     fn append(&mut self, group: usize) {
         let count = 1 + self.chance.below(3);
-        let mut next = self.groups[group].log.last().map_or(LogIndex(1), |last| last.index.next());
+        let mut next = self.groups[group]
+            .log
+            .last()
+            .map_or(LogIndex(1), |last| last.index.next());
         let mut records = Vec::new();
         for _ in 0..count {
             let (kind, payload) = match (group, self.chance.below(6)) {
                 (_, 0) => (RecordKind::Blank, Bytes::new()),
                 (_, 1) => (RecordKind::Membership, Bytes::from_static(b"members")),
-                (0, _) => (RecordKind::Normal, Bytes::from(vec![7; self.chance.below(400) as usize])),
+                (0, _) => (
+                    RecordKind::Normal,
+                    Bytes::from(vec![7; self.chance.below(400) as usize]),
+                ),
                 _ => (RecordKind::Normal, self.batch()),
             };
-            let term = Term(1 + next.0 / 7);
+            let term = Term(self.term);
             let leader = ReplicaId(term.0 % 3);
-            records.push(LogRecord { index: next, term, leader, kind, payload });
+            records.push(LogRecord {
+                index: next,
+                term,
+                leader,
+                kind,
+                payload,
+            });
             next = next.next();
         }
         self.issue(group, Issued::Append(records));
@@ -260,14 +279,19 @@ impl World {
         for _ in 0..1 + self.chance.below(2) {
             let queue = Incarnation(1 + self.chance.below(2));
             let command = if self.chance.one_in(3) {
-                let handles =
-                    (0..3).map(|_| ReceiptHandle(1 + self.chance.below(20))).collect();
+                let handles = (0..3).map(|_| ReceiptHandle(1 + self.chance.below(20))).collect();
                 SetCommand::Delete { queue, handles }
             } else {
                 let count = 1 + self.chance.below(2);
                 let messages = (0..count).map(|_| self.message()).collect();
                 let delay = Span::ZERO;
-                SetCommand::Send { queue, delay, messages, token: None, decided_at: LogIndex(0) }
+                SetCommand::Send {
+                    queue,
+                    delay,
+                    messages,
+                    token: None,
+                    decided_at: LogIndex(0),
+                }
             };
             submissions.push(Submission { call: None, command });
         }
@@ -291,6 +315,7 @@ impl World {
         let lowest = group_state.applied.index.0.max(purged);
         let index = lowest + self.chance.below(last.index.0 - lowest + 1);
         let after = (index > 0).then_some(LogIndex(index));
+        self.term += 1;
         self.issue(group, Issued::Truncate(after));
     }
 
@@ -329,8 +354,7 @@ impl World {
     fn apply(&mut self, group: usize, index: LogIndex, record: Option<&LogRecord>) {
         let applied = &mut self.groups[group].applied;
         applied.index = index;
-        let Some(record) = record.filter(|record| record.kind == RecordKind::Normal && group > 0)
-        else {
+        let Some(record) = record.filter(|record| record.kind == RecordKind::Normal && group > 0) else {
             return;
         };
         let set = SetId(group as u8 - 1);
@@ -349,7 +373,10 @@ impl World {
         let state = applied.encode();
         let meta = Bytes::from(format!("meta {at}"));
         let cut = Arc::clone(&self.groups[group].cut);
-        let newest = self.groups[group].cuts.last_key_value().map_or(LogIndex(0), |(at, _)| *at);
+        let newest = self.groups[group]
+            .cuts
+            .last_key_value()
+            .map_or(LogIndex(0), |(at, _)| *at);
         if at <= newest {
             return;
         }
@@ -363,7 +390,8 @@ impl World {
         self.groups[group].cuts.insert(at, state);
         let state = Box::new(move || made);
         if group == 0 {
-            self.store.write_checkpoint(GroupId::DIRECTORY, at, meta, state, done);
+            self.store
+                .write_checkpoint(GroupId::DIRECTORY, at, meta, state, done);
             return;
         }
         let bodies = self.store.bodies(SetId(group as u8 - 1));
@@ -371,13 +399,25 @@ impl World {
         if self.chance.one_in(3) {
             rewrite.extend(bodies.segments().iter().map(|segment| segment.made_at));
         }
-        bodies.cut(CutPlan { at, rewrite, live, state, meta }, done);
+        bodies.cut(
+            CutPlan {
+                at,
+                rewrite,
+                live,
+                state,
+                meta,
+            },
+            done,
+        );
     }
 
     fn set_identity(&mut self) {
         let next = self.identity + 1;
-        let identity =
-            Identity { cluster: ClusterId(next), node: 1, replicas: vec![(GroupId(1), ReplicaId(9))] };
+        let identity = Identity {
+            cluster: ClusterId(next),
+            node: 1,
+            replicas: vec![(GroupId(1), ReplicaId(9))],
+        };
         if self.store.set_identity(identity).is_ok() {
             self.identity = next;
         }
@@ -388,7 +428,10 @@ impl World {
         let first = LogIndex(chance.below(30));
         let log = &self.groups[group].log;
         if let Ok(Some(record)) = self.store.log(GroupId(group as u8)).read_one(first) {
-            check!(log.entries.get(&first) == Some(&record), "read another entry at {first}");
+            check!(
+                log.entries.get(&first) == Some(&record),
+                "read another entry at {first}"
+            );
         }
         let applied = &self.groups[group].applied;
         let count = applied.live.len() as u64;
@@ -396,7 +439,9 @@ impl World {
             && !self.disk.has_stopped()
         {
             let read = self.store.bodies(SetId(group as u8 - 1)).read(*key);
-            let is_right = read.as_ref().is_ok_and(|read| read.as_ref() == applied.bodies.get(key));
+            let is_right = read
+                .as_ref()
+                .is_ok_and(|read| read.as_ref() == applied.bodies.get(key));
             check!(is_right || self.disk.has_stopped(), "body {key:?}: {read:?}");
         }
         Ok(())
@@ -437,7 +482,12 @@ impl World {
 
     fn read_log(&self, group: usize) -> Answer<Log> {
         let log = self.log(group);
-        let LogState { purged, last, vote, committed: _ } = log.state();
+        let LogState {
+            purged,
+            last,
+            vote,
+            committed: _,
+        } = log.state();
         let end = last.map_or(LogIndex(0), |last| last.index.next());
         let mut entries = BTreeMap::new();
         let mut next = LogIndex(0);
@@ -449,15 +499,26 @@ impl World {
             next = newest.index.next();
             entries.extend(some.into_iter().map(|record| (record.index, record)));
         }
-        let read = Log { purged, entries, vote };
-        check!(read.last() == last, "the last entry of group {group} is {last:?}: {read:?}");
+        let read = Log {
+            purged,
+            entries,
+            vote,
+        };
+        check!(
+            read.last() == last,
+            "the last entry of group {group} is {last:?}: {read:?}"
+        );
         Ok(read)
     }
 
     fn check_identity(&mut self) -> Answer<()> {
         let found = self.store.identity().map_or(0, |identity| identity.cluster.0);
         let is_known = found == self.identity || found == self.identity + 1;
-        check!(is_known, "the identity is {found}, and {} was acknowledged", self.identity);
+        check!(
+            is_known,
+            "the identity is {found}, and {} was acknowledged",
+            self.identity
+        );
         self.identity = found;
         Ok(())
     }
@@ -469,16 +530,26 @@ impl World {
         let group = &mut self.groups[number];
         let acknowledged = LogIndex(group.cut.load(Ordering::Relaxed));
         let at = found.as_ref().map_or(LogIndex(0), |found| found.at);
-        check!(at >= acknowledged, "checkpoint at {at}, and {acknowledged} was acknowledged");
+        check!(
+            at >= acknowledged,
+            "checkpoint at {at}, and {acknowledged} was acknowledged"
+        );
         let state = match found {
             None => Vec::new(),
             Some(found) => {
-                check!(found.meta == format!("meta {at}"), "meta {:?} at {at}", found.meta);
+                check!(
+                    found.meta == format!("meta {at}"),
+                    "meta {:?} at {at}",
+                    found.meta
+                );
                 found.state.to_vec()
             }
         };
         let expected = group.cuts.get(&at).cloned().unwrap_or_default();
-        check!(state == expected, "the state of group {number} at {at} is another");
+        check!(
+            state == expected,
+            "the state of group {number} at {at} is another"
+        );
         group.cut.store(at.0, Ordering::Relaxed);
         group.cuts.retain(|cut, _| *cut <= at);
 
@@ -487,7 +558,10 @@ impl World {
         for index in at.0 + 1..=goal.0 {
             let index = LogIndex(index);
             let record = self.groups[number].log.entries.get(&index).cloned();
-            check!(record.is_some(), "entry {index} of group {number} was applied and is gone");
+            check!(
+                record.is_some(),
+                "entry {index} of group {number} was applied and is gone"
+            );
             self.apply(number, index, record.as_ref());
         }
         Ok(())
@@ -502,7 +576,10 @@ impl World {
         let bodies = self.store.bodies(set);
         for key in &applied.live {
             let read = bodies.read(*key).map_err(|fault| fault.to_string())?;
-            check!(read.as_ref() == applied.bodies.get(key), "body {key:?} is {read:?}");
+            check!(
+                read.as_ref() == applied.bodies.get(key),
+                "body {key:?} is {read:?}"
+            );
         }
         let decisions = self.store.decisions(set);
         for (message, index) in &applied.noted {
@@ -535,13 +612,17 @@ fn open(disk: &CrashDisk) -> Answer<Store> {
 
 impl Log {
     fn last(&self) -> Option<LogPoint> {
-        self.entries.last_key_value().map(|(_, record)| record.point()).or(self.purged)
+        self.entries
+            .last_key_value()
+            .map(|(_, record)| record.point())
+            .or(self.purged)
     }
 
     fn take_in(&mut self, issued: &Issued) {
         match issued {
             Issued::Append(records) => {
-                self.entries.extend(records.iter().map(|record| (record.index, record.clone())));
+                self.entries
+                    .extend(records.iter().map(|record| (record.index, record.clone())));
             }
             Issued::Vote(vote) => self.vote = Some(vote.clone()),
             Issued::Truncate(None) => self.entries.clear(),
@@ -567,14 +648,25 @@ impl Applied {
                 SetCommand::Send { queue, messages, .. } => {
                     for (ordinal, incoming) in messages.iter().enumerate() {
                         let next = self.next.entry(queue.0).or_insert(1);
-                        let key = BodyKey { stream: *queue, sequence: Sequence(*next) };
+                        let key = BodyKey {
+                            stream: *queue,
+                            sequence: Sequence(*next),
+                        };
                         *next += 1;
                         let kept = KEPT_SECONDS[(incoming.message.id.0 >> 22) as usize % 4];
                         let keep_until = batch.now + Span::from_seconds(kept);
                         let (submission, ordinal) = (submission as u32, ordinal as u32);
-                        let stored = Stored { body: key, submission, ordinal, keep_until };
+                        let stored = Stored {
+                            body: key,
+                            submission,
+                            ordinal,
+                            keep_until,
+                        };
                         let message = incoming.message.clone();
-                        let message = StoredMessage { message, produced: batch.now };
+                        let message = StoredMessage {
+                            message,
+                            produced: batch.now,
+                        };
                         self.live.insert(key);
                         self.bodies.insert(key, message.clone());
                         all.push((stored, message));
@@ -582,7 +674,10 @@ impl Applied {
                 }
                 SetCommand::Delete { queue, handles } => {
                     for handle in handles {
-                        let key = BodyKey { stream: *queue, sequence: Sequence(handle.0) };
+                        let key = BodyKey {
+                            stream: *queue,
+                            sequence: Sequence(handle.0),
+                        };
                         self.live.remove(&key);
                     }
                 }
@@ -613,14 +708,15 @@ impl Applied {
         self.next.clear();
         self.live.clear();
         for chunk in state.chunks_exact(24) {
-            let number = |at: usize| {
-                u64::from_le_bytes(chunk[at..at + 8].try_into().expect("eight bytes"))
-            };
+            let number = |at: usize| u64::from_le_bytes(chunk[at..at + 8].try_into().expect("eight bytes"));
             if chunk[0] == 0 {
                 self.next.insert(number(8), number(16));
             } else {
                 let sequence = Sequence(number(16));
-                self.live.insert(BodyKey { stream: Incarnation(number(8)), sequence });
+                self.live.insert(BodyKey {
+                    stream: Incarnation(number(8)),
+                    sequence,
+                });
             }
         }
     }
@@ -636,7 +732,17 @@ impl Live for Needed {
 
     fn live_in(&self, stream: Incarnation, sequences: Sequences) -> u64 {
         let (first, last) = sequences.into_inner();
-        let first = BodyKey { stream, sequence: first };
-        self.0.range(first..=BodyKey { stream, sequence: last }).count() as u64
+        let first = BodyKey {
+            stream,
+            sequence: first,
+        };
+        self.0
+            .range(
+                first..=BodyKey {
+                    stream,
+                    sequence: last,
+                },
+            )
+            .count() as u64
     }
 }

@@ -28,7 +28,7 @@ const RETENTION_SECONDS: &str = "1296000";
 const MESSAGES_MAX: &str = "1000000000";
 
 /// Fills a queue and measures the node with it.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut site = Site::start(options)?;
     for queue in [DEEP, SHALLOW] {
         site.ask(

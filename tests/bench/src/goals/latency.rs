@@ -22,7 +22,7 @@ const TIMES_MAX: f64 = 4.0;
 const QUEUE: &str = "steady";
 
 /// Measures both, and compares their 99th percentiles.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start(options)?;
     site.create_queue(QUEUE)?;
     let folder = folder(options)?;

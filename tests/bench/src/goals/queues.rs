@@ -10,7 +10,7 @@ const RESIDENT_MEGABYTES_MAX: f64 = 200.0;
 const MEGABYTE: f64 = 1e6;
 
 /// Measures a node's resident memory with many queues that hold nothing.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut site = Site::start(options)?;
     let queues = options.queues();
     let before = resident_bytes(site.pid()?)?;

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use anyhow::Context;
 
 use crate::goals::BODY_BYTES;
-use crate::options::{Goal, Options};
+use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::requests::Request;
 use crate::site::Site;
@@ -24,19 +24,18 @@ const SUBSCRIPTIONS: usize = 4;
 const BY_TAGS: &str = "1";
 
 /// Measures what routing takes off the rate of publishing.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let Some(stub_program) = &options.stub_program else {
-        anyhow::ensure!(
-            options.goal != Goal::Route,
-            "route needs --stub-program: the node built with `--features stub-router`, elsewhere than the measured one"
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    let Some(stub_program) = options.stub_program()? else {
+        report.miss(
+            "cost of routing",
+            "build the stub with `cargo build --release -p posthouse-stub-router`, or name it with --stub-program",
         );
-        eprintln!("skipped: no --stub-program was given");
         return Ok(());
     };
     let silent = TcpListener::bind("127.0.0.1:0").context("a port for an endpoint that never answers")?;
     let endpoint = silent.local_addr()?;
     let routed_site = Site::start(options)?;
-    let stub_site = Site::start_program(stub_program, options)?;
+    let stub_site = Site::start_program(&stub_program, options)?;
     for site in [&routed_site, &stub_site] {
         set_up(site, endpoint)?;
         site.repeat(options, &publish(site))?;

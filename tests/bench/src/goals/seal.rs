@@ -14,7 +14,7 @@ const SEALED: &str = "sealed";
 const KEY: &str = "bench";
 
 /// Measures what sealing takes off the rate of sends.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start(options)?;
     site.create_queue(CLEAR)?;
     site.create_queue(SEALED)?;

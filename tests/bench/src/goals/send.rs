@@ -13,7 +13,7 @@ const BATCHED_PER_SECOND: f64 = 60_000.0;
 const QUEUE: &str = "sends";
 
 /// Measures what a queue takes a second.
-pub fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start(options)?;
     site.create_queue(QUEUE)?;
     // The first parts warm everything up and are not counted.

@@ -713,3 +713,46 @@ fn a_decision_made_too_early_can_be_made_again_under_the_same_number() {
     assert!(sent.is_ok());
     assert_eq!(decided(10), sent);
 }
+
+#[test]
+fn a_message_stands_where_it_is_and_nowhere_once_it_is_gone() {
+    let mut bench = with(|attributes| attributes.rewind = seconds(60));
+    bench.send(3);
+    bench.send_delayed(1, 100).expect("there is room");
+    let leased = bench.receive(2);
+    bench.delete(leased[1].1).expect("it is leased");
+    let now = bench.set.now();
+    let queue = bench.set.queue(QUEUE).expect("the queue is there");
+    let standings = [1, 2, 3, 4, 5].map(|sequence| queue.standing(Sequence(sequence)));
+    let expected = [
+        Some(Standing::Leased {
+            until: now + seconds(30),
+        }),
+        Some(Standing::Rewindable),
+        Some(Standing::Ready),
+        Some(Standing::Waiting {
+            until: now + seconds(100),
+        }),
+        None,
+    ];
+    assert_eq!(standings, expected);
+    assert_eq!([1, 3].map(|sequence| queue.receives(Sequence(sequence))), [1, 0]);
+}
+
+#[test]
+fn what_is_kept_of_some_seconds_is_named_up_to_a_bound() {
+    let mut bench = bench();
+    bench.send(2);
+    let first = bench.set.now();
+    bench.wait(5);
+    bench.send(3);
+    let last = bench.set.now();
+    let handle = bench.receive(1)[0].1;
+    bench.delete(handle).expect("it is leased");
+    let queue = bench.set.queue(QUEUE).expect("the queue is there");
+    let kept = |from, to, max| queue.kept_between(from, to, max);
+    assert_eq!(kept(first, first, 9), [Sequence(2)]);
+    assert_eq!(kept(last, last, 9), [Sequence(3), Sequence(4), Sequence(5)]);
+    assert_eq!(kept(first, last, 2), [Sequence(2), Sequence(3)]);
+    assert_eq!(kept(last + seconds(1), last + seconds(9), 9), []);
+}
