@@ -120,10 +120,13 @@ impl Cache {
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
-            if !metadata.is_file() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // A folder that was named by mistake keeps what it had.
+            if !metadata.is_file() || !is_cached(&name) {
                 continue;
             }
-            if entry.file_name().to_string_lossy().ends_with(&ours) {
+            if name.ends_with(&ours) {
                 kept.push((metadata.modified()?, metadata.len(), entry.path()));
             } else {
                 remove_if_there(&entry.path())?;
@@ -140,6 +143,15 @@ impl Cache {
         }
         Ok(())
     }
+}
+
+/// Returns whether a file is named as those of the cache are: a digest, and what must agree.
+fn is_cached(name: &str) -> bool {
+    let Some((digest, rest)) = name.split_once('-') else {
+        return false;
+    };
+    let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest && (rest.ends_with(".code") || rest.ends_with(".new"))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -203,7 +215,9 @@ mod tests {
         let folder = dir.path().join("code");
         let old = open(&folder, 1);
         old.write(&DIGEST, &Artifact::trusted(vec![1, 2, 3]));
+        fs::write(folder.join("not-ours.code"), b"kept").expect("the folder is ours");
         open(&folder, 2);
+        fs::remove_file(folder.join("not-ours.code")).expect("it was kept");
         assert_eq!(fs::read_dir(&folder).expect("it is there").count(), 0);
     }
 

@@ -167,7 +167,7 @@ impl Default for CompileLimits {
         Self {
             time: Duration::from_secs(180),
             cpu: Duration::from_secs(120),
-            memory_bytes: 6 * 1_024 * 1_048_576,
+            memory_bytes: 4 * 1_024 * 1_048_576,
             artifact_bytes: 256 * 1_048_576,
         }
     }

@@ -527,6 +527,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         BrokerError::NoPlugin { .. }
         | BrokerError::PluginFailed { .. }
         | BrokerError::DiskFull
+        | BrokerError::Unsettled
         | BrokerError::Unreadable(_)
         | BrokerError::Key(_) => CmqError::not_done(&error.to_string()),
         BrokerError::Fault(Fault::NotDone(reason)) => CmqError::not_done(&reason.to_string()),

@@ -11,7 +11,7 @@ use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, PushRefusal, Response, RouteTable,
     Sealed, Step, ToOpen, ToSeal,
 };
-use posthouse_model::{Name, PluginVersion, SubscriptionId, TenantId, World};
+use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
 /// Answers what plugins are asked.
 pub trait Guests: Send + Sync + 'static {
@@ -32,6 +32,9 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Returns the newest lines that a version wrote here, the oldest first.
     fn logs(&self, version: PluginVersion) -> Vec<LogLine>;
+
+    /// Says what a tenant's guests may use.
+    fn set_quota(&self, tenant: TenantId, quotas: &Quotas);
 
     /// Ends what guests are doing.
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -110,6 +113,10 @@ impl Guests for HostGuests {
 
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
+    }
+
+    fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
+        self.0.set_quota(tenant, quotas);
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -25,9 +25,10 @@ impl From<BrokerError> for AdminError {
                 AdminError::new(AdminCode::PluginFailed, text)
             }
             BrokerError::Throttled => AdminError::new(AdminCode::Throttled, text),
-            BrokerError::DiskFull | BrokerError::Unreadable(_) | BrokerError::Key(_) => {
-                AdminError::not_done(text)
-            }
+            BrokerError::DiskFull
+            | BrokerError::Unsettled
+            | BrokerError::Unreadable(_)
+            | BrokerError::Key(_) => AdminError::not_done(text),
             BrokerError::Fault(Fault::NotDone(_)) => AdminError::not_done(text),
             BrokerError::Fault(Fault::MayBeDone(_)) => AdminError::may_be_done(text),
             BrokerError::Argument(_) => AdminError::malformed(text),

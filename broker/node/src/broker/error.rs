@@ -57,6 +57,9 @@ pub enum BrokerError {
         /// Its fault.
         fault: String,
     },
+    /// The directory changed each time that it was decided what to do. Not done; another try may succeed.
+    #[error("the directory changes too quickly; not done")]
+    Unsettled,
     /// The tenant's rate is used up.
     #[error("the tenant's rate is used up")]
     Throttled,

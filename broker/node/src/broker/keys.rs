@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use posthouse_keyring::Secret;
 use posthouse_model::{
     AccessKeyStatus, DirectoryCommand, DirectoryReply, Kind, MasterKeyRecord, MasterKeyState, Name, TenantId,
+    TenantRecord,
 };
 
 use super::{Broker, BrokerError};
@@ -134,8 +135,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes in what the directory says of master keys.
+    /// Takes in what the directory says of master keys, and of what tenants' guests may use.
     pub(crate) fn learn_keys(&self) {
+        let tenants: Vec<TenantRecord> = self
+            .directory
+            .view(|directory| directory.tenants().cloned().collect());
+        for tenant in &tenants {
+            self.guests.set_quota(tenant.tenant, &tenant.quotas);
+        }
         let records: Vec<MasterKeyRecord> = self.directory.view(|directory| {
             directory
                 .tenants()

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_model::{
-    Attribute, Body, Incarnation, Kind, Leased, LogIndex, Message, MessageId, Name, ReceiptHandle, Refusal,
-    SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
+    Attribute, Body, Incarnation, Kind, Leased, Message, MessageId, Name, ReceiptHandle, Refusal, SetCommand,
+    SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
 };
 
 use super::names::Resolved;
 use super::{Broker, BrokerError};
 
 /// How often a send is decided again because the directory changed meanwhile.
-const DECISIONS_MAX: usize = 4;
+pub(super) const DECISIONS_MAX: usize = 64;
 
 /// What a producer puts into a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -69,11 +69,13 @@ impl Broker {
         contents: Vec<Content>,
         token: Option<Token>,
     ) -> Result<Vec<MessageId>, BrokerError> {
-        let found = self.resolve(tenant, Kind::Queue, name)?;
         self.check_room()?;
-        self.check_sizes(&found, &contents)?;
         for _ in 0..DECISIONS_MAX {
+            // Whether the queue is sealed, and what is bound to it, is looked up after the index that says so: a set that
+            // has seen a later one refuses, and all is decided again.
             let decided_at = self.directory.view(|directory| directory.applied());
+            let found = self.resolve(tenant, Kind::Queue, name)?;
+            self.check_sizes(&found, &contents)?;
             let ids = self.set(found.set).next_message_ids(contents.len());
             let messages: Vec<Message> = ids
                 .into_iter()
@@ -82,14 +84,6 @@ impl Broker {
                 .collect();
             let filtered = self.filter_incoming(&found, decided_at, messages).await?;
             let messages = self.seal_incoming(&found, decided_at, filtered).await?;
-            // A queue whose messages no plugin decided about does not care what the directory says.
-            let decided_at = match messages
-                .iter()
-                .any(|incoming| !incoming.message.decisions.is_empty())
-            {
-                true => decided_at,
-                false => LogIndex::default(),
-            };
             let command = SetCommand::Send {
                 queue: found.incarnation,
                 delay,
@@ -104,9 +98,7 @@ impl Broker {
                 Err(refusal) => return Err(BrokerError::queue(refusal)),
             }
         }
-        Err(BrokerError::Argument(
-            "the directory changes too quickly; not done, try again".to_owned(),
-        ))
+        Err(BrokerError::Unsettled)
     }
 
     /// Leases the oldest visible messages, waiting for the first if need be.

@@ -6,11 +6,8 @@ use posthouse_model::{
 };
 
 use super::decide::{Routed, TopicContext};
-use super::queues::{Content, check_batch};
+use super::queues::{Content, DECISIONS_MAX, check_batch};
 use super::{Broker, BrokerError};
-
-/// How often a publish is decided again because the directory changed meanwhile.
-const DECISIONS_MAX: usize = 4;
 
 impl Broker {
     /// Stores messages for the subscriptions that the topic's router matches, all or none.
@@ -20,10 +17,10 @@ impl Broker {
         name: &Name,
         draft: Draft,
     ) -> Result<Vec<MessageId>, BrokerError> {
-        let found = self.resolve(tenant, Kind::Topic, name)?;
         self.check_room()?;
         for _ in 0..DECISIONS_MAX {
             let decided_at = self.directory.view(|directory| directory.applied());
+            let found = self.resolve(tenant, Kind::Topic, name)?;
             let topic = self.topic_context(&found)?;
             check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
             if topic.table.subscriptions.is_empty() {
@@ -43,9 +40,7 @@ impl Broker {
                 Err(refusal) => return Err(BrokerError::topic(refusal)),
             }
         }
-        Err(BrokerError::Argument(
-            "the directory changes too quickly; not done, try again".to_owned(),
-        ))
+        Err(BrokerError::Unsettled)
     }
 
     /// Adds a subscription.
