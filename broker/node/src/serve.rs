@@ -20,7 +20,7 @@ use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
 use crate::egress::{Allowed, Egress};
 use crate::front::{Bounds, Front};
-use crate::guests::HostGuests;
+use crate::guests::{Guests, HostGuests};
 use crate::listener;
 use crate::metrics::Metrics;
 
@@ -43,7 +43,16 @@ pub struct Node {
 
 /// Serves until told to stop by a signal.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let node = Node::start(config).await?;
+    run_with(config, |guests| Arc::new(guests)).await
+}
+
+/// Serves until told to stop by a signal, with guests that stand before the plugin host's: a measurement or a
+/// simulation can answer in their place.
+pub async fn run_with(
+    config: Config,
+    guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
+) -> anyhow::Result<()> {
+    let node = Node::start(config, guests).await?;
     let address = node.address;
     tracing::info!(%address, "serving");
     wait_for_signal().await?;
@@ -55,7 +64,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 impl Node {
     /// Starts a node; returns when it serves.
-    pub async fn start(config: Config) -> anyhow::Result<Node> {
+    pub async fn start(
+        config: Config,
+        guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
+    ) -> anyhow::Result<Node> {
         // Another part of the process, or another node of a test, may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind(config.node.listen)
@@ -64,7 +76,7 @@ impl Node {
         let address = listener.local_addr()?;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let broker = assemble(&config, Arc::clone(&clock)).await?;
+        let broker = assemble(&config, Arc::clone(&clock), guests).await?;
         let front = front(&config, &broker, clock)?;
         let stop = CancellationToken::new();
         let limits = listener::Limits {
@@ -98,7 +110,11 @@ impl Node {
     }
 }
 
-async fn assemble(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Broker> {
+async fn assemble(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
+) -> anyhow::Result<Broker> {
     let data = &config.node.data;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     let store = open_store(config)?;
@@ -127,7 +143,7 @@ async fn assemble(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Brok
     let assembly = Assembly {
         groups,
         store,
-        guests: Arc::new(HostGuests(host)),
+        guests: guests(HostGuests(host)),
         keyring,
         entropy,
         components: Components::open(data.join("components")).context("the components' folder")?,
