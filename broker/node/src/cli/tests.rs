@@ -1,3 +1,5 @@
+//! Commands parse, and what they print and exit with, against a node that is made up.
+
 use clap::CommandFactory;
 
 use super::*;

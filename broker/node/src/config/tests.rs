@@ -1,3 +1,5 @@
+//! Every key is read and explained, and all errors come at once.
+
 use super::*;
 
 fn nothing(_: &str) -> Option<String> {

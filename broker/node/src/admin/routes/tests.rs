@@ -1,3 +1,5 @@
+//! Every operation over real HTTP: who may do what, and what is refused.
+
 use reqwest::{Method, StatusCode};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Shapes survive their JSON, and show no secret.
+
 use posthouse_model::{
     DeadLetterPolicy, DeadLetterRule, Incarnation, Name, QueueAttributes, Quotas, Span, TopicAttributes,
 };
