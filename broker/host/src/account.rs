@@ -21,6 +21,8 @@ use crate::config::GuestQuota;
 pub struct Usage {
     /// Calls of guests.
     pub calls: u64,
+    /// Jobs, of one call or a batch, that were answered where their caller was.
+    pub answered_here: u64,
     /// CPU time, in microseconds.
     pub cpu_micros: u64,
     /// Traps, of any kind.
@@ -41,6 +43,7 @@ pub(crate) struct Account {
     quota: Mutex<GuestQuota>,
     bucket: Mutex<Bucket>,
     pub(crate) calls: AtomicU64,
+    pub(crate) answered_here: AtomicU64,
     cpu_micros: AtomicU64,
     pub(crate) traps: AtomicU64,
     pub(crate) failures: AtomicU64,
@@ -104,6 +107,7 @@ impl Account {
             quota: Mutex::new(quota),
             bucket: Mutex::new(Bucket::full(&quota, Instant::now())),
             calls: AtomicU64::new(0),
+            answered_here: AtomicU64::new(0),
             cpu_micros: AtomicU64::new(0),
             traps: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -165,6 +169,7 @@ impl Account {
     fn usage(&self) -> Usage {
         Usage {
             calls: self.calls.load(Ordering::Relaxed),
+            answered_here: self.answered_here.load(Ordering::Relaxed),
             cpu_micros: self.cpu_micros.load(Ordering::Relaxed),
             traps: self.traps.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),

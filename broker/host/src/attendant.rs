@@ -23,6 +23,8 @@ use crate::{
     worker::Shared,
 };
 
+/// CPU time of a call that is made where the caller is: as long as that, it may keep others waiting.
+const HERE_CPU_MAX: Duration = Duration::from_millis(1);
 /// How often an instance is evicted for one that is to start, before the start is given up.
 const EVICTIONS_MAX: usize = 4;
 
@@ -35,6 +37,18 @@ pub(crate) struct Attendant<'a> {
     key: InstanceKey,
     instance: Option<Instance>,
     charged: Duration,
+    place: Where,
+    /// The work is to be done elsewhere after all.
+    given_up: bool,
+}
+
+/// Where calls are made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Where {
+    /// On a thread for guests: instances may be started there, and calls may take their time.
+    Thread,
+    /// Where the caller is, which others need too: only with the instance at hand, and only for a moment.
+    Here,
 }
 
 // === impl Attendant ===
@@ -55,22 +69,34 @@ impl<'a> Attendant<'a> {
             key,
             instance: None,
             charged: thread_cpu(),
+            place: Where::Thread,
+            given_up: false,
         }
     }
 
-    /// Answers one job. The instance waits to be asked again before the answer goes out, so that whoever asks next
-    /// finds it.
-    pub(crate) fn answer(mut self, work: Work) {
+    /// Has the calls made where the caller is, with a quick instance.
+    pub(crate) fn here(mut self, mut instance: Instance) -> Self {
+        instance.bound_calls(HERE_CPU_MAX);
+        self.instance = Some(instance);
+        self.place = Where::Here;
+        self
+    }
+
+    /// Answers one job, or returns its work if that cannot be done here. The instance waits to be asked again before
+    /// the answer goes out, so that whoever asks next finds it.
+    pub(crate) fn answer(mut self, work: Work) -> Result<(), Work> {
         match work {
             Work::Route { table, batch, reply } => {
                 let answers = self.routed(&table, &batch);
-                self.leave_and_send(reply, answers);
+                self.finish(reply, answers)
+                    .map_err(|reply| Work::Route { table, batch, reply })
             }
             Work::Filter { batch, reply } => {
                 let answers = self.each(&batch, |instance, (envelope, body)| {
                     instance.filter(envelope, body)
                 });
-                self.leave_and_send(reply, answers);
+                self.finish(reply, answers)
+                    .map_err(|reply| Work::Filter { batch, reply })
             }
             Work::Begin {
                 delivery,
@@ -78,7 +104,11 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answer = self.ask(|instance| instance.begin_delivery(&delivery, &body));
-                self.leave_and_send(reply, vec![answer]);
+                self.finish(reply, vec![answer]).map_err(|reply| Work::Begin {
+                    delivery,
+                    body,
+                    reply,
+                })
             }
             Work::Resume {
                 delivery,
@@ -87,7 +117,12 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answer = self.ask(|instance| instance.resume_delivery(&delivery, &state, &response));
-                self.leave_and_send(reply, vec![answer]);
+                self.finish(reply, vec![answer]).map_err(|reply| Work::Resume {
+                    delivery,
+                    state,
+                    response,
+                    reply,
+                })
             }
             Work::Seal {
                 master_key,
@@ -95,11 +130,16 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answers = self.each(&batch, |instance, item| instance.seal(&master_key, item));
-                self.leave_and_send(reply, answers);
+                self.finish(reply, answers).map_err(|reply| Work::Seal {
+                    master_key,
+                    batch,
+                    reply,
+                })
             }
             Work::Open { batch, reply } => {
                 let answers = self.each(&batch, |instance, item| instance.open(item));
-                self.leave_and_send(reply, answers);
+                self.finish(reply, answers)
+                    .map_err(|reply| Work::Open { batch, reply })
             }
         }
     }
@@ -125,9 +165,14 @@ impl<'a> Attendant<'a> {
         }
     }
 
-    fn leave_and_send<T>(self, reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) {
+    fn finish<T>(self, reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) -> Result<(), Reply<T>> {
+        let given_up = self.given_up;
         self.leave();
+        if given_up {
+            return Err(reply);
+        }
         send(reply, answers);
+        Ok(())
     }
 
     fn routed(
@@ -164,10 +209,17 @@ impl<'a> Attendant<'a> {
         batch: &[T],
         mut call: impl FnMut(&mut Instance, &T) -> Result<R, GuestFault>,
     ) -> Vec<Result<R, GuestFault>> {
-        batch
-            .iter()
-            .map(|item| self.ask(|instance| call(instance, item)))
-            .collect()
+        let mut answers = Vec::with_capacity(batch.len());
+        for item in batch {
+            // A batch that has become slow goes on where it may take its time.
+            let slow = self.instance.as_ref().is_some_and(Instance::was_slow);
+            self.given_up |= self.place == Where::Here && slow;
+            if self.given_up {
+                break;
+            }
+            answers.push(self.ask(|instance| call(instance, item)));
+        }
+        answers
     }
 
     /// Makes a call, and makes it again in a fresh instance if it failed in one that had been used before.
@@ -178,7 +230,7 @@ impl<'a> Attendant<'a> {
         let was_used = self.instance()?.was_used();
         let answer = self.ask_once(&mut call);
         match answer {
-            Err(fault) if was_used && fault.spoils_instance() && !self.shared.is_stopping() => {
+            Err(fault) if was_used && fault.spoils_instance() && !self.given_up && !self.shared.is_stopping() => {
                 self.start()?;
                 self.ask_once(&mut call)
             }
@@ -194,10 +246,17 @@ impl<'a> Attendant<'a> {
         let answer = call(instance);
         let (slow, reusable) = (instance.was_slow(), instance.is_reusable());
         let spoilt = answer.as_ref().is_err_and(GuestFault::spoils_instance);
+        if answer.is_ok() {
+            instance.note_ended();
+        }
         if spoilt || !reusable {
             self.instance = None;
         }
-        self.count(answer.as_ref().err());
+        let out_of_moment = self.place == Where::Here && matches!(answer, Err(GuestFault::OutOfTime));
+        self.given_up |= self.place == Where::Here && spoilt;
+        if !out_of_moment {
+            self.count(answer.as_ref().err());
+        }
         if slow || spoilt {
             self.charge();
         }
@@ -230,6 +289,10 @@ impl<'a> Attendant<'a> {
     /// Returns the instance at hand, a warm one, or a fresh one.
     fn instance(&mut self) -> Result<&mut Instance, GuestFault> {
         if self.instance.is_none() {
+            if self.place == Where::Here {
+                self.given_up = true;
+                return Err(GuestFault::Busy(BusyReason::Instances));
+            }
             let warm = self.shared.warm(self.plugin.pool).lock().take(&self.key);
             match warm {
                 Some(instance) if instance.serves(self.binding) => self.instance = Some(instance),
@@ -293,9 +356,10 @@ impl<'a> Attendant<'a> {
     /// Lets the instance wait to be asked again, unless the plugin was unloaded meanwhile.
     fn leave(mut self) {
         self.charge();
-        let Some(instance) = self.instance.take() else {
+        let Some(mut instance) = self.instance.take() else {
             return;
         };
+        instance.bound_calls(self.shared.limits.cpu);
         let plugins = self.shared.plugins.read();
         if plugins
             .get(&self.plugin.version)

@@ -18,11 +18,15 @@ use crate::{
     convert,
     engine::{Engines, PoolKind},
     fault::{BusyReason, GuestFault},
+    job::Work,
     lend::KeyRefusal,
     lent::{self, Lent, LentBody, OutOfTime, Powers, Refuser, Stopping},
     log::PluginLog,
     returned, text,
 };
+
+/// Calls that an instance answers one after the other, each within a tick, before it counts as quick.
+const QUICK_CALLS_MIN: u32 = 16;
 
 /// A version of a plugin, ready to be started.
 pub(crate) struct Plugin {
@@ -60,6 +64,8 @@ pub(crate) struct Instance {
     /// The table made last, and its key.
     table: Option<((Incarnation, u64), ResourceAny)>,
     calls: u64,
+    /// Calls made one after the other of which none was looked at twice.
+    quick: u32,
     // Given back after the store, in the order of the fields.
     _seat: Seat,
 }
@@ -125,6 +131,7 @@ impl Instance {
                 limits,
                 table: None,
                 calls: 0,
+                quick: 0,
                 _seat: seat,
             }),
             Err(error) => Err(start_fault(store.data(), &error)),
@@ -142,9 +149,38 @@ impl Instance {
         self.calls > 0
     }
 
+    /// Returns whether its calls have been so short, and this one looks so much like them, that the caller can wait
+    /// for it where it is.
+    pub(crate) fn is_quick_for(&self, work: &Work) -> bool {
+        let prepared = match work {
+            // Making a table may take long.
+            Work::Route { table, .. } => self.table.as_ref().is_some_and(|(key, _)| *key == table.key),
+            Work::Filter { .. }
+            | Work::Begin { .. }
+            | Work::Resume { .. }
+            | Work::Seal { .. }
+            | Work::Open { .. } => true,
+        };
+        prepared && self.quick >= QUICK_CALLS_MIN
+    }
+
+    /// Notes that the last call ended well, and whether it was short.
+    pub(crate) fn note_ended(&mut self) {
+        // A short call may happen to be under way at a tick, so one look says little.
+        self.quick = match self.store.data().looks() {
+            0 | 1 => self.quick.saturating_add(1),
+            _ => 0,
+        };
+    }
+
+    /// Bounds the CPU time of calls from now on.
+    pub(crate) fn bound_calls(&mut self, cpu: Duration) {
+        self.limits.cpu = cpu;
+    }
+
     /// Returns whether the last call took long enough to be looked at.
     pub(crate) fn was_slow(&self) -> bool {
-        self.store.data().was_looked_at()
+        self.store.data().looks() > 0
     }
 
     /// Returns whether it can be asked again. One that keeps handles beyond a call cannot: what they stand for would

@@ -69,6 +69,7 @@ struct Use {
     budget: Duration,
     /// The thread's CPU time when the call was first looked at.
     since: Option<Duration>,
+    looks: u32,
     host_calls: u32,
     lent_bytes: u64,
     log_lines: u32,
@@ -147,6 +148,7 @@ impl Lent {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Stopping.into());
         }
+        self.call.looks = self.call.looks.saturating_add(1);
         let now = thread_cpu();
         let since = *self.call.since.get_or_insert(now);
         if now.saturating_sub(since) >= self.call.budget {
@@ -164,9 +166,9 @@ impl Lent {
         self.memory.refused
     }
 
-    /// Returns whether the call took long enough to be looked at.
-    pub(crate) fn was_looked_at(&self) -> bool {
-        self.call.since.is_some()
+    /// Returns how often the call was looked at while it ran.
+    pub(crate) fn looks(&self) -> u32 {
+        self.call.looks
     }
 
     /// Lends a body; it must be taken back with [`Self::take_back`] after the call.
@@ -346,6 +348,7 @@ impl Use {
         Use {
             budget,
             since: None,
+            looks: 0,
             host_calls: 0,
             lent_bytes: 0,
             log_lines: 0,

@@ -28,8 +28,13 @@ impl<K: Clone + Eq + Hash, V> Warm<K, V> {
 
     /// Takes the value that came to wait last under a key.
     pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+        self.take_if(key, |_| true)
+    }
+
+    /// Takes the value that came to wait last under a key, if that one fits.
+    pub(crate) fn take_if(&mut self, key: &K, fits: impl FnOnce(&V) -> bool) -> Option<V> {
         let values = self.waiting.get_mut(key)?;
-        let (number, value) = values.pop()?;
+        let (number, value) = values.pop_if(|(_, value)| fits(value))?;
         if values.is_empty() {
             self.waiting.remove(key);
         }
@@ -105,6 +110,15 @@ mod tests {
         assert_eq!(warm.evict(|_| true), Some(2));
         assert_eq!(warm.take(&"a"), Some(3));
         assert_eq!(warm.take(&"a"), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken() {
+        let mut warm = Warm::new(2);
+        assert_eq!(warm.put("a", 1), None);
+        assert_eq!(warm.take_if(&"a", |value| *value == 2), None);
+        assert_eq!(warm.take_if(&"a", |value| *value == 1), Some(1));
+        assert_eq!(warm.take_if(&"a", |_| true), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use posthouse_model::{PluginVersion, World};
+use posthouse_model::{PluginVersion, TenantId, World};
 
 use crate::{
     account::{Accounts, thread_cpu},
@@ -29,6 +29,8 @@ use crate::{
 
 /// Of a pool's instances, so many in eight may wait to be asked again.
 const WARM_EIGHTHS: u32 = 6;
+/// Bytes of bodies, at most, in a job that is answered where its caller is.
+const HERE_BYTES_MAX: usize = 262_144;
 /// Stack of a thread beyond what guests have.
 const HOST_STACK_BYTES: usize = 2 * 1_048_576;
 
@@ -79,6 +81,7 @@ impl Shared {
         if !job.account.has_cpu() {
             return refuse(job, &GuestFault::Busy(BusyReason::Cpu));
         }
+        let Err(job) = self.serve_here(job) else { return };
         let (tenant, lane) = (job.binding.tenant, job.lane());
         let pushed = self.queue.lock().push(tenant, lane, job);
         match pushed {
@@ -128,18 +131,58 @@ impl Shared {
         }
     }
 
+    /// Answers a job where its caller is, if an instance waits that has been quick so far: handing it to a thread and
+    /// back would cost several times what the call does. One that turns out not to be quick goes to the threads.
+    fn serve_here(&self, job: Job) -> Result<(), Job> {
+        let Some(plugin) = self.usable(&job) else {
+            return Err(job);
+        };
+        if job.bytes() > HERE_BYTES_MAX {
+            return Err(job);
+        }
+        let key = job.key();
+        let quick = |instance: &Instance| instance.is_quick_for(&job.work) && instance.serves(&job.binding);
+        let warm = self.warm(plugin.pool).lock().take_if(&key, quick);
+        let Some(instance) = warm else { return Err(job) };
+        let Job {
+            binding,
+            account,
+            work,
+        } = job;
+        let attendant = Attendant::new(self, &plugin, &binding, &account, key).here(instance);
+        let answered = self.guarded(binding.tenant, || attendant.answer(work));
+        match answered {
+            Some(Err(work)) => Err(Job {
+                binding,
+                account,
+                work,
+            }),
+            Some(Ok(())) => {
+                account.answered_here.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs guests of a tenant, looked at while they run.
+    fn guarded<T>(&self, tenant: TenantId, run: impl FnOnce() -> T) -> Option<T> {
+        let _running = self.ticker.run();
+        // A panic is a mistake of ours. Callers are told that the host stopped; other tenants go on.
+        let done = catch_unwind(AssertUnwindSafe(run));
+        if done.is_err() {
+            tracing::error!(%tenant, "a call of a plugin panicked in the host");
+        }
+        done.ok()
+    }
+
     fn work(&self) {
         while let Some(jobs) = self.next() {
             let Some(tenant) = jobs.first().map(|job| job.binding.tenant) else {
                 continue;
             };
-            let running = self.ticker.run();
             let before = thread_cpu();
-            // A panic is a mistake of ours. Callers are told that the host stopped; other tenants go on.
-            if catch_unwind(AssertUnwindSafe(|| self.serve(jobs))).is_err() {
-                tracing::error!(%tenant, "a call of a plugin panicked in the host");
-            }
-            drop(running);
+            self.guarded(tenant, || self.serve(jobs));
             let used = thread_cpu().saturating_sub(before);
             let used = u64::try_from(used.as_micros()).unwrap_or(u64::MAX).max(1);
             self.queue.lock().charge(tenant, used);
@@ -149,12 +192,7 @@ impl Shared {
     fn serve(&self, mut jobs: Vec<Job>) {
         jobs.retain(|job| !job.is_given_up());
         let Some(first) = jobs.first() else { return };
-        let plugin = self.plugins.read().get(&first.binding.version).cloned();
-        let usable = plugin.filter(|plugin| {
-            plugin.world == first.work.world()
-                && plugin.owner.is_none_or(|owner| owner == first.binding.tenant)
-        });
-        let Some(plugin) = usable else {
+        let Some(plugin) = self.usable(first) else {
             return jobs
                 .into_iter()
                 .for_each(|job| refuse(job, &GuestFault::NotLoaded));
@@ -170,8 +208,19 @@ impl Shared {
             return attend().route_together(jobs);
         }
         for job in jobs {
-            attend().answer(job.work);
+            if attend().answer(job.work).is_err() {
+                tracing::error!(tenant = %binding.tenant, "a call was given up where it may take its time");
+            }
         }
+    }
+
+    /// Returns the plugin that a job asks, if it is loaded, the tenant's to use and of the right world.
+    fn usable(&self, job: &Job) -> Option<Arc<Plugin>> {
+        let plugin = self.plugins.read().get(&job.binding.version).cloned();
+        plugin.filter(|plugin| {
+            plugin.world == job.work.world()
+                && plugin.owner.is_none_or(|owner| owner == job.binding.tenant)
+        })
     }
 }
 
@@ -232,6 +281,17 @@ impl Job {
             Work::Begin { reply, .. } | Work::Resume { reply, .. } => reply.is_closed(),
             Work::Seal { reply, .. } => reply.is_closed(),
             Work::Open { reply, .. } => reply.is_closed(),
+        }
+    }
+
+    /// Returns how long the bodies are that guests are lent for it.
+    fn bytes(&self) -> usize {
+        match &self.work {
+            Work::Route { .. } | Work::Resume { .. } => 0,
+            Work::Filter { batch, .. } => batch.iter().map(|(_, body)| body.len()).sum(),
+            Work::Begin { body, .. } => body.len(),
+            Work::Seal { batch, .. } => batch.iter().map(|item| item.plain.len()).sum(),
+            Work::Open { batch, .. } => batch.iter().map(|item| item.ciphertext.len()).sum(),
         }
     }
 }

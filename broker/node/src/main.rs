@@ -7,6 +7,9 @@ use posthouse_node::cli::{Cli, ClientCommand, Command, print_completion};
 use posthouse_node::config::{Config, Flags};
 use posthouse_node::{logs, serve};
 
+/// Stack of a thread that serves requests.
+const SERVING_STACK_BYTES: usize = 4 * 1_048_576;
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(flags) => serve_node(&flags),
@@ -25,7 +28,10 @@ fn serve_node(flags: &Flags) -> ExitCode {
         }
     };
     logs::start(&config.logs);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    // Quick calls of plugins are made on these threads, with the stack that guests may use.
+    threads.thread_stack_size(SERVING_STACK_BYTES);
+    let runtime = match threads.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("posthouse: no threads can be started: {error}");

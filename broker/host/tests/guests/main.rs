@@ -8,6 +8,7 @@
 
 mod bench;
 mod builtin;
+mod here;
 mod hostile;
 mod life;
 mod quotas;
