@@ -230,7 +230,9 @@ impl<'a> Attendant<'a> {
         let was_used = self.instance()?.was_used();
         let answer = self.ask_once(&mut call);
         match answer {
-            Err(fault) if was_used && fault.spoils_instance() && !self.given_up && !self.shared.is_stopping() => {
+            Err(fault)
+                if was_used && fault.spoils_instance() && !self.given_up && !self.shared.is_stopping() =>
+            {
                 self.start()?;
                 self.ask_once(&mut call)
             }

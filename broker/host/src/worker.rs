@@ -218,8 +218,7 @@ impl Shared {
     fn usable(&self, job: &Job) -> Option<Arc<Plugin>> {
         let plugin = self.plugins.read().get(&job.binding.version).cloned();
         plugin.filter(|plugin| {
-            plugin.world == job.work.world()
-                && plugin.owner.is_none_or(|owner| owner == job.binding.tenant)
+            plugin.world == job.work.world() && plugin.owner.is_none_or(|owner| owner == job.binding.tenant)
         })
     }
 }

@@ -31,7 +31,7 @@ pub struct Submission<C> {
 }
 
 /// Names one sending of a command by a node: a repeat has the same three numbers.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct SessionCall {
     /// The replica that passed the command on.
     pub origin: crate::ReplicaId,

@@ -15,7 +15,9 @@ mod names;
 mod outbox;
 mod plugins;
 mod queues;
+mod reach;
 mod topics;
+mod withdrawals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use posthouse_keyring::{Entropy, Keyring};
 use posthouse_model::{
-    Definition, Directory, Incarnation, Kind, Name, QueueAttributes, Set, SetId, Span, TenantId,
+    Definition, Directory, Incarnation, Kind, Name, QueueAttributes, ReplicaId, Set, SetId, Span, TenantId,
 };
 use posthouse_replica::{Group, Groups};
 use posthouse_store::Store;
@@ -43,10 +45,13 @@ pub use events::Events;
 pub use names::Resolved;
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
+pub use reach::{Nobody, Others};
 pub use topics::Draft;
 
 use delivery::Deliveries;
 use keys::Secrets;
+use reach::Session;
+use withdrawals::Withdrawals;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
 pub const PARKED_QUEUE: &str = "parked";
@@ -81,6 +86,10 @@ pub struct Parts {
     pub metrics: Metrics,
     waiters: Waiters,
     deliveries: Deliveries,
+    others: Arc<dyn Others>,
+    replica: ReplicaId,
+    session: Session,
+    withdrawals: Withdrawals,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     loading: tokio::sync::Mutex<()>,
@@ -95,6 +104,10 @@ pub struct Assembly {
     pub groups: Groups,
     /// The store.
     pub store: Store,
+    /// This replica.
+    pub replica: ReplicaId,
+    /// The other nodes.
+    pub others: Arc<dyn Others>,
     /// The plugins.
     pub guests: Arc<dyn Guests>,
     /// The keys.
@@ -146,6 +159,10 @@ impl Broker {
                 deliveries: Deliveries::new(assembly.pushes_max, assembly.subscription_pushes_max),
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),
+                session: Session::begin(assembly.replica, assembly.entropy.as_ref()),
+                replica: assembly.replica,
+                others: assembly.others,
+                withdrawals: Withdrawals::default(),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),
                 loading: tokio::sync::Mutex::default(),

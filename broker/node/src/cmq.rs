@@ -520,7 +520,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         BrokerError::Directory { refusal, kind } => CmqError::of_directory_refusal(&refusal, kind),
         BrokerError::NoName { kind } => CmqError::missing(kind),
         BrokerError::NoDeadLetterQueue { .. } => CmqError::no_dead_letter_queue(),
-        BrokerError::DeadLetterRule(rule) => CmqError::out_of_range("deadLetterPolicy").because(rule),
+        BrokerError::DeadLetterRule(rule) => CmqError::out_of_range("deadLetterPolicy").because(&rule),
         BrokerError::NoSubscriptions => CmqError::no_subscriptions(),
         BrokerError::NothingMatched => CmqError::no_match(),
         BrokerError::Throttled => CmqError::throttled(),

@@ -8,14 +8,14 @@ use anyhow::{Context, bail};
 use posthouse_gateway::cmq;
 use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
-use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span, TenantId};
+use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, ReplicaId, Span, TenantId};
 use posthouse_replica::{Clock, Groups, Lone, SystemClock};
 use posthouse_store::{RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Assembly, Broker, Builtins, Components, Events};
+use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody};
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
 use crate::egress::{Allowed, Egress};
@@ -143,6 +143,8 @@ async fn assemble(
     let assembly = Assembly {
         groups,
         store,
+        replica: ReplicaId(1),
+        others: Arc::new(Nobody),
         guests: guests(HostGuests(host)),
         keyring,
         entropy,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use posthouse_model::{Incarnation, Span};
+use posthouse_model::{Incarnation, SessionCall, Span};
 use tokio::sync::oneshot;
 
 /// All waiters of a node.
@@ -38,6 +38,8 @@ pub struct Waiter {
     pub max: u16,
     /// How long they are to stay hidden; the queue's setting when absent.
     pub visibility: Option<Span>,
+    /// What names the receive in the cluster.
+    pub call: Option<SessionCall>,
     /// Where it stands, to be put back when there was nothing after all.
     turn: u64,
     answer: oneshot::Sender<Turn>,
@@ -66,7 +68,13 @@ impl Waiters {
     }
 
     /// Joins a queue's line; none when the node has as many waiters as it takes.
-    pub fn join(&self, queue: Incarnation, max: u16, visibility: Option<Span>) -> Option<Place> {
+    pub fn join(
+        &self,
+        queue: Incarnation,
+        max: u16,
+        visibility: Option<Span>,
+        call: Option<SessionCall>,
+    ) -> Option<Place> {
         let mut state = self.state.lock();
         if state.waiting >= self.waiters_max {
             return None;
@@ -80,6 +88,7 @@ impl Waiters {
             Waiter {
                 max,
                 visibility,
+                call,
                 turn,
                 answer,
             },
@@ -216,7 +225,7 @@ mod tests {
     #[test]
     fn waiters_are_taken_in_order_of_arrival() {
         let waiters = waiters();
-        let _places: Vec<_> = (1..=3).map(|max| waiters.join(QUEUE, max, None)).collect();
+        let _places: Vec<_> = (1..=3).map(|max| waiters.join(QUEUE, max, None, None)).collect();
         let taken: Vec<u16> = waiters.take(QUEUE, 2).iter().map(|waiter| waiter.max).collect();
         assert_eq!(taken, [1, 2]);
         assert_eq!(waiters.len(), 1);
@@ -225,7 +234,7 @@ mod tests {
     #[test]
     fn one_who_is_put_back_is_first_again() {
         let waiters = waiters();
-        let _places: Vec<_> = (1..=2).map(|max| waiters.join(QUEUE, max, None)).collect();
+        let _places: Vec<_> = (1..=2).map(|max| waiters.join(QUEUE, max, None, None)).collect();
         let first = waiters.take(QUEUE, 1).pop().expect("one waits");
         waiters.put_back(QUEUE, first);
         assert_eq!(waiters.take(QUEUE, 1)[0].max, 1);
@@ -234,7 +243,7 @@ mod tests {
     #[test]
     fn a_dropped_place_leaves_the_line() {
         let waiters = waiters();
-        drop(waiters.join(QUEUE, 1, None));
+        drop(waiters.join(QUEUE, 1, None, None));
         assert!(waiters.is_empty());
         assert!(!waiters.any(QUEUE));
     }
@@ -242,7 +251,7 @@ mod tests {
     #[test]
     fn one_who_left_before_the_turn_refuses_it() {
         let waiters = waiters();
-        let place = waiters.join(QUEUE, 1, None);
+        let place = waiters.join(QUEUE, 1, None, None);
         let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
         drop(place);
         assert!(waiter.is_gone());
@@ -254,7 +263,7 @@ mod tests {
         let given_back = Arc::new(Mutex::new(0));
         let count = Arc::clone(&given_back);
         let waiters = Waiters::new(16, Arc::new(move |_, _| *count.lock() += 1));
-        let place = waiters.join(QUEUE, 1, None);
+        let place = waiters.join(QUEUE, 1, None, None);
         let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
         waiter.serve(Vec::new()).expect("the place is still held");
         drop(place);

@@ -1,9 +1,10 @@
 //! What the world did to a command: whether it was not done, or may have been.
 
 use posthouse_model::ReplicaId;
+use serde::{Deserialize, Serialize};
 
 /// Why a command has no outcome.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum Fault {
     /// It was not done, and will not be: it can be sent again, here or elsewhere.
     #[error("not done: {0}")]
@@ -14,7 +15,7 @@ pub enum Fault {
 }
 
 /// What came between.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum Reason {
     /// Another replica leads, if it is known which.
     #[error("this replica does not lead the group{}", leader_text(.leader))]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
+use openraft::Instant as OpenraftInstant;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -19,6 +21,9 @@ use crate::proposer::{self, Intake, ProposerParts};
 use crate::raft::Engine;
 use crate::ticker::Ticker;
 use crate::{Fault, GroupName, Machine, Observer, Reason};
+
+/// How long a leader that no majority answers goes on taking commands.
+const MAJORITY_SILENCE_MAX: Duration = Duration::from_millis(1_500);
 
 /// A replicated group. Clones are handles to the same one.
 pub struct Group<M: Machine> {
@@ -103,12 +108,23 @@ impl<M: Machine> Group<M> {
     /// Has a command done, and returns its outcome once that is durable and applied. A caller that stops waiting
     /// does not take the command back.
     pub async fn propose(&self, command: M::Command) -> Result<M::Outcome, Fault> {
-        self.propose_call(None, command).await
+        self.propose_as(None, command).await
     }
 
-    /// Has a command done that carries a name: sent again under the same name, it answers the first one's outcome.
-    pub async fn propose_with(&self, call: SessionCall, command: M::Command) -> Result<M::Outcome, Fault> {
-        self.propose_call(Some(call), command).await
+    /// Has a command done that may carry a name: sent again under the same name, it answers the first one's outcome.
+    pub async fn propose_as(
+        &self,
+        call: Option<SessionCall>,
+        command: M::Command,
+    ) -> Result<M::Outcome, Fault> {
+        let refusal = self.inner.seat.now().refusal();
+        if let Some(reason) = refusal {
+            return Err(Fault::NotDone(reason));
+        }
+        if !self.has_majority() {
+            return Err(Fault::NotDone(Reason::NoMajority));
+        }
+        self.inner.intake.propose(call, command).await
     }
 
     /// Reads the applied state. The read must be short: entries wait for it.
@@ -155,13 +171,38 @@ impl<M: Machine> Group<M> {
 
     /// Returns which replica leads, as far as it is known here.
     pub fn leader(&self) -> Option<ReplicaId> {
-        match self.inner.seat.now() {
-            Leadership::Following { leader } => leader,
-            Leadership::Elected { .. } | Leadership::Leading { .. } => {
-                Some(ReplicaId(*self.inner.engine.node_id()))
-            }
-            Leadership::Stopped(_) => None,
+        let own = ReplicaId(*self.inner.engine.node_id());
+        self.inner.seat.now().leader(own)
+    }
+
+    /// Waits until it is known that another replica leads than `known`.
+    pub async fn led_by_other_than(&self, known: Option<ReplicaId>) {
+        let mut leadership = self.inner.seat.watch();
+        let own = ReplicaId(*self.inner.engine.node_id());
+        let other = leadership.wait_for(|leadership| {
+            let leader = leadership.leader(own);
+            leader.is_some() && leader != known
+        });
+        if other.await.is_err() {
+            // The group is gone: nobody leads it here any more.
+            std::future::pending::<()>().await;
         }
+    }
+
+    /// Returns whether a majority has answered this replica lately, as far as it leads; a follower cannot tell.
+    pub fn has_majority(&self) -> bool {
+        match self.inner.seat.now() {
+            Leadership::Elected { alone: false, .. } | Leadership::Leading { alone: false, .. } => {}
+            Leadership::Elected { alone: true, .. }
+            | Leadership::Leading { alone: true, .. }
+            | Leadership::Following { .. }
+            | Leadership::Stopped(_) => return true,
+        }
+        let metrics = self.inner.engine.data_metrics();
+        let metrics = metrics.borrow_watched();
+        // A leader that was elected in this moment has not asked anybody yet.
+        let acked = metrics.last_quorum_acked;
+        acked.is_none_or(|acked| OpenraftInstant::elapsed(&acked.into_inner()) < MAJORITY_SILENCE_MAX)
     }
 
     /// Returns what time it is for the group.
@@ -262,18 +303,6 @@ impl<M: Machine> Group<M> {
     /// Returns the group's engine.
     pub(crate) fn engine(&self) -> &Engine {
         &self.inner.engine
-    }
-
-    async fn propose_call(
-        &self,
-        call: Option<SessionCall>,
-        command: M::Command,
-    ) -> Result<M::Outcome, Fault> {
-        let refusal = self.inner.seat.now().refusal();
-        if let Some(reason) = refusal {
-            return Err(Fault::NotDone(reason));
-        }
-        self.inner.intake.propose(call, command).await
     }
 }
 

@@ -58,6 +58,15 @@ pub(crate) struct Watcher<M> {
 // === impl Leadership ===
 
 impl Leadership {
+    /// Returns who leads, `own` being this replica.
+    pub(crate) fn leader(self, own: ReplicaId) -> Option<ReplicaId> {
+        match self {
+            Leadership::Following { leader } => leader,
+            Leadership::Elected { .. } | Leadership::Leading { .. } => Some(own),
+            Leadership::Stopped(_) => None,
+        }
+    }
+
     /// Returns why a command that comes now is not done; none when it can be.
     pub(crate) fn refusal(self) -> Option<Reason> {
         match self {

@@ -34,7 +34,10 @@ async fn a_quick_router_answers_where_its_caller_is() {
     let table = table(&[&[], &[]]);
     let bench = asked_often("loops", &table, SELDOM).await;
     let before = answered_here(&bench);
-    assert!(before < ENOUGH, "nothing is known of a router that was never asked");
+    assert!(
+        before < ENOUGH,
+        "nothing is known of a router that was never asked"
+    );
     let answer = bench.host.route(&binding(""), &table, vec![envelope(&[])]).await;
     assert_eq!(answer, [Ok(vec![SubscriptionId(100), SubscriptionId(101)])]);
     assert_eq!(answered_here(&bench), before + 1);
@@ -60,14 +63,21 @@ async fn what_fails_after_having_been_quick_fails_for_the_guilty_message_alone()
         let table = table(&[&[]]);
         let bench = asked_often(guest, &table, Duration::from_millis(2)).await;
         let before = answered_here(&bench);
-        let mut answers = bench.host.route(&binding(""), &table, vec![envelope(&[tag])]).await;
+        let mut answers = bench
+            .host
+            .route(&binding(""), &table, vec![envelope(&[tag])])
+            .await;
         let fault = answers.remove(0).expect_err("the message is guilty");
         match guest {
             "loops" => assert_eq!(fault, GuestFault::OutOfTime),
             "hoards" => assert_eq!(fault, GuestFault::OutOfMemory),
             _ => assert!(matches!(fault, GuestFault::Trap { .. }), "{fault:?}"),
         }
-        assert_eq!(answered_here(&bench), before, "{guest}: it was found out on a thread");
+        assert_eq!(
+            answered_here(&bench),
+            before,
+            "{guest}: it was found out on a thread"
+        );
         let after = bench.host.route(&binding(""), &table, vec![envelope(&[])]).await;
         assert_eq!(after, [Ok(vec![SubscriptionId(100)])], "{guest}");
     }

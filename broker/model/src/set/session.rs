@@ -42,11 +42,13 @@ impl Sessions {
         is_forgotten.then_some(Err(Refusal::SessionForgotten))
     }
 
-    /// Remembers what a call was answered. A decision made too early is not remembered: the command is to come
-    /// again under the same number, decided anew.
+    /// Remembers what a call was answered. What changed nothing and is to come again under the same number is not
+    /// remembered: a decision made too early, and a receive that found nothing and now waits for its turn.
     pub(crate) fn remember(&mut self, call: SessionCall, result: &Result<SetReply, Refusal>) {
-        if matches!(result, Err(Refusal::DecidedTooEarly { .. })) {
-            return;
+        match result {
+            Err(Refusal::DecidedTooEarly { .. }) => return,
+            Ok(SetReply::Leased(leased)) if leased.is_empty() => return,
+            Ok(_) | Err(_) => {}
         }
         let key = (call.origin, call.session);
         if !self.sessions.contains_key(&key) && self.sessions.len() >= SESSIONS_MAX {

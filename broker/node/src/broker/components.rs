@@ -206,6 +206,24 @@ impl Broker {
         }
     }
 
+    /// Returns a version's component: from here, or from another node, to be kept here.
+    async fn component(&self, record: &PluginRecord) -> Result<Bytes, BrokerError> {
+        let unreadable = |error: std::io::Error| BrokerError::Unreadable(error.to_string());
+        if let Some(component) = self.components.get(&record.digest).map_err(unreadable)? {
+            return Ok(component);
+        }
+        let Some(component) = self.fetch_component(record.digest).await else {
+            let text = format!("the component of {} is missing", record.name);
+            return Err(BrokerError::Unreadable(text));
+        };
+        let (components, kept) = (self.components.clone(), component.clone());
+        tokio::task::spawn_blocking(move || components.put(&kept))
+            .await
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+            .map_err(unreadable)?;
+        Ok(component)
+    }
+
     /// Makes a plugin's version callable: from its compiled form, or compiled anew.
     pub(super) async fn load_component(&self, version: PluginVersion) -> Result<(), BrokerError> {
         let _one_at_a_time = self.loading.lock().await;
@@ -216,11 +234,7 @@ impl Broker {
             .directory
             .view(|directory| directory.plugin(version).cloned())
             .ok_or_else(|| BrokerError::Unreadable(format!("no plugin version {version}")))?;
-        let component = self
-            .components
-            .get(&record.digest)
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
-            .ok_or_else(|| BrokerError::Unreadable(format!("the component of {} is missing", record.name)))?;
+        let component = self.component(&record).await?;
         self.guests
             .load(version, record.tenant, record.world, component)
             .await

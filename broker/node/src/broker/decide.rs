@@ -628,7 +628,7 @@ impl Broker {
             token: None,
             decided_at: LogIndex::default(),
         };
-        match self.set(found.set).propose(command).await? {
+        match self.command(found.set, command).await? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(BrokerError::queue(refusal)),
         }

@@ -2,9 +2,10 @@
 
 use posthouse_model::{DirectoryRefusal, Kind, Name, Refusal, World};
 use posthouse_replica::Fault;
+use serde::{Deserialize, Serialize};
 
 /// Why the broker did not do what was asked.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum BrokerError {
     /// The set refused.
     #[error("{refusal}")]
@@ -36,7 +37,7 @@ pub enum BrokerError {
     },
     /// A dead letter queue has a dead letter queue, or serves too many.
     #[error("{0}")]
-    DeadLetterRule(&'static str),
+    DeadLetterRule(String),
     /// The topic has no subscription.
     #[error("the topic has no subscription")]
     NoSubscriptions,
@@ -87,6 +88,18 @@ impl BrokerError {
             refusal,
             kind: Kind::Queue,
         }
+    }
+
+    /// Returns whether the set did not know what it was asked about.
+    pub(super) fn is_of_a_stranger(&self) -> bool {
+        matches!(
+            self,
+            BrokerError::NoName { .. }
+                | BrokerError::Refused {
+                    refusal: Refusal::NoIncarnation(_),
+                    ..
+                }
+        )
     }
 
     /// Returns a set's refusal, spoken of a topic.

@@ -47,7 +47,78 @@ impl Broker {
         self.define_created(record).await
     }
 
-    /// Finds a name in use.
+    /// Finds a name in use. One that is not known here is asked for before it is said not to exist: this node may be
+    /// behind.
+    pub async fn find(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<Resolved, BrokerError> {
+        if let Ok(found) = self.resolve(tenant, kind, name) {
+            return Ok(found);
+        }
+        self.refresh(None).await?;
+        self.resolve(tenant, kind, name)
+    }
+
+    /// Finds a name in use, and has this node see all that its set was answered before.
+    pub async fn find_fresh(
+        &self,
+        tenant: TenantId,
+        kind: Kind,
+        name: &Name,
+    ) -> Result<Resolved, BrokerError> {
+        let mut found = self.find(tenant, kind, name).await?;
+        loop {
+            self.refresh(Some(found.set)).await?;
+            let known = self.member(found.set)?.view(|state| match kind {
+                Kind::Queue => state.queue(found.incarnation).is_some(),
+                Kind::Topic => state.topic(found.incarnation).is_some(),
+            });
+            let outcome = known.then(|| found.clone()).ok_or(BrokerError::NoName { kind });
+            if let Some(outcome) = self.unless_renewed(&mut found, kind, name, outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Returns the outcome of what was done with what a name stood for; none if the set did not know it, and the name
+    /// stands for something else by now, which this node had not seen: then it is to be done with that.
+    pub(super) async fn unless_renewed<T>(
+        &self,
+        found: &mut Resolved,
+        kind: Kind,
+        name: &Name,
+        outcome: Result<T, BrokerError>,
+    ) -> Option<Result<T, BrokerError>> {
+        match outcome {
+            Err(error) if error.is_of_a_stranger() => {
+                if let Err(error) = self.refresh(None).await {
+                    return Some(Err(error));
+                }
+                match self.resolve(found.tenant, kind, name) {
+                    Ok(again) if again.incarnation != found.incarnation => {
+                        *found = again;
+                        None
+                    }
+                    Ok(_) | Err(_) => Some(Err(error)),
+                }
+            }
+            outcome => Some(outcome),
+        }
+    }
+
+    /// Finds what another node asks about, which this one may not have heard of yet.
+    pub(super) async fn find_incarnation(
+        &self,
+        incarnation: Incarnation,
+        kind: Kind,
+    ) -> Result<Resolved, BrokerError> {
+        if let Some(found) = self.resolve_incarnation(incarnation) {
+            return Ok(found);
+        }
+        self.refresh(None).await?;
+        self.resolve_incarnation(incarnation)
+            .ok_or(BrokerError::NoName { kind })
+    }
+
+    /// Finds a name in use, as far as this node knows.
     pub fn resolve(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<Resolved, BrokerError> {
         self.directory
             .view(|directory| directory.name(tenant, kind, name).and_then(in_use))
@@ -67,9 +138,9 @@ impl Broker {
         name: &Name,
         change: impl FnOnce(QueueAttributes) -> Result<QueueAttributes, BrokerError> + Send,
     ) -> Result<QueueAttributes, BrokerError> {
-        let found = self.resolve(tenant, Kind::Queue, name)?;
-        let set = self.set(found.set);
-        let (known, generation) = set
+        let found = self.find_fresh(tenant, Kind::Queue, name).await?;
+        let (known, generation) = self
+            .member(found.set)?
             .view(|state| {
                 state
                     .queue(found.incarnation)
@@ -91,9 +162,9 @@ impl Broker {
         name: &Name,
         change: impl FnOnce(TopicAttributes) -> Result<TopicAttributes, BrokerError> + Send,
     ) -> Result<(), BrokerError> {
-        let found = self.resolve(tenant, Kind::Topic, name)?;
-        let set = self.set(found.set);
-        let (known, generation) = set
+        let found = self.find_fresh(tenant, Kind::Topic, name).await?;
+        let (known, generation) = self
+            .member(found.set)?
             .view(|state| {
                 state
                     .topic(found.incarnation)
@@ -107,7 +178,7 @@ impl Broker {
 
     /// Removes a queue or topic with all that it holds.
     pub async fn remove(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<(), BrokerError> {
-        let found = self.resolve(tenant, kind, name)?;
+        let found = self.find(tenant, kind, name).await?;
         self.direct(
             DirectoryCommand::Remove {
                 incarnation: found.incarnation,
@@ -168,7 +239,7 @@ impl Broker {
         set: SetId,
         kind: Kind,
     ) -> Result<(), BrokerError> {
-        match self.set(set).propose(SetCommand::Drop { incarnation }).await? {
+        match self.command(set, SetCommand::Drop { incarnation }).await? {
             Ok(_) | Err(Refusal::NoIncarnation(_)) => {
                 self.direct(DirectoryCommand::Forget { incarnation }, kind)
                     .await?;
@@ -197,7 +268,7 @@ impl Broker {
             name,
             definition,
         };
-        match self.set(found.set).propose(command).await? {
+        match self.command(found.set, command).await? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(BrokerError::Refused { refusal, kind }),
         }
@@ -205,7 +276,7 @@ impl Broker {
 
     /// Asks the directory.
     pub async fn direct(&self, command: DirectoryCommand, kind: Kind) -> Result<DirectoryReply, BrokerError> {
-        match self.directory.propose(command).await? {
+        match self.directory_command(command).await? {
             Ok(reply) => Ok(reply),
             Err(DirectoryRefusal::NoIncarnation(_)) => Err(BrokerError::NoName { kind }),
             Err(refusal) => Err(BrokerError::Directory { refusal, kind }),
@@ -235,7 +306,7 @@ impl Broker {
         };
         if policy.name.folded() == name.folded() {
             return Err(BrokerError::DeadLetterRule(
-                "a queue cannot be its own dead letter queue",
+                "a queue cannot be its own dead letter queue".to_owned(),
             ));
         }
         let target =
@@ -250,7 +321,7 @@ impl Broker {
         });
         if nested {
             return Err(BrokerError::DeadLetterRule(
-                "the dead letter queue has a dead letter queue itself",
+                "the dead letter queue has a dead letter queue itself".to_owned(),
             ));
         }
         let others = self.dead_letter_sources(tenant, target.incarnation);
@@ -260,7 +331,7 @@ impl Broker {
             .count();
         if serves >= posthouse_model::bounds::DEAD_LETTER_SOURCES_MAX {
             return Err(BrokerError::DeadLetterRule(
-                "the dead letter queue serves its limit of queues",
+                "the dead letter queue serves its limit of queues".to_owned(),
             ));
         }
         Ok(())

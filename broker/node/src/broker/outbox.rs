@@ -11,9 +11,9 @@ use std::time::Duration;
 use posthouse_model::{
     Incarnation, Message, Origin, Outgoing, Parcel, Refusal, Set, SetCommand, SetId, SetReply,
 };
-use posthouse_replica::Group;
 use tokio::sync::watch;
 
+use super::reach::senseless;
 use super::{Broker, BrokerError};
 
 /// How many messages the mover looks at in one round.
@@ -102,7 +102,7 @@ impl Broker {
                     None => lost.push(one.number),
                 }
             }
-            let numbers = self.deposit(self.set(found.set), source, target, parcels).await?;
+            let numbers = self.deposit(found.set, source, target, parcels).await?;
             let numbers = numbers.into_iter().chain(lost).collect();
             let shipped = SetCommand::Shipped {
                 source,
@@ -118,7 +118,7 @@ impl Broker {
 
     async fn deposit(
         &self,
-        group: &Group<Set>,
+        set: SetId,
         source: Incarnation,
         target: Incarnation,
         parcels: Vec<Parcel>,
@@ -126,16 +126,14 @@ impl Broker {
         if parcels.is_empty() {
             return Ok(Vec::new());
         }
-        match group
-            .propose(SetCommand::Deposit {
-                target,
-                source,
-                parcels,
-            })
-            .await?
-        {
+        let command = SetCommand::Deposit {
+            target,
+            source,
+            parcels,
+        };
+        match self.command(set, command).await? {
             Ok(SetReply::Deposited(numbers)) => Ok(numbers),
-            Ok(other) => unreachable!("a deposit is answered with numbers, not {other:?}"),
+            Ok(other) => Err(senseless(&other)),
             Err(refusal) => Err(BrokerError::queue(refusal)),
         }
     }

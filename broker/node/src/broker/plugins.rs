@@ -143,14 +143,16 @@ impl Broker {
 
     async fn change_bindings(&self, command: DirectoryCommand) -> Result<DirectoryReply, BrokerError> {
         let reply = self.direct(command, Kind::Topic).await?;
+        // What this node has not seen yet it cannot tell the sets of.
+        self.refresh(None).await?;
         let directory = self.directory.applied();
         let told = self
             .sets
             .iter()
-            .map(|set| set.propose(SetCommand::Observe { directory }));
+            .map(|set| self.command(set.set(), SetCommand::Observe { directory }));
         for outcome in join_all(told).await {
             // The directory has changed, whatever became of telling the sets.
-            if let Err(Fault::NotDone(reason) | Fault::MayBeDone(reason)) = outcome {
+            if let Err(BrokerError::Fault(Fault::NotDone(reason) | Fault::MayBeDone(reason))) = outcome {
                 return Err(Fault::MayBeDone(reason).into());
             }
         }

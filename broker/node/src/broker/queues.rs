@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_model::{
-    Attribute, Body, Incarnation, Kind, Leased, Message, MessageId, Name, ReceiptHandle, Refusal, SetCommand,
-    SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
+    Attribute, Body, Incarnation, Kind, Leased, Message, MessageId, Name, ReceiptHandle, Refusal,
+    SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
 };
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::names::Resolved;
+use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 /// How often a send is decided again because the directory changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
 
 /// What a producer puts into a message.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Content {
     /// The body.
     pub body: Bytes,
@@ -36,7 +39,7 @@ pub struct Wish {
 }
 
 /// A message that was leased to a client, opened.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Received {
     /// The lease.
     pub leased: Leased,
@@ -69,32 +72,59 @@ impl Broker {
         contents: Vec<Content>,
         token: Option<Token>,
     ) -> Result<Vec<MessageId>, BrokerError> {
+        let call = self.name_call();
+        let mut found = self.find(tenant, Kind::Queue, name).await?;
+        loop {
+            let outcome = async {
+                let ask = |_| {
+                    Ask::Send(SendAsk {
+                        queue: found.incarnation,
+                        delay,
+                        contents: contents.clone(),
+                        token: token.clone(),
+                        call,
+                    })
+                };
+                match self.reach(Some(found.set), PATIENCE, ask).await? {
+                    Told::Ids(ids) => Ok(ids),
+                    other => Err(senseless(&other)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Queue, name, outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Does what [`Self::send`] asks, if this node leads the queue's set.
+    pub(super) async fn send_here(&self, ask: SendAsk) -> Result<Vec<MessageId>, BrokerError> {
         self.check_room()?;
         for _ in 0..DECISIONS_MAX {
             // Whether the queue is sealed, and what is bound to it, is looked up after the index that says so: a set that
             // has seen a later one refuses, and all is decided again.
             let decided_at = self.directory.view(|directory| directory.applied());
-            let found = self.resolve(tenant, Kind::Queue, name)?;
-            self.check_sizes(&found, &contents)?;
-            let ids = self.set(found.set).next_message_ids(contents.len());
+            let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
+            self.check_sizes(&found, &ask.contents)?;
+            let ids = self.member(found.set)?.next_message_ids(ask.contents.len());
             let messages: Vec<Message> = ids
                 .into_iter()
-                .zip(&contents)
+                .zip(&ask.contents)
                 .map(|(id, content)| content.message(id))
                 .collect();
             let filtered = self.filter_incoming(&found, decided_at, messages).await?;
             let messages = self.seal_incoming(&found, decided_at, filtered).await?;
             let command = SetCommand::Send {
                 queue: found.incarnation,
-                delay,
+                delay: ask.delay,
                 messages,
-                token: token.clone(),
+                token: ask.token.clone(),
                 decided_at,
             };
-            match self.set(found.set).propose(command).await? {
+            match self.member(found.set)?.propose_as(ask.call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
-                Ok(other) => unreachable!("a send is answered with ids, not {other:?}"),
-                Err(Refusal::DecidedTooEarly { .. }) => {}
+                Ok(other) => return Err(senseless(&other)),
+                Err(Refusal::DecidedTooEarly { seen, .. }) => self.directory.wait_applied(seen).await?,
                 Err(refusal) => return Err(BrokerError::queue(refusal)),
             }
         }
@@ -103,29 +133,79 @@ impl Broker {
 
     /// Leases the oldest visible messages, waiting for the first if need be.
     pub async fn receive(&self, tenant: TenantId, name: &Name, wish: Wish) -> Result<Reception, BrokerError> {
-        let deadline = tokio::time::Instant::now();
-        let found = self.resolve(tenant, Kind::Queue, name)?;
-        let (wait, any) = self
-            .set(found.set)
-            .view(|state| {
-                let queue = state.queue(found.incarnation)?;
-                let wait = wish.wait.unwrap_or(queue.attributes().polling_wait.into());
-                Some((wait, queue.has_visible()))
-            })
+        let began = Instant::now();
+        let mut found = self.find(tenant, Kind::Queue, name).await?;
+        loop {
+            let outcome = async {
+                let wait = match wish.wait {
+                    Some(wait) => wait,
+                    None => self.usual_wait(&found).await?,
+                };
+                if self.is_alone() {
+                    return self
+                        .receive_here(ReceiveAsk::new(&found, wish, wait, None, false))
+                        .await;
+                }
+                let call = match wait.is_zero() {
+                    true => self.name_call(),
+                    false => self.name_waiting_call(),
+                };
+                let ask = |doubt| {
+                    let left = wait.saturating_sub(began.elapsed());
+                    Ask::Receive(ReceiveAsk::new(&found, wish, left, call, doubt))
+                };
+                match self.reach(Some(found.set), wait + PATIENCE, ask).await? {
+                    Told::Received(messages) => Ok(Reception::new(self, &found, messages)),
+                    other => Err(senseless(&other)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Queue, name, outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Does what [`Self::receive`] asks, if this node leads the queue's set.
+    pub(super) async fn receive_here(&self, ask: ReceiveAsk) -> Result<Reception, BrokerError> {
+        let deadline = Instant::now() + ask.wait;
+        let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
+        let group = self.member(found.set)?;
+        if !self.is_alone() {
+            // What this replica sees is the set's state only while it leads.
+            group.confirm().await?;
+        }
+        let any = group
+            .view(|state| Some(state.queue(ask.queue)?.has_visible()))
             .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
-        let in_line = self.waiters.any(found.incarnation) && !wait.is_zero();
+        let in_line = self.waiters.any(ask.queue) && !ask.wait.is_zero();
         let mut leased = Vec::new();
-        if any && !in_line {
-            leased = self.lease(&found, wish).await?;
+        // What may have been leased before is answered again under the same name.
+        if ask.again || (any && !in_line) {
+            leased = self.lease(&found, &ask).await?;
         }
-        if leased.is_empty() && wait.is_zero() && !any {
+        if leased.is_empty() && ask.wait.is_zero() && !any {
             // "No message" is an answer, and as such agreed on.
-            self.set(found.set).confirm().await?;
+            group.confirm().await?;
         }
-        if leased.is_empty() && !wait.is_zero() {
-            leased = self.wait_in_line(&found, wish, deadline + wait).await?;
+        if leased.is_empty() && !ask.wait.is_zero() {
+            leased = self.wait_in_line(&found, &ask, deadline).await?;
         }
         self.open_leased(&found, leased).await
+    }
+
+    /// Returns how long receives wait that do not say.
+    async fn usual_wait(&self, found: &Resolved) -> Result<Duration, BrokerError> {
+        let known = || {
+            self.member(found.set).map(|set| {
+                set.view(|state| Some(state.queue(found.incarnation)?.attributes().polling_wait.into()))
+            })
+        };
+        if let Some(wait) = known()? {
+            return Ok(wait);
+        }
+        self.refresh(Some(found.set)).await?;
+        known()?.ok_or(BrokerError::NoName { kind: Kind::Queue })
     }
 
     /// Deletes messages by their handles; each is answered for itself.
@@ -135,28 +215,44 @@ impl Broker {
         name: &Name,
         handles: Vec<ReceiptHandle>,
     ) -> Result<Vec<Result<(), Refusal>>, BrokerError> {
-        let found = self.resolve(tenant, Kind::Queue, name)?;
-        let command = SetCommand::Delete {
-            queue: found.incarnation,
-            handles,
-        };
-        match self.set(found.set).propose(command).await? {
-            Ok(SetReply::Deleted(results)) => Ok(results),
-            Ok(other) => unreachable!("a delete is answered per handle, not {other:?}"),
-            Err(refusal) => Err(BrokerError::queue(refusal)),
+        let mut found = self.find(tenant, Kind::Queue, name).await?;
+        loop {
+            let outcome = async {
+                let command = SetCommand::Delete {
+                    queue: found.incarnation,
+                    handles: handles.clone(),
+                };
+                match self.command(found.set, command).await? {
+                    Ok(SetReply::Deleted(results)) if results.len() == handles.len() => Ok(results),
+                    Ok(other) => Err(senseless(&other)),
+                    Err(refusal) => Err(BrokerError::queue(refusal)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Queue, name, outcome).await {
+                return outcome;
+            }
         }
     }
 
     /// Makes everything visible again that is kept and was produced at a time or later.
     pub async fn rewind(&self, tenant: TenantId, name: &Name, to: Time) -> Result<(), BrokerError> {
-        let found = self.resolve(tenant, Kind::Queue, name)?;
-        let command = SetCommand::Rewind {
-            queue: found.incarnation,
-            to,
-        };
-        match self.set(found.set).propose(command).await? {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(BrokerError::queue(refusal)),
+        let mut found = self.find(tenant, Kind::Queue, name).await?;
+        loop {
+            let outcome = async {
+                let command = SetCommand::Rewind {
+                    queue: found.incarnation,
+                    to,
+                };
+                match self.command(found.set, command).await? {
+                    Ok(_) => Ok(()),
+                    Err(refusal) => Err(BrokerError::queue(refusal)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Queue, name, outcome).await {
+                return outcome;
+            }
         }
     }
 
@@ -178,7 +274,11 @@ impl Broker {
                     max: waiter.max,
                     visibility: waiter.visibility,
                 };
-                match broker.set(set).propose(command).await {
+                let outcome = match broker.member(set) {
+                    Ok(group) => group.propose_as(waiter.call, command).await,
+                    Err(_) => return,
+                };
+                match outcome {
                     Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
                         broker.waiters.put_back(queue, waiter);
                         broker.wake_if_visible(set, queue);
@@ -203,10 +303,7 @@ impl Broker {
         let broker = self.clone();
         self.tasks.spawn(async move {
             // When this fails, the lease ends by itself after the visibility timeout.
-            let _ = broker
-                .set(set)
-                .propose(SetCommand::Release { queue, handles })
-                .await;
+            let _ = broker.command(set, SetCommand::Release { queue, handles }).await;
         });
     }
 
@@ -219,15 +316,15 @@ impl Broker {
         }
     }
 
-    async fn lease(&self, found: &Resolved, wish: Wish) -> Result<Vec<Leased>, BrokerError> {
+    async fn lease(&self, found: &Resolved, ask: &ReceiveAsk) -> Result<Vec<Leased>, BrokerError> {
         let command = SetCommand::Receive {
-            queue: found.incarnation,
-            max: wish.max,
-            visibility: wish.visibility,
+            queue: ask.queue,
+            max: ask.max,
+            visibility: ask.visibility,
         };
-        match self.set(found.set).propose(command).await? {
+        match self.member(found.set)?.propose_as(ask.call, command).await? {
             Ok(SetReply::Leased(leased)) => Ok(leased),
-            Ok(other) => unreachable!("a receive is answered with leases, not {other:?}"),
+            Ok(other) => Err(senseless(&other)),
             Err(refusal) => Err(BrokerError::queue(refusal)),
         }
     }
@@ -235,13 +332,13 @@ impl Broker {
     async fn wait_in_line(
         &self,
         found: &Resolved,
-        wish: Wish,
-        deadline: tokio::time::Instant,
+        ask: &ReceiveAsk,
+        deadline: Instant,
     ) -> Result<Vec<Leased>, BrokerError> {
         if self.is_stopping() {
             return Ok(Vec::new());
         }
-        let Some(place) = self.waiters.join(found.incarnation, wish.max, wish.visibility) else {
+        let Some(place) = self.waiters.join(ask.queue, ask.max, ask.visibility, ask.call) else {
             return Ok(Vec::new());
         };
         // A message may have come between the look and the joining.
@@ -293,6 +390,49 @@ impl Broker {
     }
 }
 
+/// A send as one node asks it of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct SendAsk {
+    queue: Incarnation,
+    delay: Span,
+    contents: Vec<Content>,
+    token: Option<Token>,
+    call: Option<SessionCall>,
+}
+
+/// A receive as one node asks it of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ReceiveAsk {
+    queue: Incarnation,
+    max: u16,
+    visibility: Option<Span>,
+    wait: Duration,
+    pub(super) call: Option<SessionCall>,
+    /// It may have been done already.
+    again: bool,
+}
+
+// === impl ReceiveAsk ===
+
+impl ReceiveAsk {
+    fn new(
+        found: &Resolved,
+        wish: Wish,
+        wait: Duration,
+        call: Option<SessionCall>,
+        again: bool,
+    ) -> ReceiveAsk {
+        ReceiveAsk {
+            queue: found.incarnation,
+            max: wish.max,
+            visibility: wish.visibility,
+            wait,
+            call,
+            again,
+        }
+    }
+}
+
 /// Refuses a body over the limit.
 pub(super) fn check_batch(contents: &[Content], limit: u32) -> Result<(), Refusal> {
     debug_assert!(contents.len() <= bounds::BATCH_MAX, "the protocol bounds batches");
@@ -338,7 +478,8 @@ impl Received {
     pub fn body(&self) -> &[u8] {
         match &self.message.message.body {
             Body::Clear(bytes) => bytes,
-            Body::Sealed(_) => unreachable!("a body is opened before it is handed out"),
+            // It was opened before it was handed out; a node that says otherwise says nothing.
+            Body::Sealed(_) => &[],
         }
     }
 }
@@ -346,6 +487,17 @@ impl Received {
 // === impl Reception ===
 
 impl Reception {
+    /// Returns what another node leased, which this one is to hand out.
+    fn new(broker: &Broker, found: &Resolved, messages: Vec<Received>) -> Reception {
+        let leases = Leases {
+            broker: broker.clone(),
+            queue: found.incarnation,
+            set: found.set,
+            handles: messages.iter().map(|one| one.leased.handle).collect(),
+        };
+        Reception { messages, leases }
+    }
+
     /// Takes the messages, and the leases to be held until the client has its answer.
     pub fn into_parts(self) -> (Vec<Received>, Leases) {
         (self.messages, self.leases)

@@ -1,12 +1,14 @@
 //! What is done with topics: publish, subscribe, alter, unsubscribe.
 
 use posthouse_model::{
-    DirectoryCommand, Endpoint, Kind, Message, MessageId, Name, Place, Publication, Refusal, SetCommand,
-    SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Token, World,
+    DirectoryCommand, Endpoint, Incarnation, Kind, Message, MessageId, Name, Place, Publication, Refusal,
+    SessionCall, SetCommand, SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Token, World,
 };
+use serde::{Deserialize, Serialize};
 
 use super::decide::{Routed, TopicContext};
 use super::queues::{Content, DECISIONS_MAX, check_batch};
+use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 impl Broker {
@@ -17,26 +19,52 @@ impl Broker {
         name: &Name,
         draft: Draft,
     ) -> Result<Vec<MessageId>, BrokerError> {
+        let call = self.name_call();
+        let mut found = self.find(tenant, Kind::Topic, name).await?;
+        loop {
+            let outcome = async {
+                let ask = |_| {
+                    Ask::Publish(PublishAsk {
+                        topic: found.incarnation,
+                        draft: draft.clone(),
+                        call,
+                    })
+                };
+                match self.reach(Some(found.set), PATIENCE, ask).await? {
+                    Told::Ids(ids) => Ok(ids),
+                    other => Err(senseless(&other)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Topic, name, outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Does what [`Self::publish`] asks, if this node leads the topic's set.
+    pub(super) async fn publish_here(&self, ask: PublishAsk) -> Result<Vec<MessageId>, BrokerError> {
         self.check_room()?;
+        let PublishAsk { topic, draft, call } = ask;
         for _ in 0..DECISIONS_MAX {
             let decided_at = self.directory.view(|directory| directory.applied());
-            let found = self.resolve(tenant, Kind::Topic, name)?;
-            let topic = self.topic_context(&found)?;
-            check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
-            if topic.table.subscriptions.is_empty() {
+            let found = self.find_incarnation(topic, Kind::Topic).await?;
+            let context = self.topic_context(&found)?;
+            check_batch(&draft.contents, context.body_bytes_max).map_err(BrokerError::topic)?;
+            if context.table.subscriptions.is_empty() {
                 return Err(BrokerError::NoSubscriptions);
             }
-            let publications = self.decide_publications(&topic, decided_at, &draft).await?;
+            let publications = self.decide_publications(&context, decided_at, &draft).await?;
             let command = SetCommand::Publish {
-                topic: found.incarnation,
+                topic,
                 publications,
                 token: draft.token.clone(),
                 decided_at,
             };
-            match self.set(found.set).propose(command).await? {
+            match self.member(found.set)?.propose_as(call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
-                Ok(other) => unreachable!("a publish is answered with ids, not {other:?}"),
-                Err(Refusal::DecidedTooEarly { .. }) => {}
+                Ok(other) => return Err(senseless(&other)),
+                Err(Refusal::DecidedTooEarly { seen, .. }) => self.directory.wait_applied(seen).await?,
                 Err(refusal) => return Err(BrokerError::topic(refusal)),
             }
         }
@@ -51,19 +79,27 @@ impl Broker {
         name: Name,
         attributes: SubscriptionAttributes,
     ) -> Result<SubscriptionId, BrokerError> {
-        let found = self.resolve(tenant, Kind::Topic, topic)?;
         if let Endpoint::Queue(queue) = &attributes.endpoint {
-            self.resolve(tenant, Kind::Queue, queue)?;
+            self.find(tenant, Kind::Queue, queue).await?;
         }
-        let command = SetCommand::Subscribe {
-            topic: found.incarnation,
-            name,
-            attributes,
-        };
-        match self.set(found.set).propose(command).await? {
-            Ok(SetReply::Subscribed(id)) => Ok(id),
-            Ok(other) => unreachable!("a subscribe is answered with a number, not {other:?}"),
-            Err(refusal) => Err(BrokerError::topic(refusal)),
+        let mut found = self.find(tenant, Kind::Topic, topic).await?;
+        loop {
+            let outcome = async {
+                let command = SetCommand::Subscribe {
+                    topic: found.incarnation,
+                    name: name.clone(),
+                    attributes: attributes.clone(),
+                };
+                match self.command(found.set, command).await? {
+                    Ok(SetReply::Subscribed(id)) => Ok(id),
+                    Ok(other) => Err(senseless(&other)),
+                    Err(refusal) => Err(BrokerError::topic(refusal)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Topic, topic, outcome).await {
+                return outcome;
+            }
         }
     }
 
@@ -75,9 +111,9 @@ impl Broker {
         name: &Name,
         change: impl FnOnce(SubscriptionAttributes) -> SubscriptionAttributes + Send,
     ) -> Result<(), BrokerError> {
-        let found = self.resolve(tenant, Kind::Topic, topic)?;
+        let found = self.find_fresh(tenant, Kind::Topic, topic).await?;
         let known = self
-            .set(found.set)
+            .member(found.set)?
             .view(|state| {
                 let topic = state.topic(found.incarnation)?;
                 Some(
@@ -93,7 +129,7 @@ impl Broker {
             name: name.clone(),
             attributes: change(known),
         };
-        match self.set(found.set).propose(command).await? {
+        match self.command(found.set, command).await? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(BrokerError::topic(refusal)),
         }
@@ -101,8 +137,8 @@ impl Broker {
 
     /// Removes a subscription with its backlog and what is bound to it.
     pub async fn unsubscribe(&self, tenant: TenantId, topic: &Name, name: Name) -> Result<(), BrokerError> {
-        let found = self.resolve(tenant, Kind::Topic, topic)?;
-        let known = self.set(found.set).view(|state| {
+        let found = self.find_fresh(tenant, Kind::Topic, topic).await?;
+        let known = self.member(found.set)?.view(|state| {
             let topic = state.topic(found.incarnation)?;
             topic
                 .subscription_named(&name)
@@ -112,7 +148,7 @@ impl Broker {
             topic: found.incarnation,
             name,
         };
-        if let Err(refusal) = self.set(found.set).propose(command).await? {
+        if let Err(refusal) = self.command(found.set, command).await? {
             return Err(BrokerError::topic(refusal));
         }
         if let Some(subscription) = known {
@@ -145,7 +181,7 @@ impl Broker {
         decided_at: posthouse_model::LogIndex,
         draft: &Draft,
     ) -> Result<Vec<Publication>, BrokerError> {
-        let ids = self.set(topic.set).next_message_ids(draft.contents.len());
+        let ids = self.member(topic.set)?.next_message_ids(draft.contents.len());
         let messages: Vec<Message> = ids
             .into_iter()
             .zip(&draft.contents)
@@ -167,8 +203,16 @@ impl Broker {
     }
 }
 
+/// A publish as one node asks it of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct PublishAsk {
+    topic: Incarnation,
+    draft: Draft,
+    call: Option<SessionCall>,
+}
+
 /// What a producer published: contents that share tags and a routing key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Draft {
     /// The contents, one message each.
     pub contents: Vec<Content>,

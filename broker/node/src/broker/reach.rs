@@ -1,0 +1,471 @@
+//! Reaches the leader of a group, wherever it is.
+//!
+//! What changes a group, or has to see all that was answered before, is done by the group's leader. When that is
+//! another node, the call is passed on to it and its answer back. What was not done is asked again, of whoever leads
+//! by then; what may have been done is asked again under the same name ([`SessionCall`]), so that it takes effect
+//! once. When the time that a call has runs out, the answer says which of both it is.
+//!
+//! A node without peers asks itself, once, and names nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use posthouse_keyring::Entropy;
+use posthouse_model::{
+    DirectoryCommand, DirectoryRefusal, DirectoryReply, LogIndex, MessageId, Refusal, ReplicaId, SessionCall,
+    SetCommand, SetId, SetReply,
+};
+use posthouse_replica::{Fault, Group, Machine, NetworkFault, Reason};
+use posthouse_wire::Kind as WireKind;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::queues::{ReceiveAsk, Received, SendAsk};
+use super::topics::PublishAsk;
+use super::{Broker, BrokerError};
+
+/// How long a call looks for a leader that does it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a call rests before it asks a leader again that did not do it.
+const REST: Duration = Duration::from_millis(50);
+
+/// The other nodes, as far as calls are passed on to them.
+pub trait Others: Send + Sync + 'static {
+    /// Asks the node of a replica, which answers by [`Broker::answer`].
+    fn ask(
+        &self,
+        to: ReplicaId,
+        request: Bytes,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, NetworkFault>>;
+
+    /// Returns the replicas of all other nodes.
+    fn all(&self) -> Vec<ReplicaId>;
+}
+
+/// The others of a node without peers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+/// What one node asks another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// Has a set's leader do a command.
+    Set {
+        set: SetId,
+        call: Option<SessionCall>,
+        command: SetCommand,
+    },
+    /// Has the directory's leader do a command.
+    Directory {
+        call: Option<SessionCall>,
+        command: DirectoryCommand,
+    },
+    /// How far a group's leader has applied, which shows all that was answered before. No set is the directory.
+    Index { set: Option<SetId> },
+    /// Puts messages into a queue.
+    Send(SendAsk),
+    /// Publishes messages to a topic.
+    Publish(PublishAsk),
+    /// Leases messages of a queue, waiting for the first if need be.
+    Receive(ReceiveAsk),
+    /// Nobody waits for a receive any more.
+    Withdraw { call: SessionCall },
+    /// A plugin's component, by its digest.
+    Component { digest: [u8; 32] },
+}
+
+/// What the other answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Told {
+    Set(Result<SetReply, Refusal>),
+    Directory(Result<DirectoryReply, DirectoryRefusal>),
+    Index(LogIndex),
+    Ids(Vec<MessageId>),
+    Received(Vec<Received>),
+    Withdrawn,
+    Component(Option<Bytes>),
+}
+
+/// What names the calls that this node passes on.
+#[derive(Debug)]
+pub(super) struct Session {
+    origin: ReplicaId,
+    number: u64,
+    calls: AtomicU64,
+    own: AtomicU64,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Answered(Told),
+    /// Not done: can be asked again.
+    NotDone(Reason),
+    /// May have been done: can be asked again under the same name.
+    MayBeDone,
+    /// Will not be done whoever is asked.
+    Refused(BrokerError),
+}
+
+// === impl Nobody ===
+
+impl Others for Nobody {
+    fn ask(&self, to: ReplicaId, _: Bytes, _: Duration) -> BoxFuture<'static, Result<Bytes, NetworkFault>> {
+        futures::future::ready(Err(NetworkFault::Unreachable(to))).boxed()
+    }
+
+    fn all(&self) -> Vec<ReplicaId> {
+        Vec::new()
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// Begins a session: another for each start of a process.
+    pub(super) fn begin(origin: ReplicaId, entropy: &dyn Entropy) -> Session {
+        let mut number = [0; 8];
+        entropy.fill(&mut number);
+        Session {
+            origin,
+            number: u64::from_le_bytes(number),
+            calls: AtomicU64::new(0),
+            own: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> SessionCall {
+        SessionCall {
+            origin: self.origin,
+            session: self.number,
+            number: self.calls.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Returns a name in a session of its own: a call that waits must not be forgotten for those that overtake it.
+    fn next_of_its_own(&self) -> SessionCall {
+        let own = self.own.fetch_add(1, Ordering::Relaxed);
+        SessionCall {
+            origin: self.origin,
+            session: self.number.wrapping_add(own).wrapping_add(1),
+            number: 0,
+        }
+    }
+}
+
+// === asking ===
+
+impl Broker {
+    /// Returns whether this node has no peers: then it leads whatever it has.
+    pub(super) fn is_alone(&self) -> bool {
+        self.others.all().is_empty()
+    }
+
+    /// Returns a name for a call; none on a node without peers.
+    pub(super) fn name_call(&self) -> Option<SessionCall> {
+        (!self.is_alone()).then(|| self.session.next())
+    }
+
+    /// Returns a name for a call that waits; none on a node without peers.
+    pub(super) fn name_waiting_call(&self) -> Option<SessionCall> {
+        (!self.is_alone()).then(|| self.session.next_of_its_own())
+    }
+
+    /// Has a set do a command.
+    pub(crate) async fn command(
+        &self,
+        set: SetId,
+        command: SetCommand,
+    ) -> Result<Result<SetReply, Refusal>, BrokerError> {
+        if self.is_alone() {
+            return Ok(self.member(set)?.propose(command).await?);
+        }
+        let call = self.name_call();
+        let ask = Ask::Set { set, call, command };
+        match self.reach_with(Some(set), ask).await? {
+            Told::Set(Err(Refusal::SessionForgotten)) => Err(Fault::MayBeDone(Reason::TimedOut).into()),
+            Told::Set(outcome) => Ok(outcome),
+            other => Err(senseless(&other)),
+        }
+    }
+
+    /// Has the directory do a command.
+    pub(super) async fn directory_command(
+        &self,
+        command: DirectoryCommand,
+    ) -> Result<Result<DirectoryReply, DirectoryRefusal>, BrokerError> {
+        if self.is_alone() {
+            return Ok(self.directory.propose(command).await?);
+        }
+        let call = self.name_call();
+        match self.reach_with(None, Ask::Directory { call, command }).await? {
+            Told::Directory(outcome) => Ok(outcome),
+            other => Err(senseless(&other)),
+        }
+    }
+
+    /// Has a group's leader do what is the same at each attempt. Boxed, because what a leader does may ask another.
+    fn reach_with(&self, set: Option<SetId>, ask: Ask) -> BoxFuture<'_, Result<Told, BrokerError>> {
+        self.reach(set, PATIENCE, move |_| ask.clone()).boxed()
+    }
+
+    /// Waits until what is seen here of a set, or (none) of the directory, shows all that was answered before.
+    pub(crate) fn refresh(&self, set: Option<SetId>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        // Boxed, because what is asked of a leader may begin with this very call.
+        self.catch_up(set).boxed()
+    }
+
+    async fn catch_up(&self, set: Option<SetId>) -> Result<(), BrokerError> {
+        let ask = |_| Ask::Index { set };
+        let index = match self.reach(set, PATIENCE, ask).await? {
+            Told::Index(index) => index,
+            other => return Err(senseless(&other)),
+        };
+        let waiting = async {
+            match set {
+                Some(set) => self.member(set)?.wait_applied(index).await?,
+                None => self.directory.wait_applied(index).await?,
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(waited) => waited,
+            Err(_) => Err(Fault::NotDone(Reason::TimedOut).into()),
+        }
+    }
+
+    /// Fetches a plugin's component from whichever node has it.
+    pub(super) async fn fetch_component(&self, digest: [u8; 32]) -> Option<Bytes> {
+        for other in self.others.all() {
+            match self.ask_node(other, &Ask::Component { digest }, PATIENCE).await {
+                Attempt::Answered(Told::Component(Some(component)))
+                    if posthouse_keyring::sha256(&component) == digest =>
+                {
+                    return Some(component);
+                }
+                Attempt::Answered(_) | Attempt::NotDone(_) | Attempt::MayBeDone | Attempt::Refused(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Has a group's leader do what is asked, looking for it as long as `patience` lasts. The closure is told whether
+    /// an earlier attempt may have been done.
+    pub(super) async fn reach(
+        &self,
+        set: Option<SetId>,
+        patience: Duration,
+        ask: impl Fn(bool) -> Ask + Send,
+    ) -> Result<Told, BrokerError> {
+        if self.is_alone() {
+            return self.perform(ask(false)).await;
+        }
+        let deadline = Instant::now() + patience;
+        let mut doubt = false;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let leader = self.leader_of(set);
+            let attempt = match leader {
+                Some(leader) => self.ask_leader(set, leader, ask(doubt), left).await,
+                None => Attempt::NotDone(Reason::NotLeading { leader: None }),
+            };
+            let reason = match attempt {
+                Attempt::Answered(told) => return Ok(told),
+                Attempt::Refused(error) if doubt => {
+                    tracing::debug!(%error, "refused what may have been done before");
+                    return Err(Fault::MayBeDone(Reason::LeadershipLost).into());
+                }
+                Attempt::Refused(error) => return Err(error),
+                Attempt::NotDone(reason) => reason,
+                Attempt::MayBeDone => {
+                    doubt = true;
+                    Reason::TimedOut
+                }
+            };
+            if self.is_stopping() || Instant::now() + REST >= deadline {
+                return Err(match doubt {
+                    true => Fault::MayBeDone(Reason::TimedOut).into(),
+                    false => Fault::NotDone(reason).into(),
+                });
+            }
+            let rest = tokio::time::sleep(REST);
+            tokio::select! {
+                () = rest => {}
+                () = self.led_by_other_than(set, leader) => {}
+            }
+        }
+    }
+
+    async fn ask_leader(&self, set: Option<SetId>, leader: ReplicaId, ask: Ask, left: Duration) -> Attempt {
+        let asking = async {
+            match leader == self.replica {
+                true => match self.perform(ask).await {
+                    Ok(told) => Attempt::Answered(told),
+                    Err(error) => Attempt::from(error),
+                },
+                false => self.ask_node(leader, &ask, left).await,
+            }
+        };
+        // One who hangs is not waited for once another leads.
+        tokio::select! {
+            attempt = asking => attempt,
+            () = tokio::time::sleep(left) => Attempt::MayBeDone,
+            () = self.led_by_other_than(set, Some(leader)) => Attempt::MayBeDone,
+        }
+    }
+
+    async fn ask_node(&self, to: ReplicaId, ask: &Ask, within: Duration) -> Attempt {
+        let withdrawal = match ask {
+            Ask::Receive(ask) => ask.call.map(|call| Withdrawal {
+                broker: self.clone(),
+                to,
+                call,
+            }),
+            _ => None,
+        };
+        let request = posthouse_wire::encode(WireKind::Peer, ask);
+        let answer = match self.others.ask(to, request, within).await {
+            Ok(answer) => answer,
+            Err(NetworkFault::Unreachable(_)) => {
+                return Attempt::NotDone(Reason::NotLeading { leader: Some(to) });
+            }
+            Err(NetworkFault::NoAnswer(_)) => return Attempt::MayBeDone,
+        };
+        // There is an answer: nobody waits over there.
+        withdrawal.map(std::mem::forget);
+        match posthouse_wire::decode::<Result<Told, BrokerError>>(WireKind::Peer, &answer) {
+            Ok(Ok(told)) => Attempt::Answered(told),
+            Ok(Err(error)) => Attempt::from(error),
+            Err(error) => {
+                tracing::warn!(%to, %error, "a node's answer cannot be read");
+                Attempt::MayBeDone
+            }
+        }
+    }
+
+    fn leader_of(&self, set: Option<SetId>) -> Option<ReplicaId> {
+        match set {
+            Some(set) => self.member(set).ok()?.leader(),
+            None => self.directory.leader(),
+        }
+    }
+
+    async fn led_by_other_than(&self, set: Option<SetId>, known: Option<ReplicaId>) {
+        match set.map(|set| self.member(set)) {
+            Some(Ok(group)) => group.led_by_other_than(known).await,
+            Some(Err(_)) => std::future::pending().await,
+            None => self.directory.led_by_other_than(known).await,
+        }
+    }
+
+    /// Returns a set that this node has a replica of.
+    pub(super) fn member(&self, set: SetId) -> Result<&Group<posthouse_model::Set>, BrokerError> {
+        let found = self.sets.get(usize::from(set.0));
+        found.ok_or_else(|| BrokerError::Argument(format!("there is no set {set}")))
+    }
+}
+
+// === answering ===
+
+impl Broker {
+    /// Answers what another node asks.
+    pub async fn answer(&self, request: Bytes) -> Bytes {
+        let answer = match posthouse_wire::decode::<Ask>(WireKind::Peer, &request) {
+            Ok(ask) => self.perform_withdrawable(ask).await,
+            Err(error) => {
+                tracing::warn!(%error, "what a node asks cannot be read");
+                Err(BrokerError::Argument(format!("unreadable: {error}")))
+            }
+        };
+        posthouse_wire::encode(WireKind::Peer, &answer)
+    }
+
+    /// Does what another node asks; a receive, until it is withdrawn.
+    async fn perform_withdrawable(&self, ask: Ask) -> Result<Told, BrokerError> {
+        let Ask::Receive(ReceiveAsk { call: Some(call), .. }) = &ask else {
+            return self.perform(ask).await;
+        };
+        let withdrawn = self.withdrawals.watch(*call);
+        tokio::select! {
+            told = self.perform(ask) => told,
+            () = withdrawn.wait() => Ok(Told::Received(Vec::new())),
+        }
+    }
+
+    /// Does what is asked, if this node leads.
+    async fn perform(&self, ask: Ask) -> Result<Told, BrokerError> {
+        match ask {
+            Ask::Set { set, call, command } => {
+                Ok(Told::Set(self.member(set)?.propose_as(call, command).await?))
+            }
+            Ask::Directory { call, command } => {
+                Ok(Told::Directory(self.directory.propose_as(call, command).await?))
+            }
+            Ask::Index { set: Some(set) } => confirmed(self.member(set)?).await,
+            Ask::Index { set: None } => confirmed(&self.directory).await,
+            Ask::Send(ask) => self.send_here(ask).await.map(Told::Ids),
+            Ask::Publish(ask) => self.publish_here(ask).await.map(Told::Ids),
+            Ask::Receive(ask) => {
+                let (messages, mut leases) = self.receive_here(ask).await?.into_parts();
+                // Whoever asked has them now, and gives them back if nobody else wants them.
+                leases.keep();
+                Ok(Told::Received(messages))
+            }
+            Ask::Withdraw { call } => {
+                self.withdrawals.withdraw(call);
+                Ok(Told::Withdrawn)
+            }
+            Ask::Component { digest } => {
+                let components = self.components.clone();
+                let read = tokio::task::spawn_blocking(move || components.get(&digest)).await;
+                let component = read.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+                let component = component.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+                Ok(Told::Component(component))
+            }
+        }
+    }
+}
+
+async fn confirmed<M: Machine>(group: &Group<M>) -> Result<Told, BrokerError> {
+    group.confirm().await?;
+    Ok(Told::Index(group.applied()))
+}
+
+/// Returns the error for an answer to another question.
+pub(super) fn senseless(told: &impl std::fmt::Debug) -> BrokerError {
+    tracing::error!(?told, "a node answered another question");
+    Fault::MayBeDone(Reason::LeadershipLost).into()
+}
+
+impl From<BrokerError> for Attempt {
+    fn from(error: BrokerError) -> Attempt {
+        match error {
+            BrokerError::Fault(Fault::NotDone(reason)) => Attempt::NotDone(reason),
+            BrokerError::Fault(Fault::MayBeDone(_)) => Attempt::MayBeDone,
+            other => Attempt::Refused(other),
+        }
+    }
+}
+
+// === withdrawing ===
+
+/// A receive that another node waits for; when whoever wanted it is gone, that node is told.
+struct Withdrawal {
+    broker: Broker,
+    to: ReplicaId,
+    call: SessionCall,
+}
+
+impl Drop for Withdrawal {
+    fn drop(&mut self) {
+        let request = posthouse_wire::encode(WireKind::Peer, &Ask::Withdraw { call: self.call });
+        let told = self.broker.others.ask(self.to, request, PATIENCE);
+        self.broker.tasks.spawn(async move {
+            // When this fails, the other waits until the wait is over, and its leases end by themselves.
+            let _ = told.await;
+        });
+    }
+}
