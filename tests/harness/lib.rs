@@ -4,9 +4,11 @@
 //! process id. A [`Client`] signs CMQ requests over one kept connection, with nothing but a socket below it.
 
 mod client;
+mod cluster;
 mod http;
 mod node;
 
 pub use client::{Answer, Client};
+pub use cluster::Cluster;
 pub use http::{Connection, HttpAnswer};
 pub use node::{Node, Setting};

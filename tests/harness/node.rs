@@ -23,6 +23,10 @@ pub struct Setting {
     pub configuration: String,
     /// Its variables beside the inherited ones.
     pub environment: Vec<(String, String)>,
+    /// Where it listens; a free port of 127.0.0.1 when absent.
+    pub listen: Option<SocketAddr>,
+    /// More arguments of `posthouse serve`.
+    pub arguments: Vec<String>,
 }
 
 /// A node as a process of its own. Killed when dropped.
@@ -34,6 +38,7 @@ pub struct Node {
     process: Option<Child>,
     address: SocketAddr,
     log: Option<std::thread::JoinHandle<Vec<String>>>,
+    serves: Option<mpsc::Receiver<SocketAddr>>,
 }
 
 impl Node {
@@ -44,25 +49,40 @@ impl Node {
 
     /// Starts a node on a new folder below another, to say which disk it is on; returns when it serves.
     pub fn start_in(program: &Path, parent: &Path, setting: Setting) -> anyhow::Result<Node> {
+        let mut node = Node::new_in(program, parent, setting)?;
+        node.launch()?;
+        Ok(node)
+    }
+
+    /// Returns a node with a new folder that does not run yet.
+    pub fn new_in(program: &Path, parent: &Path, setting: Setting) -> anyhow::Result<Node> {
         let folder = TempDir::new_in(parent).context("a folder for the node")?;
         std::fs::write(folder.path().join("posthouse.toml"), &setting.configuration)?;
-        let mut node = Node {
+        Ok(Node {
             program: program.to_owned(),
             setting,
             folder,
             process: None,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log: None,
-        };
-        node.launch()?;
-        Ok(node)
+            serves: None,
+        })
     }
 
     /// Starts the node again on the same folder, after it was stopped or killed.
     pub fn launch(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_serving()
+    }
+
+    /// Starts the node without waiting for it to serve.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        let usual = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = self.setting.listen.unwrap_or(usual).to_string();
         let mut process = Command::new(&self.program)
             .arg("serve")
-            .args(["--dev", "--listen", "127.0.0.1:0"])
+            .args(["--dev", "--listen", &listen])
+            .args(&self.setting.arguments)
             .arg("--config")
             .arg(self.folder.path().join("posthouse.toml"))
             .arg("--data")
@@ -77,7 +97,14 @@ impl Node {
         let (found, address) = mpsc::channel();
         self.log = Some(std::thread::spawn(move || read_log(stderr, &found)));
         self.process = Some(process);
-        match address.recv_timeout(START) {
+        self.serves = Some(address);
+        Ok(())
+    }
+
+    /// Waits until the node serves that was started.
+    pub fn wait_serving(&mut self) -> anyhow::Result<()> {
+        let serves = self.serves.take().context("the node was started")?;
+        match serves.recv_timeout(START) {
             Ok(address) => {
                 self.address = address;
                 Ok(())
@@ -124,6 +151,21 @@ impl Node {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    /// Stops the node where it is, as if its machine had no time for it, until it is told to go on.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets the node go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("the node runs")?;
+        Ok(kill_process(Pid::from_child(process), signal)?)
     }
 
     /// Asks the node to stop, and waits for it. Returns its exit status.

@@ -31,7 +31,7 @@ fn node() -> Node {
 fn node_with(configuration: &str) -> Node {
     let setting = Setting {
         configuration: configuration.to_owned(),
-        environment: Vec::new(),
+        ..Setting::default()
     };
     Node::start(program(), setting).expect("the node starts")
 }

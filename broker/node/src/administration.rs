@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use posthouse_model::{AccessKeyStatus, Name, TenantId};
+use posthouse_model::{AccessKeyStatus, Kind, Name, TenantId};
 
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
@@ -84,12 +84,25 @@ fn now_seconds() -> u64 {
 
 impl Service {
     /// Finds the tenant that a request is scoped to, and takes the call out of the caller's rate.
-    fn acting<'a>(&'a self, scope: &'a Scope) -> Result<Acting<'a>, AdminError> {
-        self.acting_with(scope, 0)
+    async fn acting<'a>(&'a self, scope: &'a Scope) -> Result<Acting<'a>, AdminError> {
+        self.acting_with(scope, 0).await
+    }
+
+    /// The same for a request about a queue or topic, whose set is seen as it is now.
+    async fn acting_on<'a>(
+        &'a self,
+        scope: &'a Scope,
+        kind: Kind,
+        name: &Name,
+    ) -> Result<Acting<'a>, AdminError> {
+        let acting = self.acting_with(scope, 0).await?;
+        self.broker.see(acting.tenant, kind, name).await?;
+        Ok(acting)
     }
 
     /// The same for a request that brings so many bytes.
-    fn acting_with<'a>(&'a self, scope: &'a Scope, bytes: usize) -> Result<Acting<'a>, AdminError> {
+    async fn acting_with<'a>(&'a self, scope: &'a Scope, bytes: usize) -> Result<Acting<'a>, AdminError> {
+        self.broker.see_directory().await?;
         let caller = &scope.caller;
         let own = scope.tenant.folded() == caller.tenant_name.folded();
         if !own && !caller.root {
@@ -151,19 +164,19 @@ impl Administration for Service {
     }
 
     async fn status(&self, _scope: &Scope) -> Result<NodeStatus, AdminError> {
-        status::of(self)
+        status::of(self).await
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(queues::list(&self.acting(scope)?, &query))
+        Ok(queues::list(&self.acting(scope).await?, &query))
     }
 
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {
-        queues::create(&self.acting(scope)?, request).await
+        queues::create(&self.acting(scope).await?, request).await
     }
 
     async fn queue(&self, scope: &Scope, queue: Name) -> Result<QueueView, AdminError> {
-        queues::show(&self.acting(scope)?, &queue)
+        queues::show(&self.acting_on(scope, Kind::Queue, &queue).await?, &queue)
     }
 
     async fn set_queue(
@@ -172,15 +185,25 @@ impl Administration for Service {
         queue: Name,
         settings: QueueSettings,
     ) -> Result<QueueView, AdminError> {
-        queues::set(&self.acting(scope)?, &queue, &settings).await
+        queues::set(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            &settings,
+        )
+        .await
     }
 
     async fn delete_queue(&self, scope: &Scope, queue: Name) -> Result<Done, AdminError> {
-        queues::delete(&self.acting(scope)?, &queue).await
+        queues::delete(&self.acting_on(scope, Kind::Queue, &queue).await?, &queue).await
     }
 
     async fn seal_queue(&self, scope: &Scope, queue: Name, request: SealRequest) -> Result<Done, AdminError> {
-        queues::seal(&self.acting(scope)?, &queue, request).await
+        queues::seal(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            request,
+        )
+        .await
     }
 
     async fn rewind_queue(
@@ -189,7 +212,12 @@ impl Administration for Service {
         queue: Name,
         request: RewindRequest,
     ) -> Result<Done, AdminError> {
-        queues::rewind(&self.acting(scope)?, &queue, request).await
+        queues::rewind(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            request,
+        )
+        .await
     }
 
     async fn send_messages(
@@ -199,7 +227,7 @@ impl Administration for Service {
         request: SendRequest,
     ) -> Result<SentMessages, AdminError> {
         let contents = messages::contents(&request.messages)?;
-        let acting = self.acting_with(scope, messages::bytes_of(&contents))?;
+        let acting = self.acting_with(scope, messages::bytes_of(&contents)).await?;
         messages::send(&acting, &queue, contents, &request).await
     }
 
@@ -209,7 +237,12 @@ impl Administration for Service {
         queue: Name,
         request: ReceiveRequest,
     ) -> Result<ReceivedMessages, AdminError> {
-        messages::receive(&self.acting(scope)?, &queue, request).await
+        messages::receive(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            request,
+        )
+        .await
     }
 
     async fn delete_messages(
@@ -218,19 +251,24 @@ impl Administration for Service {
         queue: Name,
         request: DeleteRequest,
     ) -> Result<DeletedMessages, AdminError> {
-        messages::delete(&self.acting(scope)?, &queue, request).await
+        messages::delete(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            request,
+        )
+        .await
     }
 
     async fn topics(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(topics::list(&self.acting(scope)?, &query))
+        Ok(topics::list(&self.acting(scope).await?, &query))
     }
 
     async fn create_topic(&self, scope: &Scope, request: TopicCreate) -> Result<TopicView, AdminError> {
-        topics::create(&self.acting(scope)?, request).await
+        topics::create(&self.acting(scope).await?, request).await
     }
 
     async fn topic(&self, scope: &Scope, topic: Name) -> Result<TopicView, AdminError> {
-        topics::show(&self.acting(scope)?, &topic)
+        topics::show(&self.acting_on(scope, Kind::Topic, &topic).await?, &topic)
     }
 
     async fn set_topic(
@@ -239,15 +277,25 @@ impl Administration for Service {
         topic: Name,
         settings: TopicSettings,
     ) -> Result<TopicView, AdminError> {
-        topics::set(&self.acting(scope)?, &topic, settings).await
+        topics::set(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            settings,
+        )
+        .await
     }
 
     async fn delete_topic(&self, scope: &Scope, topic: Name) -> Result<Done, AdminError> {
-        topics::delete(&self.acting(scope)?, &topic).await
+        topics::delete(&self.acting_on(scope, Kind::Topic, &topic).await?, &topic).await
     }
 
     async fn seal_topic(&self, scope: &Scope, topic: Name, request: SealRequest) -> Result<Done, AdminError> {
-        topics::seal(&self.acting(scope)?, &topic, request).await
+        topics::seal(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            request,
+        )
+        .await
     }
 
     async fn publish_messages(
@@ -257,7 +305,7 @@ impl Administration for Service {
         request: PublishRequest,
     ) -> Result<SentMessages, AdminError> {
         let contents = messages::contents(&request.messages)?;
-        let acting = self.acting_with(scope, messages::bytes_of(&contents))?;
+        let acting = self.acting_with(scope, messages::bytes_of(&contents)).await?;
         messages::publish(&acting, &topic, contents, &request).await
     }
 
@@ -267,7 +315,7 @@ impl Administration for Service {
         topic: Name,
         query: ListQuery,
     ) -> Result<Page<SubscriptionView>, AdminError> {
-        topics::subscriptions(&self.acting(scope)?, &topic, &query)
+        topics::subscriptions(&self.acting_on(scope, Kind::Topic, &topic).await?, &topic, &query)
     }
 
     async fn create_subscription(
@@ -276,7 +324,12 @@ impl Administration for Service {
         topic: Name,
         request: SubscriptionCreate,
     ) -> Result<SubscriptionView, AdminError> {
-        topics::subscribe(&self.acting(scope)?, &topic, request).await
+        topics::subscribe(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            request,
+        )
+        .await
     }
 
     async fn subscription(
@@ -285,7 +338,11 @@ impl Administration for Service {
         topic: Name,
         subscription: Name,
     ) -> Result<SubscriptionView, AdminError> {
-        topics::subscription(&self.acting(scope)?, &topic, &subscription)
+        topics::subscription(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            &subscription,
+        )
     }
 
     async fn set_subscription(
@@ -295,7 +352,13 @@ impl Administration for Service {
         subscription: Name,
         settings: SubscriptionSettings,
     ) -> Result<SubscriptionView, AdminError> {
-        topics::set_subscription(&self.acting(scope)?, &topic, &subscription, &settings).await
+        topics::set_subscription(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            &subscription,
+            &settings,
+        )
+        .await
     }
 
     async fn delete_subscription(
@@ -304,19 +367,24 @@ impl Administration for Service {
         topic: Name,
         subscription: Name,
     ) -> Result<Done, AdminError> {
-        topics::unsubscribe(&self.acting(scope)?, &topic, subscription).await
+        topics::unsubscribe(
+            &self.acting_on(scope, Kind::Topic, &topic).await?,
+            &topic,
+            subscription,
+        )
+        .await
     }
 
     async fn tenants(&self, scope: &Scope, query: ListQuery) -> Result<Page<TenantView>, AdminError> {
-        Ok(tenants::list(&self.acting(scope)?, &query))
+        Ok(tenants::list(&self.acting(scope).await?, &query))
     }
 
     async fn create_tenant(&self, scope: &Scope, request: TenantCreate) -> Result<TenantView, AdminError> {
-        tenants::create(&self.acting(scope)?, request).await
+        tenants::create(&self.acting(scope).await?, request).await
     }
 
     async fn tenant(&self, scope: &Scope, tenant: Name) -> Result<TenantView, AdminError> {
-        tenants::show(&self.acting(scope)?, &tenant)
+        tenants::show(&self.acting(scope).await?, &tenant)
     }
 
     async fn set_quotas(
@@ -325,15 +393,15 @@ impl Administration for Service {
         tenant: Name,
         quotas: QuotaSettings,
     ) -> Result<TenantView, AdminError> {
-        tenants::set_quotas(&self.acting(scope)?, &tenant, quotas).await
+        tenants::set_quotas(&self.acting(scope).await?, &tenant, quotas).await
     }
 
     async fn remove_tenant(&self, scope: &Scope, tenant: Name) -> Result<Done, AdminError> {
-        tenants::remove(&self.acting(scope)?, &tenant).await
+        tenants::remove(&self.acting(scope).await?, &tenant).await
     }
 
     async fn access_keys(&self, scope: &Scope) -> Result<Page<AccessKeyView>, AdminError> {
-        Ok(access_keys::list(&self.acting(scope)?))
+        Ok(access_keys::list(&self.acting(scope).await?))
     }
 
     async fn add_access_key(
@@ -341,7 +409,7 @@ impl Administration for Service {
         scope: &Scope,
         request: AccessKeyCreate,
     ) -> Result<AccessKeyCreated, AdminError> {
-        access_keys::add(&self.acting(scope)?, request).await
+        access_keys::add(&self.acting(scope).await?, request).await
     }
 
     async fn set_access_key(
@@ -350,15 +418,15 @@ impl Administration for Service {
         id: String,
         change: AccessKeyChange,
     ) -> Result<AccessKeyView, AdminError> {
-        access_keys::set(&self.acting(scope)?, &id, change).await
+        access_keys::set(&self.acting(scope).await?, &id, change).await
     }
 
     async fn remove_access_key(&self, scope: &Scope, id: String) -> Result<Done, AdminError> {
-        access_keys::remove(&self.acting(scope)?, &id).await
+        access_keys::remove(&self.acting(scope).await?, &id).await
     }
 
     async fn master_keys(&self, scope: &Scope) -> Result<Page<MasterKeyView>, AdminError> {
-        Ok(master_keys::list(&self.acting(scope)?))
+        Ok(master_keys::list(&self.acting(scope).await?))
     }
 
     async fn create_master_key(
@@ -366,11 +434,11 @@ impl Administration for Service {
         scope: &Scope,
         request: MasterKeyCreate,
     ) -> Result<MasterKeyView, AdminError> {
-        master_keys::create(&self.acting(scope)?, request).await
+        master_keys::create(&self.acting(scope).await?, request).await
     }
 
     async fn rotate_master_key(&self, scope: &Scope, key: Name) -> Result<MasterKeyView, AdminError> {
-        master_keys::rotate(&self.acting(scope)?, &key).await
+        master_keys::rotate(&self.acting(scope).await?, &key).await
     }
 
     async fn set_master_key(
@@ -379,27 +447,27 @@ impl Administration for Service {
         key: Name,
         change: MasterKeyChange,
     ) -> Result<MasterKeyView, AdminError> {
-        master_keys::set(&self.acting(scope)?, &key, change).await
+        master_keys::set(&self.acting(scope).await?, &key, change).await
     }
 
     async fn generate_data_key(&self, scope: &Scope, key: Name) -> Result<DataKeyView, AdminError> {
-        master_keys::generate_data_key(&self.acting(scope)?, &key)
+        master_keys::generate_data_key(&self.acting(scope).await?, &key)
     }
 
     async fn decrypt(&self, scope: &Scope, request: DecryptRequest) -> Result<DecryptedKey, AdminError> {
-        master_keys::decrypt(&self.acting(scope)?, &request)
+        master_keys::decrypt(&self.acting(scope).await?, &request)
     }
 
     async fn plugins(&self, scope: &Scope, query: ListQuery) -> Result<Page<PluginView>, AdminError> {
-        Ok(plugins::list(&self.acting(scope)?, &query))
+        Ok(plugins::list(&self.acting(scope).await?, &query))
     }
 
     async fn push_plugin(&self, scope: &Scope, push: PluginPush) -> Result<PluginPushed, AdminError> {
-        plugins::push(&self.acting_with(scope, push.component.len())?, push).await
+        plugins::push(&self.acting_with(scope, push.component.len()).await?, push).await
     }
 
     async fn plugin(&self, scope: &Scope, plugin: Name) -> Result<PluginView, AdminError> {
-        plugins::show(&self.acting(scope)?, &plugin)
+        plugins::show(&self.acting(scope).await?, &plugin)
     }
 
     async fn activate_plugin(
@@ -408,11 +476,11 @@ impl Administration for Service {
         plugin: Name,
         request: ActivateRequest,
     ) -> Result<ActiveVersion, AdminError> {
-        plugins::activate(&self.acting(scope)?, &plugin, request).await
+        plugins::activate(&self.acting(scope).await?, &plugin, request).await
     }
 
     async fn roll_back_plugin(&self, scope: &Scope, plugin: Name) -> Result<ActiveVersion, AdminError> {
-        plugins::roll_back(&self.acting(scope)?, &plugin).await
+        plugins::roll_back(&self.acting(scope).await?, &plugin).await
     }
 
     async fn plugin_logs(
@@ -421,27 +489,27 @@ impl Administration for Service {
         plugin: Name,
         query: LogQuery,
     ) -> Result<PluginLogs, AdminError> {
-        plugins::logs(&self.acting(scope)?, &plugin, query)
+        plugins::logs(&self.acting(scope).await?, &plugin, query)
     }
 
     async fn bindings(&self, scope: &Scope) -> Result<Page<BindingView>, AdminError> {
-        Ok(plugins::bindings(&self.acting(scope)?))
+        Ok(plugins::bindings(&self.acting(scope).await?))
     }
 
     async fn bind(&self, scope: &Scope, request: BindRequest) -> Result<BindingView, AdminError> {
-        plugins::bind(&self.acting(scope)?, request).await
+        plugins::bind(&self.acting(scope).await?, request).await
     }
 
     async fn unbind(&self, scope: &Scope, request: UnbindRequest) -> Result<Done, AdminError> {
-        plugins::unbind(&self.acting(scope)?, &request).await
+        plugins::unbind(&self.acting(scope).await?, &request).await
     }
 
     async fn quarantine(&self, scope: &Scope, request: QuarantineRequest) -> Result<BindingView, AdminError> {
-        plugins::quarantine(&self.acting(scope)?, request).await
+        plugins::quarantine(&self.acting(scope).await?, request).await
     }
 
     async fn explain(&self, scope: &Scope, message: Decimal) -> Result<Explanation, AdminError> {
-        let acting = self.acting(scope)?;
+        let acting = self.acting(scope).await?;
         let (broker, tenant) = (acting.broker.clone(), acting.tenant);
         // It reads files.
         tokio::task::spawn_blocking(move || explain::explain(&broker, tenant, message.into()))

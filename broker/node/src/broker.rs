@@ -17,17 +17,18 @@ mod plugins;
 mod queues;
 mod reach;
 mod topics;
-mod withdrawals;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use posthouse_keyring::{Entropy, Keyring};
 use posthouse_model::{
     Definition, Directory, Incarnation, Kind, Name, QueueAttributes, ReplicaId, Set, SetId, Span, TenantId,
 };
-use posthouse_replica::{Group, Groups};
+use posthouse_replica::{Group, Groups, Machine};
 use posthouse_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -51,10 +52,14 @@ pub use topics::Draft;
 use delivery::Deliveries;
 use keys::Secrets;
 use reach::Session;
-use withdrawals::Withdrawals;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
 pub const PARKED_QUEUE: &str = "parked";
+
+/// How long another replica has to take over a group.
+const HAND_OVER_WITHIN: Duration = Duration::from_millis(500);
+/// How long leaders have to answer for a node to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// A handle on the broker. Cheap to clone.
 #[derive(Clone)]
@@ -89,7 +94,7 @@ pub struct Parts {
     others: Arc<dyn Others>,
     replica: ReplicaId,
     session: Session,
-    withdrawals: Withdrawals,
+    is_settled: AtomicBool,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     loading: tokio::sync::Mutex<()>,
@@ -162,7 +167,7 @@ impl Broker {
                 session: Session::begin(assembly.replica, assembly.entropy.as_ref()),
                 replica: assembly.replica,
                 others: assembly.others,
-                withdrawals: Withdrawals::default(),
+                is_settled: AtomicBool::new(false),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),
                 loading: tokio::sync::Mutex::default(),
@@ -205,10 +210,61 @@ impl Broker {
         self.stop.is_cancelled()
     }
 
-    /// Returns whether everything can be asked of this node: it leads its groups, and neither stops nor has failed.
-    pub fn is_ready(&self) -> bool {
-        let leads = self.sets.iter().all(|set| set.is_leader()) && self.directory.is_leader();
-        leads && !self.is_stopping() && self.store.failed().is_none()
+    /// Waits until the broker is stopping.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Has something done until it ends, or the broker does.
+    pub(crate) fn in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Says that the cluster is what it is to be, as far as this node sees.
+    pub(crate) fn settled(&self) {
+        self.is_settled.store(true, Ordering::Release);
+    }
+
+    /// Returns whether there are tenants.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.directory
+            .view(|directory| directory.tenants().next().is_some())
+    }
+
+    /// Returns the cluster's id: the data directory's, or a new one.
+    pub(crate) fn cluster_id(&self) -> [u8; 16] {
+        match self.store.identity() {
+            Some(identity) => identity.cluster.0.to_be_bytes(),
+            None => {
+                let mut cluster = [0; 16];
+                self.entropy.fill(&mut cluster);
+                cluster
+            }
+        }
+    }
+
+    /// Returns why not everything can be asked of this node; none when it can: every group has a leader that a
+    /// majority follows and that this node reaches.
+    pub async fn unready(&self) -> Option<&'static str> {
+        if self.is_stopping() {
+            return Some("stopping");
+        }
+        if self.store.failed().is_some() {
+            return Some("the store failed");
+        }
+        if !self.is_settled.load(Ordering::Acquire) {
+            return Some("starting");
+        }
+        if self.is_alone() {
+            let leads = self.sets.iter().all(|set| set.is_leader()) && self.directory.is_leader();
+            return (!leads).then_some("no leader");
+        }
+        let groups = std::iter::once(None).chain(self.sets.iter().map(|set| Some(set.set())));
+        let seen = futures::future::try_join_all(groups.map(|set| self.refresh(set)));
+        match tokio::time::timeout(READY_WITHIN, seen).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) | Err(_) => Some("no leader that a majority follows"),
+        }
     }
 
     /// Tells all who wait that there is no message, and lets nobody wait from now on.
@@ -238,10 +294,17 @@ impl Broker {
     pub async fn stop(&self) {
         self.dismiss();
         self.tasks.close();
+        self.hand_over().await;
         self.tasks.wait().await;
         self.guests.stop().await;
         self.groups.stop().await;
         self.store.close();
+    }
+
+    /// Has other nodes lead what this one leads, as far as they take it.
+    async fn hand_over(&self) {
+        let sets = futures::future::join_all(self.sets.iter().map(|set| hand_over(set, self.replica)));
+        futures::join!(hand_over(&self.directory, self.replica), sets);
     }
 
     /// Refuses to take more in when the disk is nearly full.
@@ -274,6 +337,19 @@ impl Broker {
                 ..
             }) => self.resolve(tenant, Kind::Queue, &name),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// Has another replica lead a group in place of this one; one that does not take it within the time is passed over.
+async fn hand_over<M: Machine>(group: &Group<M>, own: ReplicaId) {
+    for other in group.voters() {
+        if other == own || !group.is_leader() {
+            continue;
+        }
+        if group.hand_over(other).await.is_ok() {
+            let taken = group.led_by_other_than(Some(own));
+            let _ = tokio::time::timeout(HAND_OVER_WITHIN, taken).await;
         }
     }
 }

@@ -220,6 +220,9 @@ impl Cmq {
         action: Action,
         token: Option<Token>,
     ) -> Result<Bytes, CmqError> {
+        if let Some((kind, name)) = subject(&action) {
+            self.broker.see(tenant, kind, name).await.map_err(refusal)?;
+        }
         match action {
             Action::CreateQueue { queue, change } => {
                 let target = self.dead_letter_target(tenant, change.dead_letter_queue());
@@ -232,7 +235,10 @@ impl Cmq {
                     .map_err(refusal)?;
                 Ok(reply::queue(head, incarnation))
             }
-            Action::ListQueue(listing) => Ok(self.list_queues(head, tenant, &listing)),
+            Action::ListQueue(listing) => {
+                self.broker.see_directory().await.map_err(refusal)?;
+                Ok(self.list_queues(head, tenant, &listing))
+            }
             Action::GetQueueAttributes { queue } => self.queue_attributes(head, tenant, &queue),
             Action::SetQueueAttributes { queue, change } => {
                 let target = self.dead_letter_target(tenant, change.dead_letter_queue());
@@ -309,7 +315,10 @@ impl Cmq {
                     .map_err(refusal)?;
                 Ok(reply::topic(head, incarnation))
             }
-            Action::ListTopic(listing) => Ok(self.list_topics(head, tenant, &listing)),
+            Action::ListTopic(listing) => {
+                self.broker.see_directory().await.map_err(refusal)?;
+                Ok(self.list_topics(head, tenant, &listing))
+            }
             Action::GetTopicAttributes { topic } => self.topic_attributes(head, tenant, &topic),
             Action::SetTopicAttributes { topic, change } => {
                 let mut failure = None;
@@ -335,7 +344,7 @@ impl Cmq {
                 tags,
                 routing_key,
             } => {
-                self.check_routing(tenant, &topic, routing_key.as_ref())?;
+                self.check_routing(tenant, &topic, routing_key.as_ref()).await?;
                 let draft = draft(vec![body], &tags, routing_key, token);
                 let ids = self.publish(tenant, &topic, draft).await?;
                 Ok(reply::sent(head, ids[0]))
@@ -346,7 +355,7 @@ impl Cmq {
                 tags,
                 routing_key,
             } => {
-                self.check_routing(tenant, &topic, routing_key.as_ref())?;
+                self.check_routing(tenant, &topic, routing_key.as_ref()).await?;
                 let draft = draft(bodies, &tags, routing_key, token);
                 let ids = self.publish(tenant, &topic, draft).await?;
                 Ok(reply::batch_sent(head, &ids))
@@ -502,14 +511,61 @@ impl Cmq {
         Some(found.incarnation)
     }
 
-    fn check_routing(
+    async fn check_routing(
         &self,
         tenant: TenantId,
         topic: &Name,
         routing_key: Option<&posthouse_model::Key>,
     ) -> Result<(), CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-        check_routing_key(&self.topic_settings(&found)?, routing_key)
+        let known = || {
+            let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+            self.topic_settings(&found)
+        };
+        let settings = match known() {
+            Ok(settings) => settings,
+            // This node may not have heard of it yet.
+            Err(_) => {
+                self.broker
+                    .see(tenant, Kind::Topic, topic)
+                    .await
+                    .map_err(refusal)?;
+                known()?
+            }
+        };
+        check_routing_key(&settings, routing_key)
+    }
+}
+
+/// Returns what an action is about that has to be seen as it is now; none for messages, which go to who leads.
+fn subject(action: &Action) -> Option<(Kind, &Name)> {
+    match action {
+        Action::CreateQueue { queue, .. }
+        | Action::GetQueueAttributes { queue }
+        | Action::SetQueueAttributes { queue, .. }
+        | Action::DeleteQueue { queue }
+        | Action::UnbindDeadLetterQueue { queue }
+        | Action::ListDeadLetterSourceQueues { queue, .. } => Some((Kind::Queue, queue)),
+        Action::CreateTopic { topic, .. }
+        | Action::GetTopicAttributes { topic }
+        | Action::SetTopicAttributes { topic, .. }
+        | Action::DeleteTopic { topic }
+        | Action::Subscribe { topic, .. }
+        | Action::Unsubscribe { topic, .. }
+        | Action::ListSubscriptionByTopic { topic, .. }
+        | Action::GetSubscriptionAttributes { topic, .. }
+        | Action::SetSubscriptionAttributes { topic, .. }
+        | Action::ClearSubscriptionFilterTags { topic, .. } => Some((Kind::Topic, topic)),
+        Action::ListQueue(_)
+        | Action::ListTopic(_)
+        | Action::RewindQueue { .. }
+        | Action::SendMessage { .. }
+        | Action::BatchSendMessage { .. }
+        | Action::ReceiveMessage { .. }
+        | Action::BatchReceiveMessage { .. }
+        | Action::DeleteMessage { .. }
+        | Action::BatchDeleteMessage { .. }
+        | Action::PublishMessage { .. }
+        | Action::BatchPublishMessage { .. } => None,
     }
 }
 

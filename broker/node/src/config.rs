@@ -3,6 +3,7 @@
 //! Raw values go in ([`Table`]), checked ones come out ([`Config`]). Every error is found, not only the first,
 //! and each names its key and what to do about it. The keys are explained in `posthouse.example.toml`.
 
+mod cluster;
 mod error;
 mod network;
 mod table;
@@ -17,6 +18,7 @@ use posthouse_model::{Name, bounds};
 
 use crate::admin::auth::is_access_key_id;
 
+pub use cluster::{ClusterConfig, PeerTlsConfig};
 pub use error::{ConfigError, ConfigErrors};
 pub use network::IpNetwork;
 use table::Table;
@@ -28,6 +30,12 @@ pub const KEYS: &[&str] = &[
     "node.listen",
     "node.dev",
     "node.sets",
+    "cluster.node",
+    "cluster.peers",
+    "cluster.certificate",
+    "cluster.key",
+    "cluster.ca",
+    "cluster.allow_plain",
     "tls.certificate",
     "tls.key",
     "limits.body_bytes_max",
@@ -108,6 +116,15 @@ pub struct Flags {
     /// Listens on this address, as IP:PORT. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// This node's number in a cluster, one of those in --peers.
+    #[arg(long, value_name = "N", requires = "peers")]
+    pub node: Option<u16>,
+    /// The nodes that found a cluster, this one included: their numbers and where they speak to each other.
+    #[arg(long, value_name = "1=HOST:PORT,2=…", requires = "node")]
+    pub peers: Option<String>,
+    /// How many sets a new cluster gets.
+    #[arg(long, value_name = "N")]
+    pub sets: Option<u8>,
 }
 
 /// Everything that the process was told, checked.
@@ -115,6 +132,8 @@ pub struct Flags {
 pub struct Config {
     /// The node itself.
     pub node: NodeConfig,
+    /// The cluster it is one of; none is a node without peers.
+    pub cluster: Option<ClusterConfig>,
     /// The certificate to serve under; none is plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Bounds on what clients do.
@@ -320,6 +339,7 @@ impl Config {
         let node = read_node(&mut table, flags);
         let cmq = read_cmq(&mut table, &node);
         let config = Config {
+            cluster: cluster::read(&mut table, flags),
             tls: read_tls(&mut table),
             limits: read_limits(&mut table),
             storage: read_storage(&mut table),
@@ -391,7 +411,23 @@ fn read_node(table: &mut Table, flags: &Flags) -> NodeConfig {
         data: read_data(table, flags, dev),
         listen: read_listen(table, flags, dev),
         dev,
-        sets: table.number("node.sets", 4, 1..=128),
+        sets: read_sets(table, flags),
+    }
+}
+
+fn read_sets(table: &mut Table, flags: &Flags) -> u8 {
+    let from_file = table.number("node.sets", 4, 1..=128);
+    match flags.sets {
+        Some(sets) if !(1..=128).contains(&sets) => {
+            table.refuse(
+                "node.sets",
+                format!("--sets {sets} is out of range"),
+                "give 1 to 128",
+            );
+            from_file
+        }
+        Some(sets) => sets,
+        None => from_file,
     }
 }
 

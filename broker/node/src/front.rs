@@ -110,17 +110,10 @@ impl Front {
         Response::from_parts(head, plain(bytes))
     }
 
-    fn ready(&self) -> Response<ReplyBody> {
-        let leads = self.broker.sets.iter().all(|set| set.is_leader()) && self.broker.directory.is_leader();
-        match (
-            leads,
-            self.broker.is_stopping(),
-            self.broker.store.failed().is_some(),
-        ) {
-            (true, false, false) => text(StatusCode::OK, "ready\n"),
-            (_, true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-            (_, _, true) => text(StatusCode::SERVICE_UNAVAILABLE, "the store failed\n"),
-            (false, _, _) => text(StatusCode::SERVICE_UNAVAILABLE, "no leader\n"),
+    async fn ready(&self) -> Response<ReplyBody> {
+        match self.broker.unready().await {
+            None => text(StatusCode::OK, "ready\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{why}\n")),
         }
     }
 }
@@ -130,7 +123,7 @@ impl Handler for Front {
         let path = request.uri().path();
         match path {
             "/healthz" => text(StatusCode::OK, "alive\n"),
-            "/readyz" => self.ready(),
+            "/readyz" => self.ready().await,
             "/metrics" => {
                 self.broker.observe_metrics();
                 let mut response = text(StatusCode::OK, &self.broker.metrics.encode());

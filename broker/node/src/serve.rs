@@ -8,14 +8,16 @@ use anyhow::{Context, bail};
 use posthouse_gateway::cmq;
 use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
-use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, ReplicaId, Span, TenantId};
-use posthouse_replica::{Clock, Groups, Lone, SystemClock};
+use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span, TenantId};
+use posthouse_replica::{Clock, Groups, Lone, Network, SystemClock};
 use posthouse_store::{RealDisk, Store};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody};
+use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody, Others};
+use crate::cluster::Cluster;
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
 use crate::egress::{Allowed, Egress};
@@ -24,21 +26,33 @@ use crate::guests::{Guests, HostGuests};
 use crate::listener;
 use crate::metrics::Metrics;
 
-/// How long groups have to become ready.
+/// How long the groups of a node without peers have to become ready.
 const READY: Duration = Duration::from_secs(60);
+/// How long a node of a cluster rests before it tries again to settle in.
+const SETTLE_AGAIN: Duration = Duration::from_millis(250);
 /// The tenant of the root account outside development mode.
 const ROOT_TENANT: &str = "root";
 /// The file of the root key in the data directory.
-const ROOT_KEY_FILE: &str = "root.key";
+pub(crate) const ROOT_KEY_FILE: &str = "root.key";
 /// The hidden subcommand that compiles a plugin in a process of its own.
 pub const COMPILE_COMMAND: &str = "compile-plugin";
 
 /// A node that serves.
 pub struct Node {
     broker: Broker,
+    cluster: Option<Cluster>,
     serving: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
     address: std::net::SocketAddr,
+    misfit: watch::Receiver<Option<String>>,
+}
+
+/// What a node is put together from before it serves.
+struct Assembled {
+    broker: Broker,
+    cluster: Option<Cluster>,
+    /// Says why this node does not belong to its cluster, once that is found out.
+    misfit: watch::Receiver<Option<String>>,
 }
 
 /// Serves until told to stop by a signal.
@@ -55,11 +69,22 @@ pub async fn run_with(
     let node = Node::start(config, guests).await?;
     let address = node.address;
     tracing::info!(%address, "serving");
-    wait_for_signal().await?;
+    let mut misfit = node.misfit.clone();
+    let ended = tokio::select! {
+        signal = wait_for_signal() => signal.map_err(anyhow::Error::from),
+        misfit = wait_for_misfit(&mut misfit) => Err(misfit),
+    };
     tracing::info!("stopping");
     node.stop().await;
     tracing::info!("stopped");
-    Ok(())
+    ended
+}
+
+async fn wait_for_misfit(misfit: &mut watch::Receiver<Option<String>>) -> anyhow::Error {
+    match misfit.wait_for(Option::is_some).await {
+        Ok(why) => anyhow::anyhow!("{}", why.as_deref().unwrap_or_default()),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 impl Node {
@@ -76,7 +101,11 @@ impl Node {
         let address = listener.local_addr()?;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let broker = assemble(&config, Arc::clone(&clock), guests).await?;
+        let Assembled {
+            broker,
+            cluster,
+            misfit,
+        } = assemble(&config, Arc::clone(&clock), guests).await?;
         let front = front(&config, &broker, clock)?;
         let stop = CancellationToken::new();
         let limits = listener::Limits {
@@ -88,6 +117,8 @@ impl Node {
         let serving = tokio::spawn(listener::serve(listener, tls, limits, front, stop.clone()));
         Ok(Node {
             broker,
+            cluster,
+            misfit,
             serving,
             stop,
             address,
@@ -107,6 +138,9 @@ impl Node {
             tracing::error!(%error, "the listener ended badly");
         }
         self.broker.stop().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await;
+        }
     }
 }
 
@@ -114,28 +148,45 @@ async fn assemble(
     config: &Config,
     clock: Arc<dyn Clock>,
     guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
-) -> anyhow::Result<Broker> {
+) -> anyhow::Result<Assembled> {
     let data = &config.node.data;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     let store = open_store(config)?;
+    let mut groups = posthouse_replica::Config {
+        cut_bytes: config.storage.cut_bytes,
+        ..posthouse_replica::Config::lone(config.node.sets)
+    };
+    let mut network: Arc<dyn Network> = Arc::new(Lone);
+    let mut others: Arc<dyn Others> = Arc::new(Nobody);
+    let cluster = match &config.cluster {
+        Some(peers) => {
+            let cluster = Cluster::open(config, peers, store.clone()).await?;
+            let shares_root_key = config.keyring.root_key_file.is_none();
+            let place = cluster.settle(entropy.as_ref(), shares_root_key).await?;
+            groups.replica = place.replica;
+            groups.founders = place.founders;
+            network = Arc::new(cluster.network());
+            others = cluster.others();
+            Some(cluster)
+        }
+        None => None,
+    };
+    let replica = groups.replica;
     let root = root_key(&config.keyring, data, entropy.as_ref())?;
     let root_check = root.check();
     let keyring = Arc::new(Keyring::new(root, Arc::clone(&entropy)));
     let host = open_host(config, &keyring, &clock)?;
     let events = Events::default();
-    let groups = Groups::open(
-        groups_config(config),
-        store.clone(),
-        Arc::new(Lone),
-        clock,
-        Arc::new(events.clone()),
-    )
-    .await
-    .context("the groups cannot be opened")?;
-    tokio::time::timeout(READY, groups.wait_ready())
+    let groups = Groups::open(groups, store.clone(), network, clock, Arc::new(events.clone()))
         .await
-        .context("the groups did not become ready in time")?
-        .context("the groups did not become ready")?;
+        .context("the groups cannot be opened")?;
+    match &cluster {
+        Some(cluster) => cluster.take_groups(groups.clone()),
+        None => tokio::time::timeout(READY, groups.wait_ready())
+            .await
+            .context("the groups did not become ready in time")?
+            .context("the groups did not become ready")?,
+    }
     let allowed = Allowed {
         inside: config.push.allow_private,
         networks: config.push.allow_networks.clone(),
@@ -143,8 +194,8 @@ async fn assemble(
     let assembly = Assembly {
         groups,
         store,
-        replica: ReplicaId(1),
-        others: Arc::new(Nobody),
+        replica,
+        others,
         guests: guests(HostGuests(host)),
         keyring,
         entropy,
@@ -157,18 +208,77 @@ async fn assemble(
         explain: span(config.storage.explain),
     };
     let broker = Broker::start(assembly, &events);
-    found(&broker, config, root_check).await?;
     let builtins = match &config.plugins.builtin_dir {
         Some(folder) => Builtins::from_folder(folder)
             .with_context(|| format!("plugins.builtin_dir {}", folder.display()))?,
         None => Builtins::embedded(),
     };
+    let (tell, misfit) = watch::channel(None);
+    match &cluster {
+        Some(cluster) => {
+            cluster.take_broker(broker.clone());
+            let (settling, config) = (broker.clone(), config.clone());
+            broker.in_background(async move {
+                if let Err(error) = settle_in(&settling, &config, root_check, &builtins).await {
+                    tell.send_replace(Some(format!("{error:#}")));
+                }
+            });
+        }
+        None => set_up(&broker, config, root_check, &builtins).await?,
+    }
+    Ok(Assembled {
+        broker,
+        cluster,
+        misfit,
+    })
+}
+
+/// Waits until the cluster is what it is to be: the directory's leader sees to that, the others wait for it.
+///
+/// # Errors
+///
+/// Says why this node does not belong to the cluster. Whatever may get better is waited for.
+async fn settle_in(
+    broker: &Broker,
+    config: &Config,
+    root_check: [u8; 32],
+    builtins: &Builtins,
+) -> anyhow::Result<()> {
+    loop {
+        let seen = broker.see_directory().await.is_ok();
+        let founded = check_founding(broker, config, root_check)?;
+        if seen && broker.directory.is_leader() {
+            match set_up(broker, config, root_check, builtins).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the cluster is not set up yet"),
+            }
+        } else if seen && founded && broker.has_tenants() {
+            broker.learn_keys();
+            broker.settled();
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SETTLE_AGAIN) => {}
+            () = broker.stopped() => return Ok(()),
+        }
+    }
+}
+
+/// Makes the cluster what it is to be.
+async fn set_up(
+    broker: &Broker,
+    config: &Config,
+    root_check: [u8; 32],
+    builtins: &Builtins,
+) -> anyhow::Result<()> {
+    found(broker, config, root_check).await?;
     broker
-        .install_builtins(&builtins)
+        .install_builtins(builtins)
         .await
         .context("the built-in plugins cannot be installed")?;
     broker.finish_names().await.context("names were left half-way")?;
-    Ok(broker)
+    broker.settled();
+    Ok(())
 }
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
@@ -180,13 +290,6 @@ fn open_store(config: &Config) -> anyhow::Result<Store> {
     };
     Store::open(&config.node.data, Arc::new(RealDisk), storage)
         .with_context(|| format!("data directory {}", config.node.data.display()))
-}
-
-fn groups_config(config: &Config) -> posthouse_replica::Config {
-    posthouse_replica::Config {
-        cut_bytes: config.storage.cut_bytes,
-        ..posthouse_replica::Config::lone(config.node.sets)
-    }
 }
 
 fn open_host(config: &Config, keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) -> anyhow::Result<Host> {
@@ -205,10 +308,9 @@ fn open_host(config: &Config, keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) ->
     .context("the plugin host cannot be opened")
 }
 
-/// Makes the cluster what it is when it is new, and checks that this node belongs to it when it is not.
-async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow::Result<()> {
-    let known = broker.directory.view(|directory| directory.founded().cloned());
-    match known {
+/// Checks that this node belongs to the cluster, and returns whether there is one.
+fn check_founding(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow::Result<bool> {
+    match broker.directory.view(|directory| directory.founded().copied()) {
         Some(founding) if founding.root_check != root_check => {
             bail!(
                 "the root key is not the one that this data directory was founded with; give that one in keyring.root_key_file"
@@ -220,17 +322,20 @@ async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow
                 founding.sets
             )
         }
-        Some(_) => {}
-        None => {
-            let mut cluster = [0; 16];
-            broker.entropy.fill(&mut cluster);
-            let command = DirectoryCommand::Found {
-                cluster,
-                sets: config.node.sets,
-                root_check,
-            };
-            broker.direct(command, Kind::Queue).await?;
-        }
+        Some(_) => Ok(true),
+        None => Ok(false),
+    }
+}
+
+/// Says what the cluster is when it is new, and sees to its root account.
+async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow::Result<()> {
+    if !check_founding(broker, config, root_check)? {
+        let command = DirectoryCommand::Found {
+            cluster: broker.cluster_id(),
+            sets: config.node.sets,
+            root_check,
+        };
+        broker.direct(command, Kind::Queue).await?;
     }
     broker.learn_keys();
     let tenant = if config.node.dev { DEV_TENANT } else { ROOT_TENANT };
@@ -295,17 +400,25 @@ fn root_key(config: &KeyringConfig, data: &Path, entropy: &dyn Entropy) -> anyho
             .with_context(|| format!("keyring.root_key_file {} cannot be read", path.display()))?;
         return RootKey::parse(&bytes).with_context(|| format!("keyring.root_key_file {}", path.display()));
     }
-    let path = data.join(ROOT_KEY_FILE);
-    match std::fs::read(&path) {
+    own_root_key(&data.join(ROOT_KEY_FILE), entropy)
+}
+
+/// Reads the root key that this node keeps, or makes one where none has been.
+pub(crate) fn own_root_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result<RootKey> {
+    match std::fs::read(path) {
         Ok(bytes) => RootKey::parse(&bytes).with_context(|| format!("root key {}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key = RootKey::generate(entropy);
-            write_secret(&path, key.to_hex().expose())
-                .with_context(|| format!("root key {}", path.display()))?;
+            take_root_key(path, &key)?;
             Ok(key)
         }
         Err(error) => Err(error).with_context(|| format!("root key {}", path.display())),
     }
+}
+
+/// Keeps a root key, in place of any that was made before there was a cluster.
+pub(crate) fn take_root_key(path: &Path, key: &RootKey) -> anyhow::Result<()> {
+    write_secret(path, key.to_hex().expose()).with_context(|| format!("root key {}", path.display()))
 }
 
 /// Writes a file that only its owner may read: whole and durable, or not at all.

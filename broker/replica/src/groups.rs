@@ -33,8 +33,8 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 /// Requests that wait for one engine.
 const ENGINE_QUEUE_MAX: u64 = 1_024;
 
-/// All groups of a node.
-#[derive(Debug)]
+/// All groups of a node. Clones are handles to the same ones.
+#[derive(Clone, Debug)]
 pub struct Groups {
     /// The directory.
     pub directory: Group<Directory>,

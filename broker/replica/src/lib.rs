@@ -25,6 +25,7 @@ mod leadership;
 mod machine;
 mod network;
 mod observer;
+pub mod peers;
 mod proposer;
 mod purger;
 mod raft;

@@ -6,7 +6,7 @@ use super::Service;
 use crate::admin::AdminError;
 use crate::admin::shapes::{DiskStatus, GroupStatus, NodeStatus, SetStatus, hexadecimal};
 
-pub(super) fn of(service: &Service) -> Result<NodeStatus, AdminError> {
+pub(super) async fn of(service: &Service) -> Result<NodeStatus, AdminError> {
     let broker = &service.broker;
     let usage = broker
         .store
@@ -29,7 +29,7 @@ pub(super) fn of(service: &Service) -> Result<NodeStatus, AdminError> {
         label: service.label.clone(),
         cluster: cluster.map(|id| hexadecimal(&id)).unwrap_or_default(),
         uptime_seconds: service.started.elapsed().as_secs(),
-        ready: broker.is_ready(),
+        ready: broker.unready().await.is_none(),
         directory: group(broker.directory.term(), broker.directory.applied()),
         sets: sets.collect(),
         disk: DiskStatus {

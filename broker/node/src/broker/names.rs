@@ -57,6 +57,27 @@ impl Broker {
         self.resolve(tenant, kind, name)
     }
 
+    /// Has this node see the directory as it is now.
+    pub async fn see_directory(&self) -> Result<(), BrokerError> {
+        match self.is_alone() {
+            true => Ok(()),
+            false => self.refresh(None).await,
+        }
+    }
+
+    /// Has this node see the directory, and the set of a name, as they are now.
+    pub async fn see(&self, tenant: TenantId, kind: Kind, name: &Name) -> Result<(), BrokerError> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        self.refresh(None).await?;
+        match self.resolve(tenant, kind, name) {
+            Ok(found) => self.refresh(Some(found.set)).await,
+            // Whoever goes on will be told so.
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Finds a name in use, and has this node see all that its set was answered before.
     pub async fn find_fresh(
         &self,

@@ -72,8 +72,6 @@ pub(super) enum Ask {
     Publish(PublishAsk),
     /// Leases messages of a queue, waiting for the first if need be.
     Receive(ReceiveAsk),
-    /// Nobody waits for a receive any more.
-    Withdraw { call: SessionCall },
     /// A plugin's component, by its digest.
     Component { digest: [u8; 32] },
 }
@@ -86,7 +84,6 @@ pub(super) enum Told {
     Index(LogIndex),
     Ids(Vec<MessageId>),
     Received(Vec<Received>),
-    Withdrawn,
     Component(Option<Bytes>),
 }
 
@@ -318,14 +315,6 @@ impl Broker {
     }
 
     async fn ask_node(&self, to: ReplicaId, ask: &Ask, within: Duration) -> Attempt {
-        let withdrawal = match ask {
-            Ask::Receive(ask) => ask.call.map(|call| Withdrawal {
-                broker: self.clone(),
-                to,
-                call,
-            }),
-            _ => None,
-        };
         let request = posthouse_wire::encode(WireKind::Peer, ask);
         let answer = match self.others.ask(to, request, within).await {
             Ok(answer) => answer,
@@ -334,8 +323,6 @@ impl Broker {
             }
             Err(NetworkFault::NoAnswer(_)) => return Attempt::MayBeDone,
         };
-        // There is an answer: nobody waits over there.
-        withdrawal.map(std::mem::forget);
         match posthouse_wire::decode::<Result<Told, BrokerError>>(WireKind::Peer, &answer) {
             Ok(Ok(told)) => Attempt::Answered(told),
             Ok(Err(error)) => Attempt::from(error),
@@ -371,28 +358,16 @@ impl Broker {
 // === answering ===
 
 impl Broker {
-    /// Answers what another node asks.
+    /// Answers what another node asks. Dropping the answer withdraws what waits.
     pub async fn answer(&self, request: Bytes) -> Bytes {
         let answer = match posthouse_wire::decode::<Ask>(WireKind::Peer, &request) {
-            Ok(ask) => self.perform_withdrawable(ask).await,
+            Ok(ask) => self.perform(ask).await,
             Err(error) => {
                 tracing::warn!(%error, "what a node asks cannot be read");
                 Err(BrokerError::Argument(format!("unreadable: {error}")))
             }
         };
         posthouse_wire::encode(WireKind::Peer, &answer)
-    }
-
-    /// Does what another node asks; a receive, until it is withdrawn.
-    async fn perform_withdrawable(&self, ask: Ask) -> Result<Told, BrokerError> {
-        let Ask::Receive(ReceiveAsk { call: Some(call), .. }) = &ask else {
-            return self.perform(ask).await;
-        };
-        let withdrawn = self.withdrawals.watch(*call);
-        tokio::select! {
-            told = self.perform(ask) => told,
-            () = withdrawn.wait() => Ok(Told::Received(Vec::new())),
-        }
     }
 
     /// Does what is asked, if this node leads.
@@ -413,10 +388,6 @@ impl Broker {
                 // Whoever asked has them now, and gives them back if nobody else wants them.
                 leases.keep();
                 Ok(Told::Received(messages))
-            }
-            Ask::Withdraw { call } => {
-                self.withdrawals.withdraw(call);
-                Ok(Told::Withdrawn)
             }
             Ask::Component { digest } => {
                 let components = self.components.clone();
@@ -447,25 +418,5 @@ impl From<BrokerError> for Attempt {
             BrokerError::Fault(Fault::MayBeDone(_)) => Attempt::MayBeDone,
             other => Attempt::Refused(other),
         }
-    }
-}
-
-// === withdrawing ===
-
-/// A receive that another node waits for; when whoever wanted it is gone, that node is told.
-struct Withdrawal {
-    broker: Broker,
-    to: ReplicaId,
-    call: SessionCall,
-}
-
-impl Drop for Withdrawal {
-    fn drop(&mut self) {
-        let request = posthouse_wire::encode(WireKind::Peer, &Ask::Withdraw { call: self.call });
-        let told = self.broker.others.ask(self.to, request, PATIENCE);
-        self.broker.tasks.spawn(async move {
-            // When this fails, the other waits until the wait is over, and its leases end by themselves.
-            let _ = told.await;
-        });
     }
 }

@@ -1,0 +1,209 @@
+//! Nodes die, stop and come back: nothing acknowledged is lost, and what cannot be agreed on is refused.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use posthouse_tests::Cluster;
+
+use crate::{cluster, create_queue, send, take};
+
+/// Sends through a node until told to stop; returns what was acknowledged and how many were not.
+fn producer(
+    cluster: &Cluster,
+    node: usize,
+    round: usize,
+    stop: &Arc<AtomicBool>,
+    sent: &Arc<AtomicUsize>,
+) -> std::thread::JoinHandle<(BTreeSet<String>, usize)> {
+    let mut client = cluster.node(node).client();
+    let (stop, sent) = (Arc::clone(stop), Arc::clone(sent));
+    std::thread::spawn(move || {
+        let (mut acknowledged, mut refused) = (BTreeSet::new(), 0);
+        let mut number = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let body = format!("{round}-{node}-{number}");
+            number += 1;
+            match send(&mut client, "q", &body) {
+                true => {
+                    acknowledged.insert(body);
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+                false => refused += 1,
+            }
+        }
+        (acknowledged, refused)
+    })
+}
+
+fn wait_for(count: &AtomicUsize, more: usize) {
+    let aim = count.load(Ordering::Relaxed) + more;
+    let began = Instant::now();
+    while count.load(Ordering::Relaxed) < aim {
+        assert!(began.elapsed() < Duration::from_secs(60), "sends come to a halt");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Takes everything out of the queue, through one node.
+fn drain(cluster: &Cluster, node: usize) -> Vec<String> {
+    let mut client = cluster.node(node).client();
+    std::iter::from_fn(|| take(&mut client, "q")).collect()
+}
+
+#[test]
+fn a_killed_node_loses_nothing_and_others_see_no_error() {
+    // With one set, whoever is killed led it once in the three rounds.
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    let mut expected = BTreeSet::new();
+    for victim in 1..=3 {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let survivors: Vec<usize> = (1..=3).filter(|node| *node != victim).collect();
+        let producers: Vec<_> = survivors
+            .iter()
+            .map(|node| producer(&cluster, *node, victim, &stop, &sent))
+            .collect();
+        let unlucky = producer(&cluster, victim, victim, &stop, &sent);
+        wait_for(&sent, 50);
+        cluster.node_mut(victim).kill();
+        wait_for(&sent, 50);
+        stop.store(true, Ordering::Relaxed);
+        for producer in producers {
+            let (acknowledged, refused) = producer.join().unwrap();
+            assert_eq!(refused, 0, "a client of a surviving node saw an error");
+            expected.extend(acknowledged);
+        }
+        expected.extend(unlucky.join().unwrap().0);
+        cluster.node_mut(victim).launch().unwrap();
+        cluster.wait_ready().unwrap();
+    }
+    let stored = drain(&cluster, 2);
+    let distinct: BTreeSet<String> = stored.iter().cloned().collect();
+    assert_eq!(stored.len(), distinct.len(), "something was stored twice");
+    let lost: Vec<&String> = expected.difference(&distinct).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+}
+
+#[test]
+fn without_a_majority_calls_are_refused_and_with_one_they_go_on() {
+    let mut cluster = cluster(2);
+    create_queue(&mut cluster.node(1).client(), "q");
+    assert!(send(&mut cluster.node(1).client(), "q", "before"));
+    cluster.node_mut(2).kill();
+    cluster.node_mut(3).kill();
+    let mut client = cluster.node(1).client();
+    cluster.wait_unready(1).unwrap();
+    for action in [
+        vec![("queueName", "q"), ("msgBody", "lost?")],
+        vec![("queueName", "q")],
+    ] {
+        let name = if action.len() == 2 {
+            "SendMessage"
+        } else {
+            "ReceiveMessage"
+        };
+        let refused = client.ask(name, &action).unwrap();
+        assert_eq!(refused.codes(), (6000, 10050), "{}", refused.0);
+    }
+    cluster.node_mut(2).spawn().unwrap();
+    cluster.node_mut(2).wait_serving().unwrap();
+    cluster.wait_ready().unwrap();
+    assert!(send(&mut client, "q", "after"));
+    let stored = drain(&cluster, 2);
+    assert_eq!(stored.first().map(String::as_str), Some("before"));
+    assert_eq!(stored.last().map(String::as_str), Some("after"));
+    assert!(stored.len() <= 3, "{stored:?}");
+}
+
+#[test]
+fn a_lease_survives_its_leader() {
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    for round in 0..6 {
+        assert!(send(&mut cluster.node(1).client(), "q", &round.to_string()));
+    }
+    for victim in 1..=3 {
+        let through = victim % 3 + 1;
+        let mut client = cluster.node(through).client();
+        let got = client
+            .ask("ReceiveMessage", &[("queueName", "q")])
+            .unwrap()
+            .success()
+            .unwrap();
+        let handle = got.text("receiptHandle").to_owned();
+        cluster.node_mut(victim).kill();
+        let other = client
+            .ask("ReceiveMessage", &[("queueName", "q")])
+            .unwrap()
+            .success()
+            .unwrap();
+        assert_ne!(
+            other.text("msgBody"),
+            got.text("msgBody"),
+            "a leased message was seen"
+        );
+        for handle in [handle.as_str(), other.text("receiptHandle")] {
+            let deleted = client
+                .ask("DeleteMessage", &[("queueName", "q"), ("receiptHandle", handle)])
+                .unwrap();
+            assert_eq!(deleted.code(), 0, "{}", deleted.0);
+        }
+        cluster.node_mut(victim).launch().unwrap();
+        cluster.wait_ready().unwrap();
+    }
+    assert_eq!(drain(&cluster, 1), Vec::<String>::new());
+}
+
+#[test]
+fn a_node_that_is_stopped_hands_over_and_nobody_notices() {
+    let mut cluster = cluster(3);
+    create_queue(&mut cluster.node(1).client(), "q");
+    for leaver in 1..=3 {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let survivor = leaver % 3 + 1;
+        let producing = producer(&cluster, survivor, leaver, &stop, &sent);
+        wait_for(&sent, 20);
+        assert_eq!(cluster.node_mut(leaver).terminate().unwrap(), Some(0));
+        wait_for(&sent, 20);
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(
+            producing.join().unwrap().1,
+            0,
+            "a client of another node saw an error"
+        );
+        cluster.node_mut(leaver).launch().unwrap();
+        cluster.wait_ready().unwrap();
+    }
+}
+
+#[test]
+fn a_waiting_receive_is_carried_on_when_its_leader_dies() {
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    for victim in 1..=3 {
+        let through = victim % 3 + 1;
+        let mut client = cluster.node(through).client();
+        let waits = std::thread::spawn(move || {
+            client.ask(
+                "ReceiveMessage",
+                &[("queueName", "q"), ("pollingWaitSeconds", "30")],
+            )
+        });
+        cluster.node_mut(victim).kill();
+        let other = (1..=3).find(|node| *node != victim && *node != through).unwrap();
+        assert!(send(&mut cluster.node(other).client(), "q", "at last"));
+        let got = waits.join().unwrap().unwrap().success().unwrap();
+        assert_eq!(got.text("msgBody"), "at last");
+        let handle = got.text("receiptHandle").to_owned();
+        let deleted = cluster
+            .node(through)
+            .client()
+            .ask("DeleteMessage", &[("queueName", "q"), ("receiptHandle", &handle)])
+            .unwrap();
+        assert_eq!(deleted.code(), 0);
+        cluster.node_mut(victim).launch().unwrap();
+        cluster.wait_ready().unwrap();
+    }
+}

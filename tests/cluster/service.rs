@@ -1,0 +1,102 @@
+//! Any node serves any request, and sees what any other answered before.
+
+use crate::{cluster, create_queue, send, take};
+
+#[test]
+fn what_one_node_answered_every_other_sees_at_once() {
+    let cluster = cluster(4);
+    let mut clients: Vec<_> = (1..=3).map(|node| cluster.node(node).client()).collect();
+    for round in 0..30 {
+        let queue = format!("q{round}");
+        create_queue(&mut clients[round % 3], &queue);
+        assert!(
+            send(&mut clients[(round + 1) % 3], &queue, "hello"),
+            "{queue}: a send right after the create"
+        );
+        let count = clients[(round + 2) % 3]
+            .ask("GetQueueAttributes", &[("queueName", &queue)])
+            .unwrap()
+            .success()
+            .unwrap();
+        assert_eq!(count.0["activeMsgNum"], 1, "{queue}");
+        assert_eq!(
+            take(&mut clients[(round + 2) % 3], &queue).as_deref(),
+            Some("hello")
+        );
+        assert_eq!(take(&mut clients[round % 3], &queue), None);
+        let deleted = clients[(round + 1) % 3].ask("DeleteQueue", &[("queueName", &queue)]);
+        deleted.unwrap().success().unwrap();
+        assert!(
+            !send(&mut clients[(round + 2) % 3], &queue, "too late"),
+            "{queue}: a send right after the delete"
+        );
+        create_queue(&mut clients[(round + 2) % 3], &queue);
+        assert_eq!(
+            take(&mut clients[round % 3], &queue),
+            None,
+            "{queue}: a new queue is empty"
+        );
+    }
+}
+
+#[test]
+fn a_publish_right_after_a_subscribe_reaches_the_subscriber() {
+    let cluster = cluster(4);
+    let mut clients: Vec<_> = (1..=3).map(|node| cluster.node(node).client()).collect();
+    for round in 0..10 {
+        let (topic, queue) = (format!("t{round}"), format!("to{round}"));
+        create_queue(&mut clients[round % 3], &queue);
+        clients[round % 3]
+            .ask("CreateTopic", &[("topicName", &topic)])
+            .unwrap()
+            .success()
+            .unwrap();
+        clients[(round + 1) % 3]
+            .ask(
+                "Subscribe",
+                &[
+                    ("topicName", &topic),
+                    ("subscriptionName", "s"),
+                    ("protocol", "queue"),
+                    ("endpoint", &queue),
+                    ("notifyContentFormat", "SIMPLIFIED"),
+                ],
+            )
+            .unwrap()
+            .success()
+            .unwrap();
+        clients[(round + 2) % 3]
+            .ask("PublishMessage", &[("topicName", &topic), ("msgBody", "news")])
+            .unwrap()
+            .success()
+            .unwrap();
+        let got = clients[round % 3]
+            .ask(
+                "ReceiveMessage",
+                &[("queueName", &queue), ("pollingWaitSeconds", "20")],
+            )
+            .unwrap()
+            .success()
+            .unwrap();
+        assert_eq!(got.text("msgBody"), "news");
+    }
+}
+
+#[test]
+fn a_receive_that_waits_at_one_node_gets_what_is_sent_at_another() {
+    let cluster = cluster(3);
+    create_queue(&mut cluster.node(1).client(), "q");
+    for node in 1..=3 {
+        let mut waiting = cluster.node(node).client();
+        let waits = std::thread::spawn(move || {
+            waiting.ask(
+                "ReceiveMessage",
+                &[("queueName", "q"), ("pollingWaitSeconds", "30")],
+            )
+        });
+        let body = format!("for {node}");
+        assert!(send(&mut cluster.node(node % 3 + 1).client(), "q", &body));
+        let got = waits.join().unwrap().unwrap().success().unwrap();
+        assert_eq!(got.text("msgBody"), body);
+    }
+}
