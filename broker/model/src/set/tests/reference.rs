@@ -148,8 +148,12 @@ impl Reference {
             return outcome.clone();
         }
         let outcome = self.perform(position as u32, &submission.command);
-        let is_early = matches!(outcome, Err(Refusal::DecidedTooEarly { .. }));
-        if let Some(call) = submission.call.filter(|_| !is_early) {
+        let comes_again = match &outcome {
+            Err(Refusal::DecidedTooEarly { .. }) => true,
+            Ok(SetReply::Leased(leased)) => leased.is_empty(),
+            Ok(_) | Err(_) => false,
+        };
+        if let Some(call) = submission.call.filter(|_| !comes_again) {
             self.calls.insert(call, outcome.clone());
         }
         outcome
