@@ -9,12 +9,10 @@ use serde_json::Value;
 
 use crate::push::endpoint;
 use crate::sealing::run;
-use crate::{node, program};
+use crate::{node, program, until};
 
 /// How long a push is waited for.
 const PUSH: Duration = Duration::from_secs(60);
-/// How often a condition is looked at before a test gives up.
-const LOOKS_MAX: usize = 2_000;
 
 #[test]
 fn a_router_of_ones_own_decides_where_it_is_bound_and_nowhere_else() {
@@ -424,7 +422,7 @@ fn component(folder: &str) -> PathBuf {
         .join("component.wasm")
 }
 
-fn push(node: &Node, name: &str, folder: &str) {
+pub(crate) fn push(node: &Node, name: &str, folder: &str) {
     run(
         node,
         &["plugin", "push", name, component(folder).to_str().unwrap()],
@@ -531,15 +529,4 @@ fn output(node: &Node, environment: &[(&str, &str)], arguments: &[&str]) -> std:
         .envs(environment.iter().copied())
         .output()
         .expect("the program starts")
-}
-
-/// Waits until there is something, a bounded number of looks.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS_MAX {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::yield_now();
-    }
-    panic!("the condition did not come to hold");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{node, node_with};
 
 /// How long a push is waited for.
-const PUSH: Duration = Duration::from_secs(60);
+pub(crate) const PUSH: Duration = Duration::from_secs(60);
 
 /// A push as it came.
 pub(crate) struct Push {
@@ -112,7 +112,7 @@ fn endpoints_inside_the_network_are_refused_unless_allowed() {
     assert_eq!(waiting.0["msgCount"], 1, "the message waits for its retry");
 }
 
-fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
+pub(crate) fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
     client
         .ask("CreateTopic", &[("topicName", "t")])
         .unwrap()

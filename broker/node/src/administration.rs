@@ -105,7 +105,6 @@ impl Service {
         let none = || AdminError::not_found(format!("no tenant named {}", scope.tenant));
         let tenant = tenant.ok_or_else(none)?;
         let quotas = quotas.ok_or_else(none)?;
-        self.broker.metrics.bytes_in(tenant, bytes as u64);
         // A root key must be able to put a quota right that admits nothing.
         if !caller.root
             && self

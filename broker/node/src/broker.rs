@@ -203,6 +203,7 @@ impl Broker {
     /// Tells the figures that are looked up rather than counted.
     pub fn observe_metrics(&self) {
         self.metrics.observe_waiters(self.waiters.len());
+        self.metrics.observe_guests(&self.guests.usage());
         self.observe_store();
     }
 

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, PushRefusal, Response, RouteTable,
-    Sealed, Step, ToOpen, ToSeal,
+    Sealed, Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
@@ -35,6 +35,9 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Says what a tenant's guests may use.
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas);
+
+    /// Returns what each tenant's guests have used and use.
+    fn usage(&self) -> Vec<(TenantId, Usage)>;
 
     /// Ends what guests are doing.
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -117,6 +120,10 @@ impl Guests for HostGuests {
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
         self.0.set_quota(tenant, quotas);
+    }
+
+    fn usage(&self) -> Vec<(TenantId, Usage)> {
+        self.0.usage()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

@@ -85,7 +85,15 @@ impl Node {
             body_timeout: config.limits.body_read,
             idle_timeout: config.limits.idle,
         };
-        let serving = tokio::spawn(listener::serve(listener, tls, limits, front, stop.clone()));
+        let metrics = broker.metrics.clone();
+        let serving = tokio::spawn(listener::serve(
+            listener,
+            tls,
+            limits,
+            metrics,
+            front,
+            stop.clone(),
+        ));
         Ok(Node {
             broker,
             serving,
@@ -118,6 +126,8 @@ async fn assemble(
     let data = &config.node.data;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     let store = open_store(config)?;
+    let metrics = Metrics::new();
+    store.observe_log(Arc::new(metrics.clone()));
     let root = root_key(&config.keyring, data, entropy.as_ref())?;
     let root_check = root.check();
     let keyring = Arc::new(Keyring::new(root, Arc::clone(&entropy)));
@@ -148,7 +158,7 @@ async fn assemble(
         entropy,
         components: Components::open(data.join("components")).context("the components' folder")?,
         egress: Egress::open(allowed)?,
-        metrics: Metrics::new(),
+        metrics,
         waiters_max: config.limits.polling_waiters_max,
         pushes_max: config.push.in_flight_max,
         subscription_pushes_max: config.push.per_endpoint_in_flight_max,

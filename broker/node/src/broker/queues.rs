@@ -101,8 +101,15 @@ impl Broker {
         Err(BrokerError::Unsettled)
     }
 
-    /// Leases the oldest visible messages, waiting for the first if need be.
-    pub async fn receive(&self, tenant: TenantId, name: &Name, wish: Wish) -> Result<Reception, BrokerError> {
+    /// Leases the oldest visible messages, waiting for the first if need be. How long it waited is added to `waited`,
+    /// whatever comes of it.
+    pub async fn receive(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        wish: Wish,
+        waited: &mut Duration,
+    ) -> Result<Reception, BrokerError> {
         let deadline = tokio::time::Instant::now();
         let found = self.resolve(tenant, Kind::Queue, name)?;
         let (wait, any) = self
@@ -123,7 +130,10 @@ impl Broker {
             self.set(found.set).confirm().await?;
         }
         if leased.is_empty() && !wait.is_zero() {
-            leased = self.wait_in_line(&found, wish, deadline + wait).await?;
+            let begun = tokio::time::Instant::now();
+            let turn = self.wait_in_line(&found, wish, deadline + wait).await;
+            *waited += begun.elapsed();
+            leased = turn?;
         }
         self.open_leased(&found, leased).await
     }

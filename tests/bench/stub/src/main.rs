@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, LogLine, PushRefusal, Response, RouteTable, Sealed,
-    Step, ToOpen, ToSeal,
+    Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 use posthouse_node::cli::{Cli, Command};
@@ -61,6 +61,10 @@ impl Guests for StubRouter {
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
         self.0.set_quota(tenant, quotas);
+    }
+
+    fn usage(&self) -> Vec<(TenantId, Usage)> {
+        self.0.usage()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {
