@@ -111,8 +111,8 @@ pub struct Assembly {
     pub waiters_max: usize,
     /// How many pushes may be in flight, on the whole node.
     pub pushes_max: usize,
-    /// How many pushes of one subscription may be in flight.
-    pub subscription_pushes_max: usize,
+    /// How many pushes to one endpoint of a tenant may be in flight.
+    pub endpoint_pushes_max: usize,
     /// How long `explain` knows a message that is gone.
     pub explain: Span,
 }
@@ -143,7 +143,7 @@ impl Broker {
             };
             Parts {
                 outgoing: sets.iter().map(|_| watch::Sender::new(0)).collect(),
-                deliveries: Deliveries::new(assembly.pushes_max, assembly.subscription_pushes_max),
+                deliveries: Deliveries::new(assembly.pushes_max, assembly.endpoint_pushes_max),
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),
                 secrets: Secrets::default(),

@@ -44,8 +44,6 @@ pub struct Limits {
     pub connections_max: usize,
     /// How long a head may take from its first byte.
     pub head_timeout: Duration,
-    /// How long a body may take.
-    pub body_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
 }

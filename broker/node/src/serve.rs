@@ -52,9 +52,10 @@ pub async fn run_with(
     config: Config,
     guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
 ) -> anyhow::Result<()> {
+    let label = config.node.label.clone();
     let node = Node::start(config, guests).await?;
     let address = node.address;
-    tracing::info!(%address, "serving");
+    tracing::info!(node = label, %address, "serving");
     wait_for_signal().await?;
     tracing::info!("stopping");
     node.stop().await;
@@ -82,7 +83,6 @@ impl Node {
         let limits = listener::Limits {
             connections_max: config.limits.connections_max,
             head_timeout: config.limits.header_read,
-            body_timeout: config.limits.body_read,
             idle_timeout: config.limits.idle,
         };
         let metrics = broker.metrics.clone();
@@ -161,7 +161,7 @@ async fn assemble(
         metrics,
         waiters_max: config.limits.polling_waiters_max,
         pushes_max: config.push.in_flight_max,
-        subscription_pushes_max: config.push.per_endpoint_in_flight_max,
+        endpoint_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
     };
     let broker = Broker::start(assembly, &events);
@@ -193,6 +193,7 @@ fn open_store(config: &Config) -> anyhow::Result<Store> {
 fn groups_config(config: &Config) -> posthouse_replica::Config {
     posthouse_replica::Config {
         cut_bytes: config.storage.cut_bytes,
+        checkpoint_bytes: config.storage.checkpoint_bytes,
         ..posthouse_replica::Config::lone(config.node.sets)
     }
 }
@@ -205,6 +206,7 @@ fn open_host(config: &Config, keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) ->
     let mut host = posthouse_host::Config::new(config.plugins.cache_dir.clone(), compiler);
     host.limits.cpu = config.plugins.call_cpu_max;
     host.threads = config.plugins.threads;
+    host.memory_bytes_max = config.plugins.memory_bytes_max;
     {
         let clock = Arc::clone(clock);
         let lender = KeyringLender::new(Arc::clone(keyring), move || clock.wall());
