@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use posthouse_model::{Applied, Awake, LogIndex, SetId, Term};
+use posthouse_model::{Applied, Awake, Batch, LogIndex, SetCommand, SetId, Term};
 use posthouse_replica::{GroupName, Observer};
 
 use super::{Broker, Parts};
@@ -40,6 +40,16 @@ impl Observer for Events {
         }
         if applied.outgoing {
             broker.kick_outbox(set);
+        }
+    }
+
+    fn applied_entry(&self, set: SetId, _index: LogIndex, batch: &Batch<SetCommand>, applied: &Applied) {
+        self.applied(set, applied);
+        let Some(broker) = self.broker() else { return };
+        for submission in &batch.submissions {
+            if let SetCommand::Drop { incarnation } = submission.command {
+                broker.tend_line(set, incarnation);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use posthouse_model::{
 
 use super::names::Resolved;
 use super::{Broker, BrokerError};
+use crate::waiters::Turn;
 
 /// How often a send is decided again because the directory changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
@@ -175,8 +176,10 @@ impl Broker {
         let visible = self
             .set(set)
             .view(|state| state.queue(queue).map(|queue| queue.counts().active));
-        // A queue that is gone has no messages: whoever waits for it is told so at the end of the wait.
-        let count = usize::try_from(visible.unwrap_or(0)).unwrap_or(usize::MAX);
+        let Some(visible) = visible else {
+            return self.waiters.send_away(queue);
+        };
+        let count = usize::try_from(visible).unwrap_or(usize::MAX);
         for waiter in self.waiters.take(queue, count) {
             if waiter.is_gone() {
                 continue;
@@ -191,15 +194,16 @@ impl Broker {
                 match broker.set(set).propose(command).await {
                     Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
                         broker.waiters.put_back(queue, waiter);
-                        broker.wake_if_visible(set, queue);
+                        broker.tend_line(set, queue);
                     }
                     Ok(Ok(SetReply::Leased(leased))) => {
-                        if let Err(leased) = waiter.serve(leased) {
+                        if let Err(Turn::Leased(leased)) = waiter.serve(Turn::Leased(leased)) {
                             broker.release(set, queue, leased.iter().map(|one| one.handle).collect());
                         }
                     }
-                    // The queue is gone, or agreement is: an empty turn ends the wait.
-                    Ok(_) | Err(_) => drop(waiter.serve(Vec::new())),
+                    Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
+                    // Too much is leased, or agreement is gone: "no message" ends the wait.
+                    Ok(_) | Err(_) => drop(waiter.serve(Turn::none())),
                 }
             });
         }
@@ -220,11 +224,12 @@ impl Broker {
         });
     }
 
-    fn wake_if_visible(&self, set: SetId, queue: Incarnation) {
-        let any = self
+    /// Serves those who wait for a queue if it has messages, and sends them away if it is gone.
+    pub(super) fn tend_line(&self, set: SetId, queue: Incarnation) {
+        let visible = self
             .set(set)
-            .view(|state| state.queue(queue).is_some_and(|queue| queue.has_visible()));
-        if any && self.waiters.any(queue) {
+            .view(|state| state.queue(queue).map(|queue| queue.has_visible()));
+        if visible != Some(false) && self.waiters.any(queue) {
             self.wake(set, queue);
         }
     }
@@ -254,9 +259,12 @@ impl Broker {
         let Some(place) = self.waiters.join(found.incarnation, wish.max, wish.visibility) else {
             return Ok(Vec::new());
         };
-        // A message may have come between the look and the joining.
-        self.wake_if_visible(found.set, found.incarnation);
-        Ok(place.wait_until(deadline).await)
+        // A message may have come, or the queue have gone, between the look and the joining.
+        self.tend_line(found.set, found.incarnation);
+        match place.wait_until(deadline).await {
+            Turn::Leased(leased) => Ok(leased),
+            Turn::Gone => Err(BrokerError::NoName { kind: Kind::Queue }),
+        }
     }
 
     /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.
