@@ -6,6 +6,7 @@
     reason = "a step that fails ends its test"
 )]
 
+mod compatibility;
 mod durability;
 mod examples;
 mod input;
@@ -15,6 +16,7 @@ mod operations;
 mod plugins;
 mod push;
 mod sealing;
+mod steps;
 
 use posthouse_tests::{Connection, Node, Setting};
 

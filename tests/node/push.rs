@@ -176,6 +176,14 @@ fn subscribe_as(
 
 /// Serves on a port of its own: answers pushes with these statuses in turn, the last one from then on.
 pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
+    let replies = statuses.iter().map(|status| {
+        format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n")
+    });
+    endpoint_with(replies.collect())
+}
+
+/// Serves on a port of its own: answers pushes with these texts in turn, the last one from then on, and hangs up.
+pub(crate) fn endpoint_with(replies: Vec<String>) -> (String, mpsc::Receiver<Push>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (told, pushes) = mpsc::channel();
@@ -183,10 +191,7 @@ pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
         for (answered, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             let push = read_push(&mut BufReader::new(stream.try_clone().unwrap()));
-            let status = statuses[answered.min(statuses.len() - 1)];
-            let reply = format!(
-                "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n"
-            );
+            let reply = &replies[answered.min(replies.len() - 1)];
             stream.write_all(reply.as_bytes()).unwrap();
             if told.send(push).is_err() {
                 return;
@@ -197,7 +202,7 @@ pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
 }
 
 /// Serves on a port of its own: answers each push once it is told to.
-fn holding_endpoint() -> (String, mpsc::Receiver<Push>, mpsc::Sender<()>) {
+pub(crate) fn holding_endpoint() -> (String, mpsc::Receiver<Push>, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (told, pushes) = mpsc::channel();
