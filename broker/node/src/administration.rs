@@ -414,6 +414,15 @@ impl Administration for Service {
         plugins::roll_back(&self.acting(scope)?, &plugin).await
     }
 
+    async fn remove_plugin_version(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        version: u64,
+    ) -> Result<Done, AdminError> {
+        plugins::remove_version(&self.acting(scope)?, &plugin, version).await
+    }
+
     async fn plugin_logs(
         &self,
         scope: &Scope,

@@ -71,8 +71,6 @@ pub struct Parts {
     pub keyring: Arc<Keyring>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// Components by content.
-    pub components: Components,
     /// The way out.
     pub egress: Egress,
     /// Rates of tenants.
@@ -83,7 +81,8 @@ pub struct Parts {
     deliveries: Deliveries,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
-    loading: tokio::sync::Mutex<()>,
+    /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
+    components: tokio::sync::Mutex<Components>,
     outgoing: Vec<watch::Sender<u64>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -148,7 +147,6 @@ impl Broker {
                 admission: Admission::default(),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),
-                loading: tokio::sync::Mutex::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 directory,
@@ -158,7 +156,7 @@ impl Broker {
                 guests: assembly.guests,
                 keyring: assembly.keyring,
                 entropy: assembly.entropy,
-                components: assembly.components,
+                components: tokio::sync::Mutex::new(assembly.components),
                 egress: assembly.egress,
                 metrics: assembly.metrics,
             }

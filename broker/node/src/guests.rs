@@ -30,6 +30,9 @@ pub trait Guests: Send + Sync + 'static {
         component: Bytes,
     ) -> BoxFuture<'_, Result<(), PushRefusal>>;
 
+    /// Lets go of a version. Calls under way end as they would have.
+    fn unload(&self, version: PluginVersion);
+
     /// Returns the newest lines that a version wrote here, the oldest first.
     fn logs(&self, version: PluginVersion) -> Vec<LogLine>;
 
@@ -112,6 +115,10 @@ impl Guests for HostGuests {
         component: Bytes,
     ) -> BoxFuture<'_, Result<(), PushRefusal>> {
         self.0.load(version, tenant, world, component).boxed()
+    }
+
+    fn unload(&self, version: PluginVersion) {
+        self.0.unload(version);
     }
 
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {

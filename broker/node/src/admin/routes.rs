@@ -274,6 +274,10 @@ async fn perform<A: Administration>(
                 .await,
         ),
         Operation::RollBackPlugin => answer(does.roll_back_plugin(scope, call.name("plugin")?).await),
+        Operation::RemovePluginVersion => {
+            let (plugin, version) = (call.name("plugin")?, call.number("version")?);
+            answer(does.remove_plugin_version(scope, plugin, version).await)
+        }
         Operation::ReadPluginLogs => {
             answer(does.plugin_logs(scope, call.name("plugin")?, call.logs()?).await)
         }

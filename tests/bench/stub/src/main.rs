@@ -55,6 +55,10 @@ impl Guests for StubRouter {
         self.0.load(version, tenant, world, component)
     }
 
+    fn unload(&self, version: PluginVersion) {
+        self.0.unload(version);
+    }
+
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
     }
