@@ -1,8 +1,21 @@
 //! What was acknowledged survives a kill, and what was deleted does not come back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use posthouse_store::crash::Chance;
 
 use crate::node;
+
+/// The variable with the seed that chooses the moments of kills; another one each time if it is not set.
+const SEED_VARIABLE: &str = "POSTHOUSE_KILL_SEED";
+/// How many sends are acknowledged before a kill, at least.
+const ACKNOWLEDGED_MIN: u64 = 30;
+/// And up to so many more, as chance has it.
+const ACKNOWLEDGED_SPREAD: u64 = 300;
+/// How long an acknowledgement is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
@@ -69,6 +82,9 @@ fn what_was_acknowledged_survives_a_kill() {
 
 #[test]
 fn a_kill_at_any_moment_loses_nothing_acknowledged() {
+    let seed = seed();
+    println!("run again with {SEED_VARIABLE}={seed} cargo test --test node a_kill_at_any_moment");
+    let mut chance = Chance::new(seed);
     let mut node = node();
     node.client()
         .ask(
@@ -82,16 +98,20 @@ fn a_kill_at_any_moment_loses_nothing_acknowledged() {
     let mut deleted = BTreeSet::new();
     let mut perhaps_deleted = BTreeSet::new();
     for round in 0..5 {
+        let (tell, told) = mpsc::channel();
         let senders: Vec<_> = (0..4)
             .map(|sender| {
-                let mut client = node.client();
-                std::thread::spawn(move || send_until_killed(&mut client, round, sender))
+                let (mut client, tell) = (node.client(), tell.clone());
+                std::thread::spawn(move || send_until_killed(&mut client, round, sender, &tell))
             })
             .collect();
         let mut consumer = node.client();
         let consuming = std::thread::spawn(move || consume_until_killed(&mut consumer));
-        // The moment is wherever the senders are when this many were consumed or the time is up.
-        std::thread::park_timeout(std::time::Duration::from_millis(300 + 170 * round));
+        // The moment is wherever all of them are when so many sends were acknowledged.
+        for _ in 0..ACKNOWLEDGED_MIN + chance.below(ACKNOWLEDGED_SPREAD) {
+            told.recv_timeout(PATIENCE)
+                .expect("sends are acknowledged as long as the node lives");
+        }
         node.kill();
         for sender in senders {
             acknowledged.extend(sender.join().unwrap());
@@ -143,6 +163,7 @@ fn send_until_killed(
     client: &mut posthouse_tests::Client,
     round: u64,
     sender: u64,
+    tell: &mpsc::Sender<()>,
 ) -> BTreeMap<String, String> {
     let mut acknowledged = BTreeMap::new();
     for number in 0.. {
@@ -154,6 +175,8 @@ fn send_until_killed(
             break;
         }
         acknowledged.insert(answer.text("msgId").to_owned(), body);
+        // Nobody counts any more once the node is to be killed.
+        let _ = tell.send(());
     }
     acknowledged
 }
@@ -191,5 +214,14 @@ fn consume_until_killed(client: &mut posthouse_tests::Client) -> Consumed {
                 return consumed;
             }
         }
+    }
+}
+
+fn seed() -> u64 {
+    match std::env::var(SEED_VARIABLE) {
+        Ok(text) => text.parse().expect("the seed is a number"),
+        Err(_) => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos().into()),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use posthouse_tests::{Client, Connection, Node};
+use posthouse_tests::Client;
 
+use crate::metrics::figure;
 use crate::sealing::run;
-use crate::{node, node_with, program};
+use crate::{get, node, node_with, program, until};
 
 #[test]
 fn a_node_tells_how_it_is() {
@@ -39,12 +40,7 @@ fn a_graceful_stop_answers_those_who_wait_and_exits_well() {
         )
     });
     // The waiter is counted once it waits.
-    until(|| {
-        get(&node, "/metrics")
-            .1
-            .lines()
-            .any(|line| line.contains("waiters") && line.ends_with(" 1"))
-    });
+    until(|| (figure(&node, "waiters", "") == 1.0).then_some(()));
     assert_eq!(node.terminate().unwrap(), Some(0));
     assert_eq!(waiter.join().unwrap().unwrap().codes(), (7000, 10200));
 }
@@ -188,22 +184,4 @@ fn without_built_in_plugins_nothing_is_published_or_sealed() {
         .unwrap();
     assert_eq!(sealed.code(), 6000);
     assert!(sealed.text("message").contains("seal"), "{:?}", sealed);
-}
-
-fn get(node: &Node, path: &str) -> (u16, String) {
-    let mut connection = Connection::open(node.address()).unwrap();
-    connection.request("GET", path, "node", "", b"").unwrap();
-    let answer = connection.answer().unwrap();
-    (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
-}
-
-/// Waits for a condition, a bounded number of looks.
-fn until(mut holds: impl FnMut() -> bool) {
-    for _ in 0..10_000 {
-        if holds() {
-            return;
-        }
-        std::thread::yield_now();
-    }
-    panic!("the condition did not come to hold");
 }

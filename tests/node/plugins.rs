@@ -9,12 +9,10 @@ use serde_json::Value;
 
 use crate::push::endpoint;
 use crate::sealing::run;
-use crate::{node, program};
+use crate::{node, program, until};
 
 /// How long a push is waited for.
 const PUSH: Duration = Duration::from_secs(60);
-/// How often a condition is looked at before a test gives up.
-const LOOKS_MAX: usize = 2_000;
 
 #[test]
 fn a_router_of_ones_own_decides_where_it_is_bound_and_nowhere_else() {
@@ -58,6 +56,70 @@ fn a_version_is_activated_for_all_bindings_of_its_plugin_and_rolled_back() {
     publish_key(&mut client, "t", "lazy").success().unwrap();
     run(&node, &["plugin", "rollback", "router"]);
     assert_eq!(publish_key(&mut client, "t", "lazy").codes(), (6030, 10730));
+}
+
+#[test]
+fn a_version_is_removed_once_nothing_is_bound_to_it() {
+    let mut node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    push(&node, "router", "examples/plugins/zero-or-more-router");
+    push(&node, "router", "tests/plugins/traps");
+    let versions = versions(&node, "router");
+    let [old, new] = [&*versions[0], &*versions[1]];
+    let remove = |version| ["plugin", "remove", "router", version];
+    run(
+        &node,
+        &[
+            "plugin",
+            "bind",
+            "router",
+            "--topic",
+            "t",
+            "--plugin-version",
+            new,
+        ],
+    );
+    let told = refused(&node, &[], &remove(new));
+    assert!(told.contains("the version is bound"), "{told}");
+    publish(&mut client, "t", "x").success().unwrap();
+    run(&node, &remove(old));
+    let told = refused(&node, &[], &remove(old));
+    assert!(told.contains(&format!("has no version {old}")), "{told}");
+    run(&node, &["plugin", "unbind", "--topic", "t", "--world", "route"]);
+    run(&node, &remove(new));
+    let told = refused(&node, &[], &remove(new));
+    assert!(told.contains("no plugin router"), "{told}");
+    node.kill();
+    node.launch().unwrap();
+    let told = refused(&node, &[], &["plugin", "show", "router"]);
+    assert!(told.contains("no plugin router"), "{told}");
+    publish(&mut node.client(), "t", "x").success().unwrap();
+}
+
+#[test]
+fn a_removed_versions_component_goes_unless_another_version_is_the_same() {
+    let node = node();
+    let components = || std::fs::read_dir(node.data().join("components")).unwrap().count();
+    let before = components();
+    for plugin in ["one", "two"] {
+        push(&node, plugin, "tests/plugins/traps");
+    }
+    assert_eq!(components(), before + 1);
+    run(&node, &["plugin", "remove", "one", &versions(&node, "one")[0]]);
+    assert_eq!(components(), before + 1, "the other plugin needs it");
+    run(&node, &["plugin", "remove", "two", &versions(&node, "two")[0]]);
+    assert_eq!(components(), before);
+}
+
+#[test]
+fn a_plugin_that_seals_is_not_removed_because_it_alone_opens_what_it_sealed() {
+    let node = node();
+    push(&node, "seal", "tests/plugins/hostile-seal");
+    let version = &versions(&node, "seal")[0];
+    let told = refused(&node, &[], &["plugin", "remove", "seal", version]);
+    assert!(told.contains("opened by nothing else"), "{told}");
+    assert_eq!(versions(&node, "seal"), [version.clone()]);
 }
 
 #[test]
@@ -424,11 +486,18 @@ fn component(folder: &str) -> PathBuf {
         .join("component.wasm")
 }
 
-fn push(node: &Node, name: &str, folder: &str) {
+pub(crate) fn push(node: &Node, name: &str, folder: &str) {
     run(
         node,
         &["plugin", "push", name, component(folder).to_str().unwrap()],
     );
+}
+
+/// Returns the versions of a plugin, oldest first.
+fn versions(node: &Node, plugin: &str) -> Vec<String> {
+    let shown: Value = serde_json::from_str(&run(node, &["plugin", "show", plugin, "--json"])).unwrap();
+    let versions = shown["versions"].as_array().unwrap().iter();
+    versions.map(|version| version["version"].to_string()).collect()
 }
 
 fn topic_to_queue(client: &mut Client, topic: &str, settings: &[(&str, &str)], queue: &str, key: &str) {
@@ -531,15 +600,4 @@ fn output(node: &Node, environment: &[(&str, &str)], arguments: &[&str]) -> std:
         .envs(environment.iter().copied())
         .output()
         .expect("the program starts")
-}
-
-/// Waits until there is something, a bounded number of looks.
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS_MAX {
-        if let Some(found) = look() {
-            return found;
-        }
-        std::thread::yield_now();
-    }
-    panic!("the condition did not come to hold");
 }

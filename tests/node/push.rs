@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use crate::{node, node_with};
 
 /// How long a push is waited for.
-const PUSH: Duration = Duration::from_secs(60);
+pub(crate) const PUSH: Duration = Duration::from_secs(60);
 
 /// A push as it came.
 pub(crate) struct Push {
@@ -86,6 +86,35 @@ fn a_push_that_fails_is_tried_again_and_one_that_succeeds_is_not() {
 }
 
 #[test]
+fn an_endpoint_gets_so_many_pushes_at_once_whichever_subscriptions_lead_to_it() {
+    let node = node_with("[push]\nper_endpoint_in_flight_max = 1\n");
+    let mut client = node.client();
+    let (slow, pushes, release) = holding_endpoint();
+    let (quick, witnesses) = endpoint(vec![200]);
+    subscribe(&mut client, &slow, "SIMPLIFIED");
+    for (topic, subscription, url) in [("t", "s2", &slow), ("quick", "s", &quick)] {
+        // The first topic is there already.
+        client.ask("CreateTopic", &[("topicName", topic)]).unwrap();
+        subscribe_as(&mut client, topic, subscription, url, "SIMPLIFIED");
+    }
+    let mut publish = |topic: &str, body: &str| {
+        let message = [("topicName", topic), ("msgBody", body)];
+        client.ask("PublishMessage", &message).unwrap().success().unwrap();
+    };
+    publish("t", "x");
+    pushes.recv_timeout(PUSH).unwrap();
+    // Another push to the slow endpoint would be there long before these have come and gone.
+    for number in 0..20 {
+        publish("quick", &number.to_string());
+        witnesses.recv_timeout(PUSH).unwrap();
+    }
+    assert!(pushes.try_recv().is_err(), "two pushes at once to one endpoint");
+    release.send(()).unwrap();
+    pushes.recv_timeout(PUSH).unwrap();
+    release.send(()).unwrap();
+}
+
+#[test]
 fn endpoints_inside_the_network_are_refused_unless_allowed() {
     let node = node_with("[push]\nallow_networks = [\"10.0.0.0/8\"]\n");
     let mut client = node.client();
@@ -112,18 +141,29 @@ fn endpoints_inside_the_network_are_refused_unless_allowed() {
     assert_eq!(waiting.0["msgCount"], 1, "the message waits for its retry");
 }
 
-fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
+/// Subscribes an endpoint to a new topic.
+pub(crate) fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
     client
         .ask("CreateTopic", &[("topicName", "t")])
         .unwrap()
         .success()
         .unwrap();
+    subscribe_as(client, "t", "s", url, format);
+}
+
+fn subscribe_as(
+    client: &mut posthouse_tests::Client,
+    topic: &str,
+    subscription: &str,
+    url: &str,
+    format: &str,
+) {
     client
         .ask(
             "Subscribe",
             &[
-                ("topicName", "t"),
-                ("subscriptionName", "s"),
+                ("topicName", topic),
+                ("subscriptionName", subscription),
                 ("protocol", "http"),
                 ("endpoint", url),
                 ("notifyContentFormat", format),
@@ -136,6 +176,14 @@ fn subscribe(client: &mut posthouse_tests::Client, url: &str, format: &str) {
 
 /// Serves on a port of its own: answers pushes with these statuses in turn, the last one from then on.
 pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
+    let replies = statuses.iter().map(|status| {
+        format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n")
+    });
+    endpoint_with(replies.collect())
+}
+
+/// Serves on a port of its own: answers pushes with these texts in turn, the last one from then on, and hangs up.
+pub(crate) fn endpoint_with(replies: Vec<String>) -> (String, mpsc::Receiver<Push>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (told, pushes) = mpsc::channel();
@@ -143,10 +191,7 @@ pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
         for (answered, stream) in listener.incoming().enumerate() {
             let mut stream = stream.unwrap();
             let push = read_push(&mut BufReader::new(stream.try_clone().unwrap()));
-            let status = statuses[answered.min(statuses.len() - 1)];
-            let reply = format!(
-                "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\nLocation: /hook\r\n\r\n"
-            );
+            let reply = &replies[answered.min(replies.len() - 1)];
             stream.write_all(reply.as_bytes()).unwrap();
             if told.send(push).is_err() {
                 return;
@@ -154,6 +199,28 @@ pub(crate) fn endpoint(statuses: Vec<u16>) -> (String, mpsc::Receiver<Push>) {
         }
     });
     (url, pushes)
+}
+
+/// Serves on a port of its own: answers each push once it is told to.
+pub(crate) fn holding_endpoint() -> (String, mpsc::Receiver<Push>, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (told, pushes) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (told, released) = (told.clone(), Arc::clone(&released));
+            std::thread::spawn(move || {
+                // Whoever listened is gone when the test is over.
+                let _ = told.send(read_push(&mut BufReader::new(stream.try_clone().unwrap())));
+                let _ = released.lock().unwrap().recv();
+                let _ = stream.write_all(b"HTTP/1.1 200 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            });
+        }
+    });
+    (url, pushes, release)
 }
 
 fn read_push(reader: &mut impl BufRead) -> Push {

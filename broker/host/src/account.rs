@@ -2,7 +2,7 @@
 //!
 //! CPU time is a bucket that fills at the quota's rate and holds one second of it. It is charged after the fact, so it
 //! may run below empty; then the tenant waits until it has filled again. Memory and instances are counted as they are
-//! taken and given back.
+//! taken and given back; memory is counted for all tenants together as well.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -37,9 +37,27 @@ pub struct Usage {
     pub memory_bytes: u64,
 }
 
+/// Memory of all tenants' guests together.
+pub(crate) struct NodeMemory {
+    used: AtomicU64,
+    max: u64,
+}
+
+/// Who refused a guest memory.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Refuser {
+    /// The instance has all that its pool gives one.
+    Pool,
+    /// The tenant has all that its quota gives it.
+    Quota,
+    /// All tenants together have all that the node gives them.
+    Node,
+}
+
 /// One tenant's account.
 pub(crate) struct Account {
     pub(crate) tenant: TenantId,
+    node_memory: Arc<NodeMemory>,
     quota: Mutex<GuestQuota>,
     bucket: Mutex<Bucket>,
     pub(crate) calls: AtomicU64,
@@ -55,6 +73,7 @@ pub(crate) struct Account {
 /// All accounts.
 pub(crate) struct Accounts {
     default: GuestQuota,
+    node_memory: Arc<NodeMemory>,
     accounts: Mutex<BTreeMap<TenantId, Arc<Account>>>,
 }
 
@@ -68,11 +87,27 @@ struct Bucket {
 // === impl Accounts ===
 
 impl Accounts {
+    /// Returns no accounts yet, and no bound on what they use together.
     pub(crate) fn new(default: GuestQuota) -> Accounts {
         Accounts {
             default,
+            node_memory: Arc::new(NodeMemory::new(u64::MAX)),
             accounts: Mutex::default(),
         }
+    }
+
+    /// Bounds the memory of all accounts together, before there are any.
+    pub(crate) fn bound_memory(&mut self, bytes_max: u64) {
+        self.node_memory = Arc::new(NodeMemory::new(bytes_max));
+    }
+
+    /// Returns an account of nobody's, which is on no list.
+    pub(crate) fn nobodys(&self) -> Arc<Account> {
+        Arc::new(self.open(TenantId::default()))
+    }
+
+    fn open(&self, tenant: TenantId) -> Account {
+        Account::new(tenant, self.default, Arc::clone(&self.node_memory))
     }
 
     /// Returns a tenant's account, opened if need be.
@@ -80,7 +115,7 @@ impl Accounts {
         let mut accounts = self.accounts.lock();
         accounts
             .entry(tenant)
-            .or_insert_with(|| Arc::new(Account::new(tenant, self.default)))
+            .or_insert_with(|| Arc::new(self.open(tenant)))
             .clone()
     }
 
@@ -98,12 +133,24 @@ impl Accounts {
     }
 }
 
+// === impl NodeMemory ===
+
+impl NodeMemory {
+    pub(crate) fn new(max: u64) -> NodeMemory {
+        NodeMemory {
+            used: AtomicU64::new(0),
+            max,
+        }
+    }
+}
+
 // === impl Account ===
 
 impl Account {
-    pub(crate) fn new(tenant: TenantId, quota: GuestQuota) -> Account {
+    pub(crate) fn new(tenant: TenantId, quota: GuestQuota, node_memory: Arc<NodeMemory>) -> Account {
         Account {
             tenant,
+            node_memory,
             quota: Mutex::new(quota),
             bucket: Mutex::new(Bucket::full(&quota, Instant::now())),
             calls: AtomicU64::new(0),
@@ -140,17 +187,22 @@ impl Account {
         bucket.micros = bucket.micros.saturating_sub_unsigned(micros);
     }
 
-    /// Takes memory, if there is that much left.
-    pub(crate) fn charge_memory(&self, bytes: u64) -> bool {
+    /// Takes memory, if there is that much left; or says who refuses it.
+    pub(crate) fn charge_memory(&self, bytes: u64) -> Result<(), Refuser> {
         let max = self.quota.lock().memory_bytes;
-        let take = |now: u64| now.checked_add(bytes).filter(|after| *after <= max);
-        self.memory_bytes
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        if !take(&self.memory_bytes, bytes, max) {
+            return Err(Refuser::Quota);
+        }
+        if !take(&self.node_memory.used, bytes, self.node_memory.max) {
+            self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Refuser::Node);
+        }
+        Ok(())
     }
 
     pub(crate) fn release_memory(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.node_memory.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes an instance, if one is left.
@@ -212,6 +264,12 @@ impl Bucket {
     }
 }
 
+/// Adds to what is used, unless that would be more than may be.
+fn take(used: &AtomicU64, more: u64, max: u64) -> bool {
+    let add = |now: u64| now.checked_add(more).filter(|after| *after <= max);
+    used.try_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+}
+
 /// Returns the CPU time that the calling thread has used.
 pub(crate) fn thread_cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
@@ -255,14 +313,27 @@ mod tests {
 
     #[test]
     fn memory_and_instances_end_at_the_quota() {
-        let account = Account::new(TenantId(1), QUOTA);
-        assert!(account.charge_memory(60));
-        assert!(!account.charge_memory(41));
-        assert!(account.charge_memory(40));
+        let account = Account::new(TenantId(1), QUOTA, Arc::new(NodeMemory::new(u64::MAX)));
+        assert_eq!(account.charge_memory(60), Ok(()));
+        assert_eq!(account.charge_memory(41), Err(Refuser::Quota));
+        assert_eq!(account.charge_memory(40), Ok(()));
         account.release_memory(100);
         assert!(account.take_instance());
         assert!(!account.take_instance());
         account.release_instance();
         assert!(account.take_instance());
+    }
+
+    #[test]
+    fn memory_of_all_tenants_ends_at_the_nodes() {
+        let mut accounts = Accounts::new(QUOTA);
+        accounts.bound_memory(150);
+        let (first, second) = (accounts.of(TenantId(1)), accounts.of(TenantId(2)));
+        assert_eq!(first.charge_memory(100), Ok(()));
+        assert_eq!(second.charge_memory(51), Err(Refuser::Node));
+        assert_eq!(second.usage().memory_bytes, 0, "what was refused is not charged");
+        assert_eq!(second.charge_memory(50), Ok(()));
+        first.release_memory(100);
+        assert_eq!(second.charge_memory(50), Ok(()));
     }
 }

@@ -52,6 +52,8 @@ pub struct Config {
     pub interpreter: Pool,
     /// What one call may use.
     pub limits: CallLimits,
+    /// Memory of all instances together, in bytes.
+    pub memory_bytes_max: u64,
     /// What a tenant may use that nothing was said about.
     pub quota: GuestQuota,
     /// How often running guests are looked at.
@@ -153,6 +155,7 @@ impl Config {
                 core_instances: 64,
             },
             limits: CallLimits::default(),
+            memory_bytes_max: 1_024 * 1_048_576,
             quota: GuestQuota::from(&Quotas::default()),
             tick: Duration::from_millis(2),
             waiting_max: 4_096,

@@ -79,8 +79,8 @@ pub enum GuestFault {
     /// The guest itself answered that it failed.
     #[error("the plugin failed: {0}")]
     Said(String),
-    /// The tenant's guests are using all they may. Not the guest's fault: another try may succeed.
-    #[error("the plugin's tenant uses all that its plugins may: {0}")]
+    /// Plugins are using all they may. Not the guest's fault: another try may succeed.
+    #[error("the plugin cannot be asked now: {0}")]
     Busy(BusyReason),
     /// No such version is loaded here, or it is not the tenant's, or of another world.
     #[error("the plugin is not loaded on this node")]
@@ -94,17 +94,20 @@ pub enum GuestFault {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BusyReason {
     /// Places in the queue for a thread.
-    #[error("calls are waiting")]
+    #[error("too many calls of its tenant are waiting")]
     Waiting,
-    /// CPU time.
-    #[error("CPU time")]
+    /// The tenant's CPU time.
+    #[error("its tenant's plugins use all the CPU time they may")]
     Cpu,
-    /// Instances.
-    #[error("instances")]
+    /// Instances, the tenant's or the pool's.
+    #[error("no instance is left")]
     Instances,
-    /// Memory.
-    #[error("memory")]
+    /// The tenant's memory.
+    #[error("its tenant's plugins use all the memory they may")]
     Memory,
+    /// The memory of all tenants together.
+    #[error("all tenants' plugins use all the memory they may")]
+    NodeMemory,
 }
 
 /// Why the host cannot do its work.
@@ -154,6 +157,7 @@ impl GuestFault {
             | GuestFault::OutOfTime
             | GuestFault::OutOfMemory
             | GuestFault::Nonsense(_)
+            | GuestFault::Busy(BusyReason::NodeMemory)
             | GuestFault::Stopped => true,
             GuestFault::Said(_) | GuestFault::Busy(_) | GuestFault::NotLoaded => false,
         }

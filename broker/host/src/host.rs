@@ -10,7 +10,7 @@ use posthouse_model::{
 use tokio::{sync::oneshot, task};
 
 use crate::{
-    account::{Account, Usage},
+    account::Usage,
     artifact::Artifact,
     cache::Cache,
     call::{
@@ -66,7 +66,9 @@ impl Host {
             Arc::new(Engines::open(&config).map_err(|error| HostError::Engine(format!("{error:#}")))?);
         let cache = Cache::open(&config.cache_dir, engines.compatibility(), config.cache_bytes_max)?;
         let ticker = Ticker::start(Arc::clone(&engines), config.tick)?;
-        let shared = Arc::new(Shared::new(&config, engines, worker::powers(keys), ticker));
+        let mut shared = Shared::new(&config, engines, worker::powers(keys), ticker);
+        shared.accounts.bound_memory(config.memory_bytes_max);
+        let shared = Arc::new(shared);
         let workers = Workers::start(&config, Arc::clone(&shared))?;
         let compiling = parking_lot::Mutex::default();
         Ok(Host {
@@ -311,7 +313,10 @@ impl Host {
 impl Inner {
     fn check(&self, world: World, component: &[u8]) -> Result<Checked, PushRefusal> {
         let plugin = self.plugin(PluginVersion::default(), None, world, component)?;
-        self.try_start(&plugin).map_err(PushRefusal::DoesNotStart)?;
+        self.try_start(&plugin).map_err(|fault| match fault {
+            GuestFault::Busy(_) => PushRefusal::Fault(fault.to_string()),
+            fault => PushRefusal::DoesNotStart(fault),
+        })?;
         Ok(Checked {
             digest: sha256(component),
             bytes: component.len() as u64,
@@ -321,7 +326,7 @@ impl Inner {
 
     /// Starts an instance on nobody's account, and throws it away.
     fn try_start(&self, plugin: &Plugin) -> Result<(), GuestFault> {
-        let account = Arc::new(Account::new(TenantId::default(), self.config.quota));
+        let account = self.shared.accounts.nobodys();
         let identity = BindingIdentity {
             changed: LogIndex::default(),
             place: Place::Incarnation(Incarnation::default()),

@@ -11,7 +11,7 @@ use wasmtime::{
 };
 
 use crate::{
-    account::Account,
+    account::{Account, Refuser},
     call::{Binding, Filtered, RouteTable, Sealed, Step, ToOpen, ToSeal},
     config::{CallLimits, FAULT_TEXT_BYTES_MAX, OUTPUT_BYTES_MAX},
     contract::{delivering, filtering, router, sealing, types},
@@ -20,7 +20,7 @@ use crate::{
     fault::{BusyReason, GuestFault},
     job::Work,
     lend::KeyRefusal,
-    lent::{self, Lent, LentBody, OutOfTime, Powers, Refuser, Stopping},
+    lent::{self, Lent, LentBody, OutOfTime, Powers, Stopping},
     log::PluginLog,
     returned, text,
 };
@@ -391,8 +391,10 @@ fn call_fault(lent: &Lent, error: &wasmtime::Error) -> GuestFault {
     if let Some(refusal) = error.downcast_ref::<KeyRefusal>() {
         return GuestFault::Said(refusal.0.clone());
     }
-    if lent.refused_memory().is_some() {
-        return GuestFault::OutOfMemory;
+    match lent.refused_memory() {
+        Some(Refuser::Pool | Refuser::Quota) => return GuestFault::OutOfMemory,
+        Some(Refuser::Node) => return GuestFault::Busy(BusyReason::NodeMemory),
+        None => {}
     }
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),

@@ -18,7 +18,7 @@ use wasmtime::{
 };
 
 use crate::{
-    account::{Account, thread_cpu},
+    account::{Account, Refuser, thread_cpu},
     call::Binding,
     config::{ASSOCIATED_BYTES_MAX, CallLimits, LOG_LINE_BYTES_MAX, LOG_LINES_PER_CALL_MAX, Pool},
     contract::{bodies, config, keyring, log, types},
@@ -84,15 +84,6 @@ struct Memory {
     bytes_max: usize,
     table_elements_max: usize,
     refused: Option<Refuser>,
-}
-
-/// Who refused a guest memory.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Refuser {
-    /// The instance has all that its pool gives one.
-    Pool,
-    /// The tenant has all that its quota gives it.
-    Quota,
 }
 
 /// The guest used up its CPU time.
@@ -377,8 +368,8 @@ impl Memory {
             self.refused = Some(Refuser::Pool);
             return false;
         }
-        if !self.account.charge_memory(more) {
-            self.refused = Some(Refuser::Quota);
+        if let Err(refuser) = self.account.charge_memory(more) {
+            self.refused = Some(refuser);
             return false;
         }
         self.charged += more;

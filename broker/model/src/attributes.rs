@@ -85,7 +85,7 @@ pub struct SubscriptionAttributes {
 }
 
 /// Where a subscription hands its messages.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub enum Endpoint {
     /// A URL to post to.
     Http(String),

@@ -4,6 +4,8 @@
 //! decisions are written out. What a command means never changes; new behaviour is a new command, added at
 //! the end of the enum, because the encoding counts variants.
 
+mod brought;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

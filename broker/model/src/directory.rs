@@ -173,6 +173,11 @@ impl Directory {
         self.plugins.get(version)
     }
 
+    /// Returns every version of every plugin, whoever's.
+    pub fn all_plugins(&self) -> impl Iterator<Item = &PluginRecord> {
+        self.plugins.all()
+    }
+
     /// Returns the versions of a tenant's plugins, or (none) of the platform's, by name and version.
     pub fn plugins(&self, tenant: Option<TenantId>) -> impl Iterator<Item = &PluginRecord> {
         self.plugins.of(tenant)
@@ -297,6 +302,10 @@ impl Directory {
                 };
                 let version = self.plugins.push(pushed, plugins_max)?;
                 Ok(DirectoryReply::Plugin(version))
+            }
+            DirectoryCommand::RemovePlugin { version } => {
+                self.plugins.remove(*version)?;
+                Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Bind {
                 place,

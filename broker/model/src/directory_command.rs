@@ -171,6 +171,12 @@ pub enum DirectoryCommand {
         /// The master key.
         key: Option<Name>,
     },
+    /// Forgets a version of a plugin that nothing is bound to. Bindings that could have been rolled back to it no longer
+    /// can. One that seals is refused: what it sealed can be opened by nothing else.
+    RemovePlugin {
+        /// The version.
+        version: PluginVersion,
+    },
 }
 
 /// What the directory answers.
@@ -255,6 +261,12 @@ pub enum DirectoryRefusal {
     /// A text is out of bounds.
     #[error("{0} is malformed")]
     Malformed(String),
+    /// The version is bound somewhere.
+    #[error("the version is bound")]
+    PluginInUse,
+    /// The plugin seals.
+    #[error("a plugin that seals is kept: what it sealed can be opened by nothing else")]
+    PluginSeals,
 }
 
 /// What a tenant may use. Zero is nothing at all, not "no limit".

@@ -118,7 +118,6 @@ impl Service {
         let none = || AdminError::not_found(format!("no tenant named {}", scope.tenant));
         let tenant = tenant.ok_or_else(none)?;
         let quotas = quotas.ok_or_else(none)?;
-        self.broker.metrics.bytes_in(tenant, bytes as u64);
         // A root key must be able to put a quota right that admits nothing.
         if !caller.root
             && self
@@ -481,6 +480,15 @@ impl Administration for Service {
 
     async fn roll_back_plugin(&self, scope: &Scope, plugin: Name) -> Result<ActiveVersion, AdminError> {
         plugins::roll_back(&self.acting(scope).await?, &plugin).await
+    }
+
+    async fn remove_plugin_version(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        version: u64,
+    ) -> Result<Done, AdminError> {
+        plugins::remove_version(&self.acting(scope).await?, &plugin, version).await
     }
 
     async fn plugin_logs(

@@ -81,8 +81,6 @@ pub struct Parts {
     pub keyring: Arc<Keyring>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// Components by content.
-    pub components: Components,
     /// The way out.
     pub egress: Egress,
     /// Rates of tenants.
@@ -97,7 +95,11 @@ pub struct Parts {
     is_settled: AtomicBool,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
-    loading: tokio::sync::Mutex<()>,
+    /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
+    /// Held while components come and go.
+    components: tokio::sync::Mutex<Components>,
+    /// The same, to be read from.
+    component_files: Components,
     outgoing: Vec<watch::Sender<u64>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -129,8 +131,8 @@ pub struct Assembly {
     pub waiters_max: usize,
     /// How many pushes may be in flight, on the whole node.
     pub pushes_max: usize,
-    /// How many pushes of one subscription may be in flight.
-    pub subscription_pushes_max: usize,
+    /// How many pushes to one endpoint of a tenant may be in flight.
+    pub endpoint_pushes_max: usize,
     /// How long `explain` knows a message that is gone.
     pub explain: Span,
 }
@@ -161,7 +163,7 @@ impl Broker {
             };
             Parts {
                 outgoing: sets.iter().map(|_| watch::Sender::new(0)).collect(),
-                deliveries: Deliveries::new(assembly.pushes_max, assembly.subscription_pushes_max),
+                deliveries: Deliveries::new(assembly.pushes_max, assembly.endpoint_pushes_max),
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),
                 session: Session::begin(assembly.replica, assembly.entropy.as_ref()),
@@ -170,7 +172,6 @@ impl Broker {
                 is_settled: AtomicBool::new(false),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),
-                loading: tokio::sync::Mutex::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 directory,
@@ -180,7 +181,8 @@ impl Broker {
                 guests: assembly.guests,
                 keyring: assembly.keyring,
                 entropy: assembly.entropy,
-                components: assembly.components,
+                component_files: assembly.components.clone(),
+                components: tokio::sync::Mutex::new(assembly.components),
                 egress: assembly.egress,
                 metrics: assembly.metrics,
             }
@@ -276,6 +278,7 @@ impl Broker {
     /// Tells the figures that are looked up rather than counted.
     pub fn observe_metrics(&self) {
         self.metrics.observe_waiters(self.waiters.len());
+        self.metrics.observe_guests(&self.guests.usage());
         self.observe_store();
     }
 

@@ -4,6 +4,7 @@
 
 mod client;
 mod key;
+mod named;
 mod output;
 mod plugin;
 mod queue;

@@ -4,6 +4,7 @@ mod lists;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_gateway::cmq::{
@@ -37,6 +38,18 @@ pub struct Reply {
     pub body: Bytes,
     /// Messages leased to the client.
     pub leases: Option<Leases>,
+}
+
+/// What is known of a call, for the figures.
+struct Noted {
+    /// When it began, on the monotonic clock.
+    begun: Duration,
+    /// How long of the time since it waited for a message.
+    waited: Duration,
+    /// What it asks for; a word of our own as long as that is unknown.
+    action: &'static str,
+    /// Whose it is, once its signature was checked.
+    tenant: Option<TenantId>,
 }
 
 /// The arithmetic of signatures.
@@ -79,36 +92,54 @@ impl Cmq {
 
     /// Answers one request.
     pub async fn answer(&self, raw: RawCall<'_>, token: Option<&str>) -> Reply {
-        let mut head = Head {
-            request_id: self.requests.fetch_add(1, Ordering::Relaxed),
-            client_request_id: None,
+        let mut head = self.next_head();
+        let mut noted = self.note("unknown");
+        let outcome = match cmq::parse(raw) {
+            Ok(call) => {
+                head.client_request_id = call.client_request_id();
+                self.act(&head, &call, raw, token, &mut noted).await
+            }
+            Err(error) => Err(error),
         };
-        let call = match cmq::parse(raw) {
-            Ok(call) => call,
-            Err(error) => return self.refuse(&head, "unknown", &error),
-        };
-        head.client_request_id = call.client_request_id();
-        match self.act(&head, &call, raw, token).await {
-            Ok(reply) => reply,
-            Err((name, error)) => self.refuse(&head, name, &error),
-        }
+        self.conclude(&head, &noted, outcome)
     }
 
     /// Answers a request that was refused before it was read to its end.
-    pub fn refuse_unread(&self, error: &CmqError) -> Reply {
-        let head = Head {
-            request_id: self.requests.fetch_add(1, Ordering::Relaxed),
-            client_request_id: None,
-        };
-        self.refuse(&head, "unread", error)
+    pub fn refuse_unread(&self, error: CmqError) -> Reply {
+        self.conclude(&self.next_head(), &self.note("unread"), Err(error))
     }
 
-    fn refuse(&self, head: &Head, action: &'static str, error: &CmqError) -> Reply {
-        self.broker.metrics.cmq_call(action, error.code);
-        Reply {
-            body: reply::error(head, error),
-            leases: None,
+    fn next_head(&self) -> Head {
+        Head {
+            request_id: self.requests.fetch_add(1, Ordering::Relaxed),
+            client_request_id: None,
         }
+    }
+
+    fn note(&self, action: &'static str) -> Noted {
+        Noted {
+            begun: self.clock.monotonic(),
+            waited: Duration::ZERO,
+            action,
+            tenant: None,
+        }
+    }
+
+    /// Returns the reply that an outcome gets, counted.
+    fn conclude(&self, head: &Head, noted: &Noted, outcome: Result<Reply, CmqError>) -> Reply {
+        let metrics = &self.broker.metrics;
+        let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
+        let reply = outcome.unwrap_or_else(|error| Reply {
+            body: reply::error(head, &error),
+            leases: None,
+        });
+        let took = self.clock.monotonic().saturating_sub(noted.begun + noted.waited);
+        metrics.cmq_call(noted.action, code);
+        metrics.cmq_took(noted.action, took);
+        if let Some(tenant) = noted.tenant {
+            metrics.bytes_out(tenant, reply.body.len() as u64);
+        }
+        reply
     }
 
     async fn act(
@@ -117,28 +148,25 @@ impl Cmq {
         call: &Call,
         raw: RawCall<'_>,
         token: Option<&str>,
-    ) -> Result<Reply, (&'static str, CmqError)> {
-        let tenant = self
-            .authenticate(call)
-            .map_err(|error| ("unauthenticated", error))?;
-        let action = call.action(&self.config).map_err(|error| ("unknown", error))?;
-        let name = action.name();
-        let named = |error| (name, error);
-        self.admit(tenant, raw.body.len() + raw.query.len())
-            .map_err(named)?;
-        let token = parsed_token(token).map_err(named)?;
-        let result = match &action {
+        noted: &mut Noted,
+    ) -> Result<Reply, CmqError> {
+        noted.action = "unauthenticated";
+        let tenant = self.authenticate(call)?;
+        noted.tenant = Some(tenant);
+        noted.action = "unknown";
+        let action = call.action(&self.config)?;
+        noted.action = action.name();
+        self.admit(tenant, raw.body.len() + raw.query.len())?;
+        let token = parsed_token(token)?;
+        match &action {
             Action::ReceiveMessage { .. } | Action::BatchReceiveMessage { .. } => {
-                self.receive(head, tenant, action).await
+                self.receive(head, tenant, action, &mut noted.waited).await
             }
             _ => self
                 .perform(head, tenant, action, token)
                 .await
                 .map(|body| Reply { body, leases: None }),
-        };
-        result
-            .inspect(|_| self.broker.metrics.cmq_call(name, 0))
-            .map_err(named)
+        }
     }
 
     fn authenticate(&self, call: &Call) -> Result<TenantId, CmqError> {
@@ -176,10 +204,19 @@ impl Cmq {
         self.broker
             .admission
             .admit(tenant, quotas, bytes as u64)
-            .map_err(|_| CmqError::throttled())
+            .map_err(|_| {
+                self.broker.metrics.throttled(tenant);
+                CmqError::throttled()
+            })
     }
 
-    async fn receive(&self, head: &Head, tenant: TenantId, action: Action) -> Result<Reply, CmqError> {
+    async fn receive(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        action: Action,
+        waited: &mut Duration,
+    ) -> Result<Reply, CmqError> {
         let (queue, max, wait, single) = match action {
             Action::ReceiveMessage { queue, wait } => (queue, 1, wait, true),
             Action::BatchReceiveMessage { queue, max, wait } => (queue, max, wait, false),
@@ -190,7 +227,11 @@ impl Cmq {
             wait: wait.map(Into::into),
             visibility: None,
         };
-        let reception = self.broker.receive(tenant, &queue, wish).await.map_err(refusal)?;
+        let reception = self
+            .broker
+            .receive(tenant, &queue, wish, waited)
+            .await
+            .map_err(refusal)?;
         if reception.messages.is_empty() {
             return Err(CmqError::no_message());
         }
@@ -579,7 +620,6 @@ pub fn refusal(error: BrokerError) -> CmqError {
         BrokerError::DeadLetterRule(rule) => CmqError::out_of_range("deadLetterPolicy").because(&rule),
         BrokerError::NoSubscriptions => CmqError::no_subscriptions(),
         BrokerError::NothingMatched => CmqError::no_match(),
-        BrokerError::Throttled => CmqError::throttled(),
         BrokerError::NoPlugin { .. }
         | BrokerError::PluginFailed { .. }
         | BrokerError::DiskFull

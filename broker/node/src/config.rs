@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use posthouse_host::COMPONENT_BYTES_MAX;
 use posthouse_model::{Name, bounds};
 
 use crate::admin::auth::is_access_key_id;
@@ -240,7 +241,7 @@ pub struct PushConfig {
     pub allow_networks: Vec<IpNetwork>,
     /// Deliveries under way at once.
     pub in_flight_max: usize,
-    /// Deliveries under way at once to one endpoint.
+    /// Deliveries under way at once to one endpoint of a tenant.
     pub per_endpoint_in_flight_max: usize,
 }
 
@@ -526,7 +527,11 @@ fn read_plugins(table: &mut Table, node: &NodeConfig) -> PluginsConfig {
         call_cpu_max: Duration::from_micros(micros),
         threads: table.number("plugins.threads", 2, 1..=256),
         memory_bytes_max: table.number("plugins.memory_bytes_max", GIB, 64 * MIB..=TIB),
-        component_bytes_max: table.number("plugins.component_bytes_max", 67_108_864, 65_536..=268_435_456),
+        component_bytes_max: table.number(
+            "plugins.component_bytes_max",
+            COMPONENT_BYTES_MAX,
+            65_536..=COMPONENT_BYTES_MAX,
+        ),
     }
 }
 

@@ -87,7 +87,7 @@ impl Front {
                 CmqError::cannot_parse("body").because(&error.to_string())
             }
         };
-        let mut response = written(self.cmq.refuse_unread(&error));
+        let mut response = written(self.cmq.refuse_unread(error));
         response
             .headers_mut()
             .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, PushRefusal, Response, RouteTable,
-    Sealed, Step, ToOpen, ToSeal,
+    Sealed, Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
@@ -30,11 +30,17 @@ pub trait Guests: Send + Sync + 'static {
         component: Bytes,
     ) -> BoxFuture<'_, Result<(), PushRefusal>>;
 
+    /// Lets go of a version. Calls under way end as they would have.
+    fn unload(&self, version: PluginVersion);
+
     /// Returns the newest lines that a version wrote here, the oldest first.
     fn logs(&self, version: PluginVersion) -> Vec<LogLine>;
 
     /// Says what a tenant's guests may use.
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas);
+
+    /// Returns what each tenant's guests have used and use.
+    fn usage(&self) -> Vec<(TenantId, Usage)>;
 
     /// Ends what guests are doing.
     fn stop(&self) -> BoxFuture<'_, ()>;
@@ -111,12 +117,20 @@ impl Guests for HostGuests {
         self.0.load(version, tenant, world, component).boxed()
     }
 
+    fn unload(&self, version: PluginVersion) {
+        self.0.unload(version);
+    }
+
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
     }
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
         self.0.set_quota(tenant, quotas);
+    }
+
+    fn usage(&self) -> Vec<(TenantId, Usage)> {
+        self.0.usage()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

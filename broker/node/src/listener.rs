@@ -27,6 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::metrics::Metrics;
+
 /// How long the listener rests when the process has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections have to finish what they were asked when the node stops.
@@ -42,8 +44,6 @@ pub struct Limits {
     pub connections_max: usize,
     /// How long a head may take from its first byte.
     pub head_timeout: Duration,
-    /// How long a body may take.
-    pub body_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
 }
@@ -76,6 +76,7 @@ pub async fn serve<H: Handler>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
+    metrics: Metrics,
     handler: H,
     stop: CancellationToken,
 ) {
@@ -95,6 +96,7 @@ pub async fn serve<H: Handler>(
                 // Replies are written whole: waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
                 let (tls, handler, stop) = (tls.clone(), handler.clone(), stop.clone());
+                let open = metrics.connection_opened();
                 connections.spawn(async move {
                     let served = match tls {
                         None => converse(stream, limits, handler, stop).await,
@@ -108,7 +110,7 @@ pub async fn serve<H: Handler>(
                     if let Err(error) = served {
                         tracing::debug!(%peer, %error, "connection ended early");
                     }
-                    drop(permit);
+                    drop((open, permit));
                 });
             }
             Err(error) => {

@@ -3,19 +3,24 @@
 //! Every label has a bound: actions, codes, worlds and outcomes are from fixed lists, and the first
 //! [`TENANTS_MAX`] tenants seen get series of their own, all later ones share one.
 
+mod guests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use posthouse_host::Usage;
 use posthouse_model::{SettledOutcome, TenantId, World};
+use posthouse_store::LogObserver;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use guests::GuestFigures;
 
 /// How many tenants get series of their own.
 pub const TENANTS_MAX: usize = 1_000;
@@ -41,6 +46,10 @@ pub struct StoreFigures {
     pub failed: bool,
 }
 
+/// An open connection, counted as long as it is held.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
 struct Figures {
     registry: Registry,
     tenants: RwLock<BTreeMap<TenantId, Arc<str>>>,
@@ -54,9 +63,8 @@ struct Figures {
     received: Family<Tenant, Counter>,
     deleted: Family<Tenant, Counter>,
     throttled: Family<Tenant, Counter>,
-    guest_calls: Family<Guest, Counter>,
-    guest_cpu_seconds: Family<Guest, Counter<f64, AtomicU64>>,
     guest_faults: Family<Guest, Counter>,
+    guests: Arc<GuestFigures>,
     pushes: Family<Push, Counter>,
     sync_seconds: Histogram,
     sync_bytes: Counter,
@@ -179,17 +187,7 @@ impl Metrics {
         self.0.throttled.get_or_create(&self.tenant(tenant)).inc();
     }
 
-    /// Counts a call of a plugin, and the CPU time it used.
-    pub fn guest_call(&self, tenant: TenantId, world: World, cpu: Duration) {
-        let guest = self.guest(tenant, world);
-        self.0.guest_calls.get_or_create(&guest).inc();
-        self.0
-            .guest_cpu_seconds
-            .get_or_create(&guest)
-            .inc_by(cpu.as_secs_f64());
-    }
-
-    /// Counts a plugin's failure: a trap, a limit, or an error of its own.
+    /// Counts a decision that a plugin failed to make: its failure policy answered for it.
     pub fn guest_fault(&self, tenant: TenantId, world: World) {
         self.0
             .guest_faults
@@ -210,20 +208,19 @@ impl Metrics {
         self.0.pushes.get_or_create(&Push { tenant, outcome }).inc();
     }
 
-    /// Notes one write of the log that was made durable: how many bytes, and how long it took.
-    pub fn synced(&self, bytes: u64, time: Duration) {
-        self.0.sync_bytes.inc_by(bytes);
-        self.0.sync_seconds.observe(time.as_secs_f64());
-    }
-
-    /// Counts a connection that was opened.
-    pub fn connection_opened(&self) {
+    /// Counts a connection, until what is returned is dropped.
+    pub fn connection_opened(&self) -> OpenConnection {
         self.0.connections.inc();
+        OpenConnection(self.0.connections.clone())
     }
 
-    /// Counts a connection that was closed.
-    pub fn connection_closed(&self) {
-        self.0.connections.dec();
+    /// Says what each tenant's plugins have used and use.
+    pub fn observe_guests(&self, usage: &[(TenantId, Usage)]) {
+        let labelled = usage.iter().map(|(tenant, usage)| {
+            let Tenant { tenant } = self.tenant(*tenant);
+            (tenant.0, *usage)
+        });
+        self.0.guests.replace(labelled);
     }
 
     /// Says how many receives are waiting for a message.
@@ -276,6 +273,21 @@ impl Default for Metrics {
     }
 }
 
+impl LogObserver for Metrics {
+    fn synced(&self, bytes: u64, time: Duration) {
+        self.0.sync_bytes.inc_by(bytes);
+        self.0.sync_seconds.observe(time.as_secs_f64());
+    }
+}
+
+// === impl OpenConnection ===
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 // === impl Figures ===
 
 impl Figures {
@@ -293,9 +305,8 @@ impl Figures {
             received: Family::default(),
             deleted: Family::default(),
             throttled: Family::default(),
-            guest_calls: Family::default(),
-            guest_cpu_seconds: Family::default(),
             guest_faults: Family::default(),
+            guests: Arc::default(),
             pushes: Family::default(),
             sync_seconds: latencies(),
             sync_bytes: Counter::default(),
@@ -337,18 +348,12 @@ impl Figures {
             "Calls over a tenant's rate",
             self.throttled.clone(),
         );
-        registry.register("plugin_calls", "Calls of plugins", self.guest_calls.clone());
-        registry.register_with_unit(
-            "plugin_cpu",
-            "CPU time of plugins",
-            Unit::Seconds,
-            self.guest_cpu_seconds.clone(),
-        );
         registry.register(
             "plugin_faults",
-            "Calls of plugins that failed",
+            "Decisions that a plugin failed to make",
             self.guest_faults.clone(),
         );
+        registry.register_collector(Box::new(Arc::clone(&self.guests)));
         registry.register("push_attempts", "Attempts to deliver", self.pushes.clone());
     }
 
@@ -417,7 +422,7 @@ mod tests {
         metrics.cmq_call("SendMessage", 0);
         metrics.cmq_call("SendMessage", 4440);
         metrics.sent(TenantId(7), 16);
-        metrics.guest_call(TenantId(7), World::Filter, Duration::from_millis(500));
+        metrics.observe_guests(&[(TenantId(7), used(3, 500_000))]);
         metrics.pushed(TenantId(7), &SettledOutcome::Retry(posthouse_model::Span::ZERO));
         metrics.synced(4_096, Duration::from_micros(250));
         metrics.observe_store(StoreFigures {
@@ -430,7 +435,9 @@ mod tests {
             "posthouse_cmq_calls_total{action=\"SendMessage\",code=\"0\"} 2",
             "posthouse_cmq_calls_total{action=\"SendMessage\",code=\"4440\"} 1",
             "posthouse_messages_sent_total{tenant=\"7\"} 16",
-            "posthouse_plugin_cpu_seconds_total{tenant=\"7\",world=\"filter\"} 0.5",
+            "posthouse_plugin_calls_total{tenant=\"7\"} 3",
+            "posthouse_plugin_cpu_seconds_total{tenant=\"7\"} 0.5",
+            "posthouse_plugin_memory_bytes{tenant=\"7\"} 0",
             "posthouse_push_attempts_total{tenant=\"7\",outcome=\"retry\"} 1",
             "posthouse_log_sync_duration_seconds_count 1",
             "posthouse_store_free_bytes 5",
@@ -441,6 +448,33 @@ mod tests {
                 text.lines().any(|found| found == line),
                 "{line} is not in\n{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_connection_is_counted_until_it_is_let_go() {
+        let metrics = Metrics::new();
+        let first = metrics.connection_opened();
+        let _second = metrics.connection_opened();
+        drop(first);
+        assert!(metrics.encode().contains("posthouse_connections 1\n"));
+    }
+
+    #[test]
+    fn a_tenant_whose_account_is_closed_leaves_the_plugins_figures() {
+        let metrics = Metrics::new();
+        metrics.observe_guests(&[(TenantId(1), used(1, 0)), (TenantId(2), used(2, 0))]);
+        metrics.observe_guests(&[(TenantId(2), used(2, 0))]);
+        let text = metrics.encode();
+        assert!(!text.contains("plugin_calls_total{tenant=\"1\"}"), "{text}");
+        assert!(text.contains("plugin_calls_total{tenant=\"2\"} 2\n"), "{text}");
+    }
+
+    fn used(calls: u64, cpu_micros: u64) -> Usage {
+        Usage {
+            calls,
+            cpu_micros,
+            ..Usage::default()
         }
     }
 

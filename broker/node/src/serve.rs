@@ -66,9 +66,10 @@ pub async fn run_with(
     config: Config,
     guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
 ) -> anyhow::Result<()> {
+    let label = config.node.label.clone();
     let node = Node::start(config, guests).await?;
     let address = node.address;
-    tracing::info!(%address, "serving");
+    tracing::info!(node = label, %address, "serving");
     let mut misfit = node.misfit.clone();
     let ended = tokio::select! {
         signal = wait_for_signal() => signal.map_err(anyhow::Error::from),
@@ -111,10 +112,17 @@ impl Node {
         let limits = listener::Limits {
             connections_max: config.limits.connections_max,
             head_timeout: config.limits.header_read,
-            body_timeout: config.limits.body_read,
             idle_timeout: config.limits.idle,
         };
-        let serving = tokio::spawn(listener::serve(listener, tls, limits, front, stop.clone()));
+        let metrics = broker.metrics.clone();
+        let serving = tokio::spawn(listener::serve(
+            listener,
+            tls,
+            limits,
+            metrics,
+            front,
+            stop.clone(),
+        ));
         Ok(Node {
             broker,
             cluster,
@@ -152,8 +160,11 @@ async fn assemble(
     let data = &config.node.data;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
     let store = open_store(config)?;
+    let metrics = Metrics::new();
+    store.observe_log(Arc::new(metrics.clone()));
     let mut groups = posthouse_replica::Config {
         cut_bytes: config.storage.cut_bytes,
+        checkpoint_bytes: config.storage.checkpoint_bytes,
         ..posthouse_replica::Config::lone(config.node.sets)
     };
     let mut network: Arc<dyn Network> = Arc::new(Lone);
@@ -201,10 +212,10 @@ async fn assemble(
         entropy,
         components: Components::open(data.join("components")).context("the components' folder")?,
         egress: Egress::open(allowed)?,
-        metrics: Metrics::new(),
+        metrics,
         waiters_max: config.limits.polling_waiters_max,
         pushes_max: config.push.in_flight_max,
-        subscription_pushes_max: config.push.per_endpoint_in_flight_max,
+        endpoint_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
     };
     let broker = Broker::start(assembly, &events);
@@ -300,6 +311,7 @@ fn open_host(config: &Config, keyring: &Arc<Keyring>, clock: &Arc<dyn Clock>) ->
     let mut host = posthouse_host::Config::new(config.plugins.cache_dir.clone(), compiler);
     host.limits.cpu = config.plugins.call_cpu_max;
     host.threads = config.plugins.threads;
+    host.memory_bytes_max = config.plugins.memory_bytes_max;
     {
         let clock = Arc::clone(clock);
         let lender = KeyringLender::new(Arc::clone(keyring), move || clock.wall());

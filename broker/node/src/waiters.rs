@@ -2,6 +2,7 @@
 //!
 //! A waiter costs nothing while nothing happens: no polling, no timer here. When messages of its queue become
 //! visible, as many waiters as there are messages are served, in order of arrival, each by a `Receive` of its own.
+//! When the queue is deleted, all of its line are told so at once.
 //! A waiter that is dropped (its wait is over, its client is gone) is forgotten at once; what had been leased for
 //! it in that moment is given back.
 
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use posthouse_model::{Incarnation, SessionCall, Span};
+use posthouse_model::{Incarnation, Leased, SessionCall, Span};
+use posthouse_replica::Fault;
 use tokio::sync::oneshot;
 
 /// All waiters of a node.
@@ -21,7 +23,7 @@ pub struct Waiters {
 }
 
 /// Called with what was leased for one who was gone by then.
-pub type GiveBack = Arc<dyn Fn(Incarnation, Turn) + Send + Sync>;
+pub type GiveBack = Arc<dyn Fn(Incarnation, Vec<Leased>) + Send + Sync>;
 
 /// A place in a queue's line. Dropping it leaves the line.
 pub struct Place {
@@ -45,8 +47,16 @@ pub struct Waiter {
     answer: oneshot::Sender<Turn>,
 }
 
-/// What a waiter is told: it is its turn, and what it was leased.
-pub type Turn = Vec<posthouse_model::Leased>;
+/// What a waiter is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Turn {
+    /// It is its turn, and this was leased for it; nothing is "no message".
+    Leased(Vec<Leased>),
+    /// The queue is gone.
+    Gone,
+    /// It cannot be served here.
+    Failed(Fault),
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -146,6 +156,24 @@ impl Waiters {
         state.lines.entry(queue).or_default().insert(waiter.turn, waiter);
     }
 
+    /// Tells all who wait for queues that fit why they wait in vain here.
+    pub fn disappoint(&self, fits: impl Fn(Incarnation) -> bool, why: Fault) {
+        let queues: Vec<Incarnation> = self.state.lock().lines.keys().copied().collect();
+        for queue in queues.into_iter().filter(|queue| fits(*queue)) {
+            for waiter in self.take(queue, usize::MAX) {
+                let _ = waiter.serve(Turn::Failed(why));
+            }
+        }
+    }
+
+    /// Tells all who wait for a queue that it is gone.
+    pub fn send_away(&self, queue: Incarnation) {
+        for waiter in self.take(queue, usize::MAX) {
+            // One who is gone by now needs no answer.
+            let _ = waiter.serve(Turn::Gone);
+        }
+    }
+
     /// Tells all who wait, on the whole node, that there is no message.
     pub fn dismiss_all(&self) {
         let lines = {
@@ -155,7 +183,7 @@ impl Waiters {
         };
         for waiter in lines.into_values().flat_map(BTreeMap::into_values) {
             // One who is gone by now needs no answer.
-            let _ = waiter.answer.send(Vec::new());
+            let _ = waiter.serve(Turn::none());
         }
     }
 
@@ -182,24 +210,33 @@ impl Waiter {
         self.answer.is_closed()
     }
 
-    /// Hands over what was leased; gives it back if whoever waited is gone.
-    pub fn serve(self, leased: Turn) -> Result<(), Turn> {
-        self.answer.send(leased)
+    /// Tells it its turn; gives that back if whoever waited is gone.
+    pub fn serve(self, turn: Turn) -> Result<(), Turn> {
+        self.answer.send(turn)
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Returns "no message".
+    pub fn none() -> Turn {
+        Turn::Leased(Vec::new())
     }
 }
 
 // === impl Place ===
 
 impl Place {
-    /// Waits for the turn, until the deadline. An empty turn is "no message".
+    /// Waits for the turn, until the deadline. Then there is "no message".
     ///
     /// What was leased in the very moment the wait ended is returned, not lost.
     pub async fn wait_until(mut self, deadline: tokio::time::Instant) -> Turn {
         match tokio::time::timeout_at(deadline, &mut self.answer).await {
-            Ok(turn) => turn.unwrap_or_default(),
+            Ok(turn) => turn.unwrap_or_else(|_| Turn::none()),
             Err(_) => {
                 self.answer.close();
-                self.answer.try_recv().unwrap_or_default()
+                self.answer.try_recv().unwrap_or_else(|_| Turn::none())
             }
         }
     }
@@ -210,8 +247,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.waiters.leave(self.queue, self.turn);
         self.answer.close();
-        if let Ok(leased) = self.answer.try_recv() {
-            (self.waiters.give_back)(self.queue, leased);
+        match self.answer.try_recv() {
+            Ok(Turn::Leased(leased)) => (self.waiters.give_back)(self.queue, leased),
+            Ok(Turn::Gone | Turn::Failed(_)) | Err(_) => {}
         }
     }
 }
@@ -255,7 +293,7 @@ mod tests {
         let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
         drop(place);
         assert!(waiter.is_gone());
-        assert!(waiter.serve(Vec::new()).is_err());
+        assert!(waiter.serve(Turn::none()).is_err());
     }
 
     #[test]
@@ -265,9 +303,25 @@ mod tests {
         let waiters = Waiters::new(16, Arc::new(move |_, _| *count.lock() += 1));
         let place = waiters.join(QUEUE, 1, None, None);
         let waiter = waiters.take(QUEUE, 1).pop().expect("one waits");
-        waiter.serve(Vec::new()).expect("the place is still held");
+        waiter.serve(Turn::none()).expect("the place is still held");
         drop(place);
         assert_eq!(*given_back.lock(), 1);
+    }
+
+    #[tokio::test]
+    async fn those_whose_queue_is_gone_are_told_so_and_others_wait_on() {
+        let waiters = waiters();
+        let places: Vec<_> = (1..=2)
+            .filter_map(|max| waiters.join(QUEUE, max, None, None))
+            .collect();
+        let other = waiters.join(Incarnation(2), 1, None, None);
+        waiters.send_away(QUEUE);
+        assert_eq!(waiters.len(), 1);
+        let late = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        for place in places {
+            assert_eq!(place.wait_until(late).await, Turn::Gone);
+        }
+        drop(other);
     }
 
     fn waiters() -> Waiters {

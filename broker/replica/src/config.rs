@@ -29,8 +29,10 @@ pub struct Config {
     pub election_min: Duration,
     /// The longest such silence.
     pub election_max: Duration,
-    /// Applied bytes after which a set is cut, and the directory writes a checkpoint.
+    /// Applied bytes after which a set is cut.
     pub cut_bytes: u64,
+    /// Applied bytes after which the directory writes a checkpoint.
+    pub checkpoint_bytes: u64,
 }
 
 // === impl Config ===
@@ -47,6 +49,7 @@ impl Config {
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1_000),
             cut_bytes: 128 * 1_048_576,
+            checkpoint_bytes: 16 * 1_048_576,
         }
     }
 

@@ -148,7 +148,8 @@ impl Groups {
 impl Opening {
     async fn open_directory(&self) -> Result<Group<Directory>, OpenError> {
         let wanted = Arc::new(Notify::new());
-        let effects = DirectoryEffects::new(self.observer.clone(), wanted.clone(), self.config.cut_bytes);
+        let checkpoint_bytes = self.config.checkpoint_bytes;
+        let effects = DirectoryEffects::new(self.observer.clone(), wanted.clone(), checkpoint_bytes);
         let found = self.find(GroupName::Directory, Directory::new())?;
         let group = self.open_group(found, effects).await?;
         let checkpointer = Checkpointer {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use posthouse_model::{
-    Applied, Batch, BodyKey, Happening, Incarnation, LogIndex, Message, Queue, Sequences, Set, SetCommand,
-    SetId, Stored, StoredMessage, Topic,
+    Applied, Batch, BodyKey, Happening, Incarnation, LogIndex, Queue, Sequences, Set, SetCommand, SetId,
+    Topic,
 };
 use posthouse_store::{Bodies, CutPlan, Decisions, Live, StoreFault};
 use tracing::error;
@@ -113,11 +113,9 @@ impl Live for LiveIn {
 impl Effects<Set> for SetEffects {
     fn keep(&mut self, index: LogIndex, batch: &Batch<SetCommand>, applied: &Applied) {
         for stored in &applied.stored {
-            let message = message_of(batch, stored).expect("a set stores only what its entry brought");
-            let message = StoredMessage {
-                message: message.clone(),
-                produced: batch.now,
-            };
+            let message = batch
+                .stored_message(stored.submission, stored.ordinal)
+                .expect("a set stores only what its entry brought");
             self.bodies.insert(index, *stored, Arc::new(message));
         }
     }
@@ -147,32 +145,5 @@ impl Effects<Set> for SetEffects {
 
     fn is_all_in_state(&self) -> bool {
         false
-    }
-}
-
-/// Returns the message that a set stored, from the entry that brought it.
-fn message_of<'a>(batch: &'a Batch<SetCommand>, stored: &Stored) -> Option<&'a Message> {
-    let command = &batch
-        .submissions
-        .get(usize::try_from(stored.submission).ok()?)?
-        .command;
-    let mut ordinal = usize::try_from(stored.ordinal).ok()?;
-    match command {
-        SetCommand::Send { messages, .. } => Some(&messages.get(ordinal)?.message),
-        SetCommand::Deposit { parcels, .. } => Some(&parcels.get(ordinal)?.message),
-        SetCommand::Publish { publications, .. } => {
-            for publication in publications {
-                if ordinal == 0 {
-                    return Some(&publication.message);
-                }
-                if let Some((_, message)) = publication.replaced.get(ordinal - 1) {
-                    return Some(message);
-                }
-                ordinal -= 1 + publication.replaced.len();
-            }
-            None
-        }
-        // The others bring no messages.
-        _ => None,
     }
 }

@@ -8,9 +8,7 @@
 
 use std::sync::Arc;
 
-use posthouse_model::{
-    Batch, BodyKey, Incarnation, LogIndex, Message, Sequence, Sequences, SetCommand, Stored, StoredMessage,
-};
+use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Sequences, Stored, StoredMessage};
 
 use crate::log::RecordKind;
 use crate::shelf::Shelf;
@@ -130,11 +128,8 @@ impl Bodies {
         let Some(entry) = self.shelf.entry(place.index)? else {
             return Ok(None);
         };
-        match message_at(&entry, place.submission, place.ordinal) {
-            Some(message) => Ok(Some(StoredMessage {
-                message: message.clone(),
-                produced: entry.now,
-            })),
+        match entry.stored_message(place.submission, place.ordinal) {
+            Some(message) => Ok(Some(message)),
             None => Err(self.shelf.not_there(place)),
         }
     }
@@ -173,38 +168,5 @@ impl Shelf {
             key.stream, key.sequence
         );
         StoreFault::corrupt(&self.log.wal.directory, 0, what)
-    }
-}
-
-/// Returns a message of an entry: by submission, and by place among that submission's messages.
-pub(crate) fn message_at(entry: &Batch<SetCommand>, submission: u32, ordinal: u32) -> Option<&Message> {
-    let ordinal = ordinal as usize;
-    match &entry.submissions.get(submission as usize)?.command {
-        SetCommand::Send { messages, .. } => messages.get(ordinal).map(|incoming| &incoming.message),
-        SetCommand::Publish { publications, .. } => {
-            let mut contents = publications.iter().flat_map(|publication| {
-                let replaced = publication.replaced.iter().map(|(_, message)| message);
-                std::iter::once(&publication.message).chain(replaced)
-            });
-            contents.nth(ordinal)
-        }
-        SetCommand::Deposit { parcels, .. } => parcels.get(ordinal).map(|parcel| &parcel.message),
-        SetCommand::Define { .. }
-        | SetCommand::Drop { .. }
-        | SetCommand::Subscribe { .. }
-        | SetCommand::AlterSubscription { .. }
-        | SetCommand::Unsubscribe { .. }
-        | SetCommand::Receive { .. }
-        | SetCommand::Delete { .. }
-        | SetCommand::Release { .. }
-        | SetCommand::Rewind { .. }
-        | SetCommand::Claim { .. }
-        | SetCommand::Settle { .. }
-        | SetCommand::Shipped { .. }
-        | SetCommand::Tick
-        | SetCommand::Lead { .. }
-        | SetCommand::Observe { .. }
-        | SetCommand::Cut
-        | SetCommand::Rewrite { .. } => None,
     }
 }

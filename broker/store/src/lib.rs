@@ -45,3 +45,4 @@ pub use projection::{Op, Projection};
 pub use segment::KeepClass;
 pub use store::{Done, GroupId, Recovery, Store, TornTail, Usage};
 pub use transfer::{Export, Import, SegmentFile};
+pub use wal::LogObserver;

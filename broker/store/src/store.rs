@@ -15,7 +15,7 @@ use crate::disk::{Disk, Space, SyncPoint};
 use crate::identity::{self, check_format, read_identity, write_identity};
 use crate::jobs::Jobs;
 use crate::shelf::Shelf;
-use crate::wal::{Wal, Work, recover};
+use crate::wal::{LogObserver, Wal, Work, recover};
 use crate::{
     Bodies, Checkpoint, Config, CutPlan, Decisions, Driving, Export, GroupLog, Identity, Import, Live,
     OpenError, Projection, SegmentFile, StoreFault,
@@ -276,6 +276,11 @@ impl Store {
         let full: Vec<GroupId> = full.map(|shelf| shelf.group).collect();
         groups.extend(full);
         groups
+    }
+
+    /// Has an observer told of each batch of the log from now on. A store has one: later ones are told nothing.
+    pub fn observe_log(&self, observer: Arc<dyn LogObserver>) {
+        self.inner.wal.observe(observer);
     }
 
     /// Returns why the store has stopped writing, if it has.

@@ -14,8 +14,16 @@ mod format;
 mod recovery;
 mod writer;
 
+use std::time::Duration;
+
 pub use format::{FileEnd, FileHeader, FileReading, Mark, RawRecord, Tail, read_file};
 pub(crate) use format::{RECORD_HEADER_BYTES, check_record};
 pub(crate) use writer::{Location, Operation, Wal, WalFile, Work};
 
 pub(crate) use recovery::recover;
+
+/// Is told of every batch of the log that was made durable: for figures, which the store does not keep itself.
+pub trait LogObserver: Send + Sync {
+    /// A batch of so many bytes was synced, which took so long. Called by the writer, so it must not wait.
+    fn synced(&self, bytes: u64, time: Duration);
+}

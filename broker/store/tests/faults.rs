@@ -13,8 +13,8 @@ use posthouse_model::{
 };
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Config, CutPlan, Disk, Done, Driving, GroupId, Live, LogPoint, LogRecord, Op, OpenError, ProjectionKind,
-    RealDisk, RecordKind, Store, StoreFault, SyncPoint,
+    Config, CutPlan, Disk, Done, Driving, GroupId, Live, LogObserver, LogPoint, LogRecord, Op, OpenError,
+    ProjectionKind, RealDisk, RecordKind, Store, StoreFault, SyncPoint,
 };
 
 const SET: SetId = SetId(0);
@@ -146,6 +146,39 @@ fn find(disk: &CrashDisk, path: &Path, wanted: &[u8]) -> u64 {
     let bytes = disk.contents(path).expect("the file is there");
     let at = bytes.windows(wanted.len()).position(|window| window == wanted);
     at.expect("the bytes are there") as u64
+}
+
+/// Notes what it is told.
+#[derive(Default)]
+struct Noted(std::sync::Mutex<Vec<u64>>);
+
+impl LogObserver for Noted {
+    fn synced(&self, bytes: u64, _time: Duration) {
+        self.0.lock().expect("no test panics with it").push(bytes);
+    }
+}
+
+#[test]
+fn an_observer_is_told_of_each_batch_that_was_synced_and_of_none_that_was_not() {
+    let disk = CrashDisk::new(0);
+    let store = open(&disk).expect("opens");
+    let noted = Arc::new(Noted::default());
+    store.observe_log(noted.clone());
+    for number in 1..=3 {
+        send(&store, number);
+    }
+    let told = noted.0.lock().expect("no test panics with it").clone();
+    assert_eq!(told.len(), 3);
+    assert!(
+        told.iter().all(|bytes| *bytes > 0 && bytes % 512 == 0),
+        "{told:?}"
+    );
+    disk.fail_next(SyncPoint::WalBatch);
+    let (done, answered) = answer();
+    store.log(GROUP).append(vec![record(4, entry(4))], done);
+    store.step_log();
+    answered.recv().expect("an answer").expect_err("the sync failed");
+    assert_eq!(noted.0.lock().expect("no test panics with it").len(), 3);
 }
 
 #[test]

@@ -220,6 +220,8 @@ impl CmqError {
             | DirectoryRefusal::WrongPlace
             | DirectoryRefusal::NotBound
             | DirectoryRefusal::NoEarlierVersion
+            | DirectoryRefusal::PluginInUse
+            | DirectoryRefusal::PluginSeals
             | DirectoryRefusal::MasterKeyInUse => CmqError::not_done(&refusal.to_string()),
         }
     }

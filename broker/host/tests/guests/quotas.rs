@@ -135,6 +135,52 @@ async fn memory_ends_at_the_tenants_quota() {
 }
 
 #[tokio::test]
+async fn memory_of_all_tenants_together_ends_at_the_nodes_and_idle_instances_of_anybody_make_room() {
+    // An instance of this guest takes a little more than one mebibyte.
+    let max = 3 * 1_048_576;
+    let bench = Bench::open_with(|config| config.memory_bytes_max = max);
+    bench.load(World::Route, "lies").await;
+    for topic in 1..10 {
+        let mut table = (*table(&[&[]])).clone();
+        table.key.0 = Incarnation(topic);
+        let tenant = if topic % 2 == 0 { TENANT } else { OTHER };
+        let binding = binding_of(tenant, "");
+        let answers = bench
+            .host
+            .route(&binding, &std::sync::Arc::new(table), vec![envelope(&[])])
+            .await;
+        assert!(answers[0].is_ok(), "{answers:?}");
+        let used: u64 = bench
+            .host
+            .usage()
+            .iter()
+            .map(|(_, usage)| usage.memory_bytes)
+            .sum();
+        assert!((1..=max).contains(&used), "{used} bytes are used");
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_is_refused_the_nodes_memory_is_not_to_blame() {
+    let bench = Bench::open_with(|config| config.memory_bytes_max = 4 * 1_048_576);
+    bench.load(World::Filter, "hostile-filter").await;
+    let guilty = Bytes::from_static(b"guilty");
+    let hoarding = bench
+        .host
+        .filter(&binding("hoard"), envelope(&[]), guilty.clone())
+        .await;
+    let fault = hoarding.expect_err("there is no such memory");
+    assert_eq!(fault, GuestFault::Busy(BusyReason::NodeMemory));
+    assert!(!fault.is_guilty());
+    let again = bench.host.filter(&binding("other"), envelope(&[]), guilty).await;
+    assert_eq!(
+        again,
+        Ok(Filtered::Drop),
+        "the instance is gone, and its memory free again"
+    );
+}
+
+#[tokio::test]
 async fn calls_of_a_router_that_wait_together_are_made_together() {
     let bench = Bench::open_with(|config| config.threads = 1);
     bench.load(World::Route, "loops").await;

@@ -65,6 +65,10 @@ impl Plugins {
         self.plugins.get(&version)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &PluginRecord> {
+        self.plugins.values()
+    }
+
     pub(super) fn of(&self, tenant: Option<TenantId>) -> impl Iterator<Item = &PluginRecord> {
         let names = self.names.range((tenant, String::new())..);
         names
@@ -110,6 +114,29 @@ impl Plugins {
         self.names.entry(name).or_default().insert(self.last);
         self.plugins.insert(self.last, pushed);
         Ok(self.last)
+    }
+
+    /// Forgets a version that nothing is bound to. Its number is not given again.
+    pub(super) fn remove(&mut self, version: PluginVersion) -> Result<(), DirectoryRefusal> {
+        let plugin = self.plugins.get(&version).ok_or(DirectoryRefusal::NoPlugin)?;
+        if plugin.world == World::Seal {
+            return Err(DirectoryRefusal::PluginSeals);
+        }
+        if self.bindings.values().any(|binding| binding.version == version) {
+            return Err(DirectoryRefusal::PluginInUse);
+        }
+        let name = (plugin.tenant, plugin.name.folded());
+        self.plugins.remove(&version);
+        if let Some(versions) = self.names.get_mut(&name) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                self.names.remove(&name);
+            }
+        }
+        for binding in self.bindings.values_mut() {
+            binding.previous = binding.previous.filter(|previous| *previous != version);
+        }
+        Ok(())
     }
 
     pub(super) fn bind(&mut self, binding: Binding<'_>) -> Result<(), DirectoryRefusal> {

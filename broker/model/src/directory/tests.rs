@@ -619,6 +619,62 @@ fn a_binding_needs_its_place_and_its_plugin() {
 }
 
 #[test]
+fn a_version_is_removed_when_nothing_is_bound_to_it() {
+    let mut log = Log::founded();
+    let topic = log.ready(1, topic(), "t");
+    let place = Place::Incarnation(topic);
+    let one = log.push(Some(1), "p", World::Route, 1);
+    let two = log.push(Some(1), "p", World::Route, 2);
+    let remove = |version| DirectoryCommand::RemovePlugin { version };
+    log.done(bind(place, one));
+    assert_eq!(log.apply(remove(one)), Err(DirectoryRefusal::PluginInUse));
+    log.done(DirectoryCommand::Activate { version: two });
+    log.done(remove(one));
+    assert_eq!(log.apply(remove(one)), Err(DirectoryRefusal::NoPlugin));
+    assert_eq!(log.directory.plugin(one), None);
+    assert_eq!(log.in_use(place, World::Route), Some(two));
+    let roll_back = DirectoryCommand::RollBack {
+        tenant: Some(TenantId(1)),
+        name: name("p"),
+    };
+    assert_eq!(log.apply(roll_back), Err(DirectoryRefusal::NoEarlierVersion));
+    // The same component gets a number of its own again, and a name without versions may be of another world.
+    let again = log.push(Some(1), "p", World::Route, 1);
+    assert!(again > two, "{again} is an old number");
+    log.done(remove(again));
+    log.done(DirectoryCommand::Unbind {
+        place,
+        world: World::Route,
+    });
+    log.done(remove(two));
+    log.push(Some(1), "p", World::Filter, 3);
+}
+
+#[test]
+fn a_removed_version_counts_no_longer() {
+    let mut log = Log::founded();
+    let mut quotas = Quotas::default();
+    quotas.plugins = 1;
+    log.done(DirectoryCommand::SetQuotas {
+        tenant: TenantId(1),
+        quotas,
+    });
+    let one = log.push(Some(1), "p", World::Route, 1);
+    assert_eq!(limit_of(log.apply(push(Some(1), "p", World::Route, 2))), Some(1));
+    log.done(DirectoryCommand::RemovePlugin { version: one });
+    log.push(Some(1), "p", World::Route, 2);
+}
+
+#[test]
+fn a_plugin_that_seals_is_kept_because_what_it_sealed_is() {
+    let mut log = Log::founded();
+    let version = log.push(None, "s", World::Seal, 1);
+    let remove = DirectoryCommand::RemovePlugin { version };
+    assert_eq!(log.apply(remove), Err(DirectoryRefusal::PluginSeals));
+    assert!(log.directory.plugin(version).is_some());
+}
+
+#[test]
 fn a_seal_binding_never_parks() {
     let mut log = Log::founded();
     let seal = log.push(None, "s", World::Seal, 1);

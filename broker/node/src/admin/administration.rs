@@ -394,6 +394,14 @@ pub trait Administration: Send + Sync + 'static {
         plugin: Name,
     ) -> impl Future<Output = Result<ActiveVersion, AdminError>> + Send;
 
+    /// Removes a version of a plugin that nothing is bound to. Everybody's plugins only by root.
+    fn remove_plugin_version(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        version: u64,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+
     /// Returns what a plugin wrote in calls for the scope's tenant, newest last.
     fn plugin_logs(
         &self,

@@ -411,6 +411,15 @@ impl Administration for Fake {
         reached("roll_back_plugin", scope, &format!("{plugin}"))
     }
 
+    async fn remove_plugin_version(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        version: u64,
+    ) -> Result<Done, AdminError> {
+        reached("remove_plugin_version", scope, &format!("{plugin} {version}"))
+    }
+
     async fn plugin_logs(
         &self,
         scope: &Scope,

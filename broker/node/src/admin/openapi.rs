@@ -204,6 +204,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::DeleteQueue
         | Operation::DeleteTopic
         | Operation::DeleteSubscription
+        | Operation::RemovePluginVersion
         | Operation::RemoveTenant
         | Operation::RemoveAccessKey => none::<Done>(generator),
     }

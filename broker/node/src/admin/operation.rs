@@ -79,6 +79,7 @@ operations! {
     ShowPlugin: Get "/plugins/{plugin}", "Shows a plugin";
     ActivatePlugin: Post "/plugins/{plugin}/activate", "Makes a plugin's bindings use a version";
     RollBackPlugin: Post "/plugins/{plugin}/roll-back", "Puts a plugin's bindings back to the version before";
+    RemovePluginVersion: Delete "/plugins/{plugin}/versions/{version}", "Removes a version of a plugin that nothing is bound to";
     ReadPluginLogs: Get "/plugins/{plugin}/logs", "Returns what a plugin wrote, newest last";
     ListBindings: Get "/bindings", "Lists bindings";
     Bind: Post "/bindings", "Binds a plugin to a place";

@@ -53,6 +53,8 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::TenantInUse
         | DirectoryRefusal::OtherWorld
         | DirectoryRefusal::NoEarlierVersion
+        | DirectoryRefusal::PluginInUse
+        | DirectoryRefusal::PluginSeals
         | DirectoryRefusal::MasterKeyInUse => AdminCode::Conflict,
         DirectoryRefusal::WrongPlace | DirectoryRefusal::Malformed(_) => AdminCode::Malformed,
         DirectoryRefusal::NotFounded => AdminCode::NotDone,

@@ -16,6 +16,8 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, on};
+use hyper::body::Body as _;
+use posthouse_model::TenantId;
 
 use super::auth::{AuthError, Authorization, CONTENT_DIGEST_HEADER, ContentDigest, Signed};
 use super::{AdminCode, AdminError, Administration, Caller, Operation, ROOT_PATH, openapi};
@@ -162,15 +164,29 @@ async fn serve<A: Administration>(
     parameters: &RawPathParams,
     request: Request,
 ) -> Response {
+    let (tenant, bytes) = brought(&request);
     let outcome = match Call::parse(operation, parameters, request) {
         Ok(call) => perform(operation, &*admission.administration, call).await,
         Err(error) => Err(error),
     };
     let response = outcome.unwrap_or_else(AdminError::into_response);
-    admission
-        .metrics
-        .admin_call(operation.name(), response.status().as_u16());
+    let metrics = &admission.metrics;
+    metrics.admin_call(operation.name(), response.status().as_u16());
+    metrics.bytes_in(tenant, bytes);
+    metrics.bytes_out(tenant, response.body().size_hint().lower());
     response
+}
+
+/// Returns who brings a request, and how many bytes.
+fn brought(request: &Request) -> (TenantId, u64) {
+    let caller = request.extensions().get::<Caller>();
+    let body = request.extensions().get::<Bytes>();
+    let query = request.uri().query().unwrap_or_default();
+    let bytes = body.map_or(0, Bytes::len) + query.len();
+    let tenant = caller
+        .expect("the signature check stands before every operation")
+        .tenant;
+    (tenant, bytes as u64)
 }
 
 async fn perform<A: Administration>(
@@ -258,6 +274,10 @@ async fn perform<A: Administration>(
                 .await,
         ),
         Operation::RollBackPlugin => answer(does.roll_back_plugin(scope, call.name("plugin")?).await),
+        Operation::RemovePluginVersion => {
+            let (plugin, version) = (call.name("plugin")?, call.number("version")?);
+            answer(does.remove_plugin_version(scope, plugin, version).await)
+        }
         Operation::ReadPluginLogs => {
             answer(does.plugin_logs(scope, call.name("plugin")?, call.logs()?).await)
         }

@@ -9,6 +9,7 @@ mod explain;
 mod keys;
 mod plugins;
 mod queues;
+mod settings;
 mod status;
 mod tenants;
 #[cfg(test)]

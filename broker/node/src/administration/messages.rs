@@ -77,7 +77,11 @@ pub(super) async fn receive(
         wait: request.wait_seconds.map(Duration::from_secs),
         visibility: request.visibility_seconds.map(Span::from_seconds),
     };
-    let reception = acting.broker.receive(acting.tenant, queue, wish).await?;
+    let mut waited = Duration::ZERO;
+    let reception = acting
+        .broker
+        .receive(acting.tenant, queue, wish, &mut waited)
+        .await?;
     let (received, mut leases) = reception.into_parts();
     let messages: Vec<ReceivedMessage> = received.iter().map(|one| view(acting, one)).collect();
     acting

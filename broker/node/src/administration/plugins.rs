@@ -66,6 +66,19 @@ pub(super) async fn roll_back(acting: &Acting<'_>, plugin: &Name) -> Result<Acti
     Ok(ActiveVersion { version: version.0 })
 }
 
+pub(super) async fn remove_version(
+    acting: &Acting<'_>,
+    plugin: &Name,
+    version: u64,
+) -> Result<Done, AdminError> {
+    let plugin = acting.plugin_to_change(plugin)?;
+    acting
+        .broker
+        .remove_plugin(version_of(&plugin, Some(version))?)
+        .await?;
+    Ok(Done {})
+}
+
 pub(super) fn logs(acting: &Acting<'_>, plugin: &Name, query: LogQuery) -> Result<PluginLogs, AdminError> {
     let plugin = acting.plugin(plugin)?;
     let mut lines: Vec<PluginLogLine> = Vec::new();
@@ -187,12 +200,12 @@ impl Acting<'_> {
         found.ok_or_else(|| AdminError::not_found(format!("no plugin {name}")))
     }
 
-    /// Returns a plugin whose version in use the caller may change.
+    /// Returns a plugin that the caller may change.
     fn plugin_to_change(&self, name: &Name) -> Result<PluginOf, AdminError> {
         let plugin = self.plugin(name)?;
         if plugin.tenant.is_none() && !self.caller.root {
             return Err(AdminError::forbidden(format!(
-                "plugin {name} is everybody's: only a root access key may change which version is in use"
+                "plugin {name} is everybody's: only a root access key may change it"
             )));
         }
         Ok(plugin)

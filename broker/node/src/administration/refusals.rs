@@ -24,7 +24,6 @@ impl From<BrokerError> for AdminError {
             BrokerError::NoPlugin { .. } | BrokerError::PluginFailed { .. } => {
                 AdminError::new(AdminCode::PluginFailed, text)
             }
-            BrokerError::Throttled => AdminError::new(AdminCode::Throttled, text),
             BrokerError::DiskFull
             | BrokerError::Unsettled
             | BrokerError::Unreadable(_)

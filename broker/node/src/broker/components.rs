@@ -56,6 +56,14 @@ impl Components {
         Ok(digest)
     }
 
+    /// Removes a component. One that is not there is fine.
+    pub fn remove(&self, digest: &[u8; 32]) -> std::io::Result<()> {
+        match std::fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Returns a component, if it is here and is what its digest says.
     pub fn get(&self, digest: &[u8; 32]) -> std::io::Result<Option<Bytes>> {
         match std::fs::read(self.path(digest)) {
@@ -188,8 +196,9 @@ impl Broker {
             .check(world, component.clone())
             .await
             .map_err(|refusal| BrokerError::Argument(refusal.to_string()))?;
-        let components = self.components.clone();
-        let digest = tokio::task::spawn_blocking(move || components.put(&component))
+        let components = self.components.lock().await;
+        let folder = components.clone();
+        let digest = tokio::task::spawn_blocking(move || folder.put(&component))
             .await
             .expect("the file task does not panic")
             .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
@@ -207,16 +216,16 @@ impl Broker {
     }
 
     /// Returns a version's component: from here, or from another node, to be kept here.
-    async fn component(&self, record: &PluginRecord) -> Result<Bytes, BrokerError> {
+    async fn component(&self, components: &Components, record: &PluginRecord) -> Result<Bytes, BrokerError> {
         let unreadable = |error: std::io::Error| BrokerError::Unreadable(error.to_string());
-        if let Some(component) = self.components.get(&record.digest).map_err(unreadable)? {
+        if let Some(component) = components.get(&record.digest).map_err(unreadable)? {
             return Ok(component);
         }
         let Some(component) = self.fetch_component(record.digest).await else {
             let text = format!("the component of {} is missing", record.name);
             return Err(BrokerError::Unreadable(text));
         };
-        let (components, kept) = (self.components.clone(), component.clone());
+        let (components, kept) = (components.clone(), component.clone());
         tokio::task::spawn_blocking(move || components.put(&kept))
             .await
             .map_err(|error| BrokerError::Unreadable(error.to_string()))?
@@ -224,9 +233,29 @@ impl Broker {
         Ok(component)
     }
 
+    /// Forgets a version that nothing is bound to, and its component unless another version is the same.
+    pub async fn remove_plugin(&self, version: PluginVersion) -> Result<(), BrokerError> {
+        let components = self.components.lock().await;
+        let digest = self
+            .directory
+            .view(|directory| directory.plugin(version).map(|record| record.digest));
+        self.direct(DirectoryCommand::RemovePlugin { version }, Kind::Topic)
+            .await?;
+        self.guests.unload(version);
+        let unused = digest.filter(|digest| {
+            self.directory
+                .view(|directory| !directory.all_plugins().any(|record| record.digest == *digest))
+        });
+        if let Some(Err(error)) = unused.map(|digest| components.remove(&digest)) {
+            // It is recorded no more; all that it takes is room.
+            tracing::warn!(%version, %error, "the component of a removed plugin stays");
+        }
+        Ok(())
+    }
+
     /// Makes a plugin's version callable: from its compiled form, or compiled anew.
     pub(super) async fn load_component(&self, version: PluginVersion) -> Result<(), BrokerError> {
-        let _one_at_a_time = self.loading.lock().await;
+        let components = self.components.lock().await;
         if self.guests.is_loaded(version) {
             return Ok(());
         }
@@ -234,7 +263,7 @@ impl Broker {
             .directory
             .view(|directory| directory.plugin(version).cloned())
             .ok_or_else(|| BrokerError::Unreadable(format!("no plugin version {version}")))?;
-        let component = self.component(&record).await?;
+        let component = self.component(&components, &record).await?;
         self.guests
             .load(version, record.tenant, record.world, component)
             .await

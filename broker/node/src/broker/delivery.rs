@@ -2,13 +2,16 @@
 //!
 //! A worker for each subscription that has something to deliver claims messages by command, drives the deliver
 //! plugin (which says what to do next and does no I/O itself), and settles by command. Messages are delivered
-//! concurrently, within a bound for each subscription and for the node; one that waits for its retry holds nothing up.
+//! concurrently, within a bound for each endpoint and for the node; one that waits for its retry holds nothing up.
+
+mod doors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -23,6 +26,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::decide::identity;
 use super::{Broker, BrokerError};
 use crate::egress;
+use doors::{Door, Doors, Pass};
 
 /// How many messages one claim takes.
 const CLAIM_MAX: usize = 64;
@@ -40,7 +44,7 @@ const FAULT_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Deliveries {
     working: Mutex<HashMap<Worked, Arc<Notify>>>,
     in_flight: Arc<Semaphore>,
-    per_subscription_max: usize,
+    doors: Doors,
 }
 
 /// What a worker works on.
@@ -62,16 +66,58 @@ struct Course {
     retention: Span,
 }
 
+/// A worker's place in the line before an endpoint's door.
+#[derive(Default)]
+struct Line {
+    waiting: Option<BoxFuture<'static, Pass>>,
+    /// What it got, until it is used.
+    pass: Option<Pass>,
+}
+
+// === impl Deliveries ===
+
 impl Deliveries {
-    /// Returns room for so many attempts at once.
-    pub(super) fn new(in_flight_max: usize, per_subscription_max: usize) -> Deliveries {
+    /// Returns room for so many attempts at once, and so many to one endpoint.
+    pub(super) fn new(in_flight_max: usize, per_endpoint_max: usize) -> Deliveries {
         Deliveries {
             working: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(in_flight_max)),
-            per_subscription_max: per_subscription_max.max(1),
+            doors: Doors::new(per_endpoint_max),
         }
     }
 }
+
+// === impl Line ===
+
+impl Line {
+    /// Returns passes through a door, up to so many; when there are none, stands in line for one.
+    fn passes(&mut self, door: &Arc<Door>, count_max: usize) -> Vec<Pass> {
+        let held = self.pass.take().filter(|pass| pass.leads_through(door));
+        let mut passes: Vec<Pass> = held.into_iter().collect();
+        passes.extend(door.passes(count_max.saturating_sub(passes.len())));
+        self.waiting = match passes.is_empty() {
+            true => self
+                .waiting
+                .take()
+                .or_else(|| Some(Arc::clone(door).next_pass().boxed())),
+            false => None,
+        };
+        passes
+    }
+
+    /// Waits until a pass is there, if one is waited for. Nothing is lost when it is dropped half-way.
+    async fn moved(&mut self) {
+        match &mut self.waiting {
+            Some(waiting) => {
+                self.pass = Some(waiting.await);
+                self.waiting = None;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+// === impl Broker ===
 
 impl Broker {
     /// Has a subscription worked: by its worker, if it has one. Called when it has something to deliver.
@@ -138,23 +184,29 @@ impl Broker {
     async fn work_backlog(&self, worked: Worked, news: &Notify) -> Result<(), BrokerError> {
         let (set, topic, subscription) = worked;
         let mut attempts = FuturesUnordered::new();
+        let mut line = Line::default();
         let mut dry = false;
         loop {
             if let Some(room) = self.room(attempts.len()).filter(|_| !dry) {
                 let Some(course) = self.course(set, topic, subscription) else {
                     return Ok(());
                 };
-                let claimed = self.claim(&course, room).await?;
-                dry = claimed.len() < room;
-                for leased in claimed {
-                    attempts.push(self.attempt(course.clone(), leased));
+                // Only what can be attempted at once is claimed: a claim does not last for ever.
+                let passes = line.passes(&self.deliveries.doors.to(course.tenant, &course.endpoint), room);
+                if !passes.is_empty() {
+                    let claimed = self.claim(&course, passes.len()).await?;
+                    dry = claimed.len() < passes.len();
+                    for (leased, pass) in claimed.into_iter().zip(passes) {
+                        attempts.push(self.attempt(course.clone(), leased, pass));
+                    }
                 }
             }
-            if attempts.is_empty() {
+            if attempts.is_empty() && dry {
                 return Ok(());
             }
             let first = tokio::select! {
-                ended = attempts.next() => ended,
+                Some(ended) = attempts.next() => Some(ended),
+                () = line.moved() => continue,
                 () = news.notified() => {
                     dry = false;
                     continue;
@@ -170,9 +222,10 @@ impl Broker {
     }
 
     fn room(&self, busy: usize) -> Option<usize> {
-        let room = self.deliveries.per_subscription_max.saturating_sub(busy);
+        let passes_max = self.deliveries.doors.passes_max();
+        let room = passes_max.saturating_sub(busy);
         // Claims are worth their entry only when several messages can be taken at once.
-        let worth = room * 2 >= self.deliveries.per_subscription_max;
+        let worth = room * 2 >= passes_max;
         worth.then_some(room.min(CLAIM_MAX))
     }
 
@@ -243,7 +296,7 @@ impl Broker {
     }
 
     /// Makes one attempt to deliver one message, and says what became of it.
-    async fn attempt(&self, course: Course, leased: Leased) -> Settled {
+    async fn attempt(&self, course: Course, leased: Leased, _pass: Pass) -> Settled {
         let _room = self.deliveries.in_flight.acquire().await;
         let stored = match self.read_open(course.set, leased.body).await {
             Ok(Some(stored)) => stored,

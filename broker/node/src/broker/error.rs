@@ -61,9 +61,6 @@ pub enum BrokerError {
     /// The directory changed each time that it was decided what to do. Not done; another try may succeed.
     #[error("the directory changes too quickly; not done")]
     Unsettled,
-    /// The tenant's rate is used up.
-    #[error("the tenant's rate is used up")]
-    Throttled,
     /// The disk is nearly full: nothing more is taken in.
     #[error("the disk is nearly full; not done")]
     DiskFull,

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use posthouse_model::{Applied, Awake, LogIndex, SetId, Term};
-use posthouse_replica::{GroupName, Observer};
+use posthouse_model::{Applied, Awake, Batch, LogIndex, SetCommand, SetId, Term};
+use posthouse_replica::{Fault, GroupName, Observer, Reason};
 
 use super::{Broker, Parts};
 
@@ -43,6 +43,16 @@ impl Observer for Events {
         }
     }
 
+    fn applied_entry(&self, set: SetId, _index: LogIndex, batch: &Batch<SetCommand>, applied: &Applied) {
+        self.applied(set, applied);
+        let Some(broker) = self.broker() else { return };
+        for submission in &batch.submissions {
+            if let SetCommand::Drop { incarnation } = submission.command {
+                broker.tend_line(set, incarnation);
+            }
+        }
+    }
+
     fn directory_applied(&self, _index: LogIndex) {
         let Some(broker) = self.broker() else { return };
         broker.learn_keys();
@@ -63,7 +73,15 @@ impl Observer for Events {
                     }
                 });
             }
-            (GroupName::Set(_) | GroupName::Directory, None) => {}
+            (GroupName::Set(set), None) => {
+                let here = |queue| {
+                    let found = broker.resolve_incarnation(queue);
+                    found.is_none_or(|found| found.set == set)
+                };
+                let why = Fault::NotDone(Reason::LeadershipLost);
+                broker.waiters.disappoint(here, why);
+            }
+            (GroupName::Directory, None) => {}
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::names::Resolved;
 use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
+use crate::waiters::Turn;
 
 /// How often a send is decided again because the directory changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
@@ -131,8 +132,15 @@ impl Broker {
         Err(BrokerError::Unsettled)
     }
 
-    /// Leases the oldest visible messages, waiting for the first if need be.
-    pub async fn receive(&self, tenant: TenantId, name: &Name, wish: Wish) -> Result<Reception, BrokerError> {
+    /// Leases the oldest visible messages, waiting for the first if need be. How long it waited is added to `waited`,
+    /// whatever comes of it.
+    pub async fn receive(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        wish: Wish,
+        waited: &mut Duration,
+    ) -> Result<Reception, BrokerError> {
         let began = Instant::now();
         let mut found = self.find(tenant, Kind::Queue, name).await?;
         loop {
@@ -142,9 +150,8 @@ impl Broker {
                     None => self.usual_wait(&found).await?,
                 };
                 if self.is_alone() {
-                    return self
-                        .receive_here(ReceiveAsk::new(&found, wish, wait, None, false))
-                        .await;
+                    let ask = ReceiveAsk::new(&found, wish, wait, None, false);
+                    return self.receive_here(ask, waited).await;
                 }
                 let call = match wait.is_zero() {
                     true => self.name_call(),
@@ -154,7 +161,9 @@ impl Broker {
                     let left = wait.saturating_sub(began.elapsed());
                     Ask::Receive(ReceiveAsk::new(&found, wish, left, call, doubt))
                 };
-                match self.reach(Some(found.set), wait + PATIENCE, ask).await? {
+                let told = self.reach(Some(found.set), wait + PATIENCE, ask).await;
+                *waited = began.elapsed().min(wait);
+                match told? {
                     Told::Received(messages) => Ok(Reception::new(self, &found, messages)),
                     other => Err(senseless(&other)),
                 }
@@ -167,7 +176,11 @@ impl Broker {
     }
 
     /// Does what [`Self::receive`] asks, if this node leads the queue's set.
-    pub(super) async fn receive_here(&self, ask: ReceiveAsk) -> Result<Reception, BrokerError> {
+    pub(super) async fn receive_here(
+        &self,
+        ask: ReceiveAsk,
+        waited: &mut Duration,
+    ) -> Result<Reception, BrokerError> {
         let deadline = Instant::now() + ask.wait;
         let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
         let group = self.member(found.set)?;
@@ -189,7 +202,10 @@ impl Broker {
             group.confirm().await?;
         }
         if leased.is_empty() && !ask.wait.is_zero() {
-            leased = self.wait_in_line(&found, &ask, deadline).await?;
+            let begun = Instant::now();
+            let turn = self.wait_in_line(&found, &ask, deadline).await;
+            *waited += begun.elapsed();
+            leased = turn?;
         }
         self.open_leased(&found, leased).await
     }
@@ -261,8 +277,10 @@ impl Broker {
         let visible = self
             .set(set)
             .view(|state| state.queue(queue).map(|queue| queue.counts().active));
-        // A queue that is gone has no messages: whoever waits for it is told so at the end of the wait.
-        let count = usize::try_from(visible.unwrap_or(0)).unwrap_or(usize::MAX);
+        let Some(visible) = visible else {
+            return self.waiters.send_away(queue);
+        };
+        let count = usize::try_from(visible).unwrap_or(usize::MAX);
         for waiter in self.waiters.take(queue, count) {
             if waiter.is_gone() {
                 continue;
@@ -281,15 +299,17 @@ impl Broker {
                 match outcome {
                     Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
                         broker.waiters.put_back(queue, waiter);
-                        broker.wake_if_visible(set, queue);
+                        broker.tend_line(set, queue);
                     }
                     Ok(Ok(SetReply::Leased(leased))) => {
-                        if let Err(leased) = waiter.serve(leased) {
+                        if let Err(Turn::Leased(leased)) = waiter.serve(Turn::Leased(leased)) {
                             broker.release(set, queue, leased.iter().map(|one| one.handle).collect());
                         }
                     }
-                    // The queue is gone, or agreement is: an empty turn ends the wait.
-                    Ok(_) | Err(_) => drop(waiter.serve(Vec::new())),
+                    Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
+                    // Too much is leased: "no message" ends the wait.
+                    Ok(_) => drop(waiter.serve(Turn::none())),
+                    Err(fault) => drop(waiter.serve(Turn::Failed(fault))),
                 }
             });
         }
@@ -307,11 +327,12 @@ impl Broker {
         });
     }
 
-    fn wake_if_visible(&self, set: SetId, queue: Incarnation) {
-        let any = self
+    /// Serves those who wait for a queue if it has messages, and sends them away if it is gone.
+    pub(super) fn tend_line(&self, set: SetId, queue: Incarnation) {
+        let visible = self
             .set(set)
-            .view(|state| state.queue(queue).is_some_and(|queue| queue.has_visible()));
-        if any && self.waiters.any(queue) {
+            .view(|state| state.queue(queue).map(|queue| queue.has_visible()));
+        if visible != Some(false) && self.waiters.any(queue) {
             self.wake(set, queue);
         }
     }
@@ -341,9 +362,13 @@ impl Broker {
         let Some(place) = self.waiters.join(ask.queue, ask.max, ask.visibility, ask.call) else {
             return Ok(Vec::new());
         };
-        // A message may have come between the look and the joining.
-        self.wake_if_visible(found.set, found.incarnation);
-        Ok(place.wait_until(deadline).await)
+        // A message may have come, or the queue have gone, between the look and the joining.
+        self.tend_line(found.set, found.incarnation);
+        match place.wait_until(deadline).await {
+            Turn::Leased(leased) => Ok(leased),
+            Turn::Gone => Err(BrokerError::NoName { kind: Kind::Queue }),
+            Turn::Failed(fault) => Err(fault.into()),
+        }
     }
 
     /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.

@@ -384,13 +384,14 @@ impl Broker {
             Ask::Send(ask) => self.send_here(ask).await.map(Told::Ids),
             Ask::Publish(ask) => self.publish_here(ask).await.map(Told::Ids),
             Ask::Receive(ask) => {
-                let (messages, mut leases) = self.receive_here(ask).await?.into_parts();
+                let mut waited = Duration::ZERO;
+                let (messages, mut leases) = self.receive_here(ask, &mut waited).await?.into_parts();
                 // Whoever asked has them now, and gives them back if nobody else wants them.
                 leases.keep();
                 Ok(Told::Received(messages))
             }
             Ask::Component { digest } => {
-                let components = self.components.clone();
+                let components = self.component_files.clone();
                 let read = tokio::task::spawn_blocking(move || components.get(&digest)).await;
                 let component = read.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
                 let component = component.map_err(|error| BrokerError::Unreadable(error.to_string()))?;

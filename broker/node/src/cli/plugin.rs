@@ -85,6 +85,15 @@ pub enum PluginCommand {
         #[arg(value_parser = Name::parse)]
         plugin: Name,
     },
+    /// Removes a version that nothing is bound to. One that seals is kept: it alone opens what it sealed.
+    Remove {
+        /// The plugin.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        /// The version.
+        #[arg(id = "plugin_version", value_name = "VERSION")]
+        plugin_version: u64,
+    },
     /// Takes a binding out of use, or puts it back.
     Quarantine {
         #[command(flatten)]
@@ -247,6 +256,15 @@ impl PluginCommand {
             PluginCommand::Rollback { plugin } => {
                 let active: ActiveVersion = client.ask(Operation::RollBackPlugin, &named(&plugin)).await?;
                 print_active(client, &plugin, active)
+            }
+            PluginCommand::Remove {
+                plugin,
+                plugin_version,
+            } => {
+                let version = plugin_version.to_string();
+                let named = [("plugin", plugin.as_str()), ("version", version.as_str())];
+                let done: Done = client.ask(Operation::RemovePluginVersion, &named).await?;
+                client.output(&done, format!("version {version} of {plugin} is removed\n"))
             }
             PluginCommand::Quarantine {
                 place,

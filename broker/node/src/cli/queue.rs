@@ -1,7 +1,5 @@
 //! `posthouse queue`.
 
-use std::io::Read;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -10,13 +8,17 @@ use clap::{Args, Subcommand};
 use posthouse_model::{Name, bounds};
 
 use super::client::{CliError, Client};
+use super::named::{Bodies, SealArgs, Told, delete, send, something_to_change, told_in_a_row};
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
-    DeadLetter, DeadLetterAfter, Decimal, DeleteRequest, DeletedMessages, Done, MessageContent, NameView,
+    CountsView, DeadLetter, DeadLetterAfter, Decimal, DeleteRequest, DeletedMessages, Done, NameView,
     QueueCreate, QueueSettings, QueueView, ReceiveRequest, ReceivedMessage, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, StateView,
+    SendRequest,
 };
+
+/// What messages and routes call it.
+const KIND: &str = "queue";
 
 /// What to do with queues.
 #[derive(Debug, Subcommand)]
@@ -156,30 +158,6 @@ pub struct Settings {
     no_dead_letter: bool,
 }
 
-/// Under what to seal.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct SealArgs {
-    /// The master key.
-    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
-    key: Option<Name>,
-    /// Seals no longer.
-    #[arg(long)]
-    off: bool,
-}
-
-/// Bodies of messages.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct Bodies {
-    /// The bodies, 1 to 16.
-    #[arg(value_name = "BODY", num_args = 1..=bounds::BATCH_MAX)]
-    bodies: Vec<String>,
-    /// Takes the body from this file; `-` is standard input.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
 /// When to start from.
 #[derive(Clone, Copy, Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -207,7 +185,7 @@ impl QueueCommand {
             }
             QueueCommand::List { search } => {
                 let queues = client.list(Operation::ListQueues, &[], search.as_deref()).await?;
-                client.output(&queues, names_text(&queues))
+                client.output(&queues, queues_text(&queues))
             }
             QueueCommand::Show { queue } => {
                 let view: QueueView = client.ask(Operation::ShowQueue, &named(&queue)).await?;
@@ -215,24 +193,15 @@ impl QueueCommand {
             }
             QueueCommand::Set { queue, settings } => {
                 let settings = settings.shape();
-                if settings == QueueSettings::default() {
-                    return Err(CliError::Usage("give at least one setting to change".to_owned()));
-                }
+                something_to_change(&settings)?;
                 let view: QueueView = client
                     .tell(Operation::SetQueue, &named(&queue), &settings)
                     .await?;
                 client.output(&view, queue_text(&view))
             }
-            QueueCommand::Delete { queue } => {
-                let done: Done = client.ask(Operation::DeleteQueue, &named(&queue)).await?;
-                client.output(&done, format!("queue {queue} is deleted\n"))
-            }
+            QueueCommand::Delete { queue } => delete(client, Operation::DeleteQueue, KIND, &queue).await,
             QueueCommand::Seal { queue, seal } => {
-                let request = seal.shape();
-                let done: Done = client
-                    .tell(Operation::SealQueue, &named(&queue), &request)
-                    .await?;
-                client.output(&done, format!("queue {queue}: {}\n", seal.text()))
+                seal.apply(client, Operation::SealQueue, KIND, &queue).await
             }
             QueueCommand::Send { queue, bodies, delay } => {
                 let messages = bodies.read()?;
@@ -241,10 +210,7 @@ impl QueueCommand {
                     delay_seconds: delay,
                     token: None,
                 };
-                let sent: SentMessages = client
-                    .tell(Operation::SendMessages, &named(&queue), &request)
-                    .await?;
-                client.output(&sent, sent_text(&sent))
+                send(client, Operation::SendMessages, KIND, &queue, &request).await
             }
             QueueCommand::Receive {
                 queue,
@@ -347,49 +313,6 @@ impl Settings {
     }
 }
 
-// === impl SealArgs ===
-
-impl SealArgs {
-    pub(super) fn shape(&self) -> SealRequest {
-        SealRequest {
-            master_key: self.key.clone(),
-        }
-    }
-
-    pub(super) fn text(&self) -> String {
-        match &self.key {
-            Some(key) => format!("new messages are sealed under {key}"),
-            None => "new messages are not sealed".to_owned(),
-        }
-    }
-}
-
-// === impl Bodies ===
-
-impl Bodies {
-    pub(super) fn read(self) -> Result<Vec<MessageContent>, CliError> {
-        let Some(path) = self.file else {
-            return Ok(self
-                .bodies
-                .iter()
-                .map(|body| MessageContent::from_bytes(body.as_bytes()))
-                .collect());
-        };
-        let mut body = Vec::new();
-        // One byte past the bound, so that a longer body is refused by the node and not cut.
-        let limit = bounds::BATCH_BYTES_MAX as u64 + 1;
-        let outcome = if path.as_os_str() == "-" {
-            std::io::stdin().lock().take(limit).read_to_end(&mut body)
-        } else {
-            std::fs::File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut body))
-        };
-        match outcome {
-            Ok(_) => Ok(vec![MessageContent::from_bytes(&body)]),
-            Err(error) => Err(CliError::Usage(format!("{}: {error}", path.display()))),
-        }
-    }
-}
-
 // === impl RewindTo ===
 
 impl RewindTo {
@@ -407,43 +330,44 @@ impl RewindTo {
 }
 
 fn named(queue: &Name) -> [(&'static str, &str); 1] {
-    [("queue", queue.as_str())]
+    [(KIND, queue.as_str())]
 }
 
 fn queue_text(view: &QueueView) -> String {
-    let mut record = Record::new();
-    record.line("queue", &view.name);
-    record.line("state", state_word(view.state));
-    record.line("set", view.set);
-    record.line("created", moment(view.created_ms));
-    record.line("modified", moment(view.modified_ms));
-    record.line("active", view.counts.active);
-    record.line("leased", view.counts.leased);
-    record.line("delayed", view.counts.delayed);
-    record.line("rewindable", view.counts.rewindable);
-    if let Some(oldest) = view.counts.oldest_ms {
-        record.line("oldest message", moment(oldest));
+    Told {
+        kind: KIND,
+        name: &view.name,
+        state: view.state,
+        set: view.set,
+        created_ms: view.created_ms,
+        modified_ms: view.modified_ms,
+        body_bytes_max: view.body_bytes_max,
+        retention_seconds: view.retention_seconds,
+        sealed_under: view.sealed_under.as_ref(),
     }
-    record.line("messages at most", view.messages_max);
-    record.line("body at most", format!("{} bytes", view.body_bytes_max));
-    record.line("polling wait", format!("{} s", view.polling_wait_seconds));
-    record.line("visibility", format!("{} s", view.visibility_seconds));
-    record.line("retention", format!("{} s", view.retention_seconds));
-    record.line("rewind", format!("{} s", view.rewind_seconds));
-    if let Some(dead_letter) = &view.dead_letter {
-        let after = match dead_letter.after {
-            DeadLetterAfter::Receives(count) => format!("{count} receives"),
-            DeadLetterAfter::Seconds(seconds) => format!("{seconds} s"),
-        };
-        record.line("dead letters", format!("to {} after {after}", dead_letter.queue));
-    }
-    if let Some(key) = &view.sealed_under {
-        record.line("sealed under", key);
-    }
-    record.to_string()
+    .text(|record| {
+        record.line("active", view.counts.active);
+        record.line("leased", view.counts.leased);
+        record.line("delayed", view.counts.delayed);
+        record.line("rewindable", view.counts.rewindable);
+        if let Some(oldest) = view.counts.oldest_ms {
+            record.line("oldest message", moment(oldest));
+        }
+        record.line("messages at most", view.messages_max);
+        record.line("polling wait", format!("{} s", view.polling_wait_seconds));
+        record.line("visibility", format!("{} s", view.visibility_seconds));
+        record.line("rewind", format!("{} s", view.rewind_seconds));
+        if let Some(dead_letter) = &view.dead_letter {
+            let after = match dead_letter.after {
+                DeadLetterAfter::Receives(count) => format!("{count} receives"),
+                DeadLetterAfter::Seconds(seconds) => format!("{seconds} s"),
+            };
+            record.line("dead letters", format!("to {} after {after}", dead_letter.queue));
+        }
+    })
 }
 
-pub(super) fn names_text(names: &[NameView]) -> String {
+fn queues_text(queues: &[NameView]) -> String {
     let mut table = Table::new(&[
         "name",
         "state",
@@ -453,39 +377,25 @@ pub(super) fn names_text(names: &[NameView]) -> String {
         "delayed",
         "sealed under",
     ]);
-    for view in names {
-        let count = |of: fn(&crate::admin::shapes::CountsView) -> u64| {
+    for view in queues {
+        let count = |of: fn(&CountsView) -> u64| {
             view.counts
                 .as_ref()
                 .map(|counts| of(counts).to_string())
                 .unwrap_or_default()
         };
+        let [name, state, set, sealed_under] = told_in_a_row(view);
         table.row([
-            view.name.to_string(),
-            state_word(view.state).to_owned(),
-            view.set.to_string(),
+            name,
+            state,
+            set,
             count(|counts| counts.active),
             count(|counts| counts.leased),
             count(|counts| counts.delayed),
-            view.sealed_under
-                .as_ref()
-                .map(Name::to_string)
-                .unwrap_or_default(),
+            sealed_under,
         ]);
     }
     table.to_string()
-}
-
-pub(super) fn state_word(state: StateView) -> &'static str {
-    match state {
-        StateView::Creating => "creating",
-        StateView::Ready => "ready",
-        StateView::Removing => "removing",
-    }
-}
-
-pub(super) fn sent_text(sent: &SentMessages) -> String {
-    sent.message_ids.iter().map(|id| format!("{id}\n")).collect()
 }
 
 fn received_text(received: &ReceivedMessages) -> String {

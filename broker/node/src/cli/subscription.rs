@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use posthouse_model::{Key, Name, Tag};
 
 use super::client::{CliError, Client};
+use super::named::something_to_change;
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
@@ -152,9 +153,7 @@ impl SubCommand {
                 if no_tags {
                     settings.filter_tags = Some(Vec::new());
                 }
-                if settings == SubscriptionSettings::default() {
-                    return Err(CliError::Usage("give at least one setting to change".to_owned()));
-                }
+                something_to_change(&settings)?;
                 let view: SubscriptionView = client
                     .tell(Operation::SetSubscription, &name.path(), &settings)
                     .await?;

@@ -48,6 +48,7 @@ fn commands_are_understood() {
         "plugin unbind --whole-tenant --world seal",
         "plugin activate json-filter 7",
         "plugin rollback json-filter",
+        "plugin remove json-filter 7",
         "plugin quarantine --queue orders --world filter --reason slow",
         "plugin quarantine --queue orders --world filter --release",
         "plugin logs json-filter --lines 5",
@@ -75,6 +76,7 @@ fn commands_that_make_no_sense_are_refused_before_anything_is_asked() {
         "sub create news mail",
         "sub create news mail --endpoint http://a --queue b",
         "plugin bind p --queue a --topic b",
+        "plugin remove p",
         "plugin bind p --queue a --subscription c",
         "plugin quarantine --queue a --world filter",
         "explain x",
@@ -137,6 +139,7 @@ async fn commands_ask_for_what_they_say() {
         ),
         ("key enable main", "set_master_key for platform main Enabled"),
         ("plugin rollback p", "roll_back_plugin for platform p"),
+        ("plugin remove p 7", "remove_plugin_version for platform p 7"),
         ("plugin unbind --topic t --world seal", "unbind for platform"),
         (
             "plugin logs p --lines 5",

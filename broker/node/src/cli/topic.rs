@@ -4,12 +4,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use posthouse_model::{Name, Tag};
 
 use super::client::{CliError, Client};
-use super::output::{Output, Record, Table, moment};
-use super::queue::{Bodies, SealArgs, sent_text, state_word};
+use super::named::{Bodies, SealArgs, Told, delete, send, something_to_change, told_in_a_row};
+use super::output::{Output, Table};
 use crate::admin::Operation;
-use crate::admin::shapes::{
-    Done, FilterTypeView, NameView, PublishRequest, SentMessages, TopicCreate, TopicSettings, TopicView,
-};
+use crate::admin::shapes::{FilterTypeView, NameView, PublishRequest, TopicCreate, TopicSettings, TopicView};
+
+/// What messages and routes call it.
+const KIND: &str = "topic";
 
 /// What to do with topics.
 #[derive(Debug, Subcommand)]
@@ -128,24 +129,15 @@ impl TopicCommand {
             }
             TopicCommand::Set { topic, settings } => {
                 let settings = settings.shape();
-                if settings == TopicSettings::default() {
-                    return Err(CliError::Usage("give at least one setting to change".to_owned()));
-                }
+                something_to_change(&settings)?;
                 let view: TopicView = client
                     .tell(Operation::SetTopic, &named(&topic), &settings)
                     .await?;
                 client.output(&view, topic_text(&view))
             }
-            TopicCommand::Delete { topic } => {
-                let done: Done = client.ask(Operation::DeleteTopic, &named(&topic)).await?;
-                client.output(&done, format!("topic {topic} is deleted\n"))
-            }
+            TopicCommand::Delete { topic } => delete(client, Operation::DeleteTopic, KIND, &topic).await,
             TopicCommand::Seal { topic, seal } => {
-                let request = seal.shape();
-                let done: Done = client
-                    .tell(Operation::SealTopic, &named(&topic), &request)
-                    .await?;
-                client.output(&done, format!("topic {topic}: {}\n", seal.text()))
+                seal.apply(client, Operation::SealTopic, KIND, &topic).await
             }
             TopicCommand::Publish {
                 topic,
@@ -160,10 +152,7 @@ impl TopicCommand {
                     routing_key,
                     token: None,
                 };
-                let sent: SentMessages = client
-                    .tell(Operation::PublishMessages, &named(&topic), &request)
-                    .await?;
-                client.output(&sent, sent_text(&sent))
+                send(client, Operation::PublishMessages, KIND, &topic, &request).await
             }
         }
     }
@@ -181,43 +170,36 @@ impl Settings {
 }
 
 fn named(topic: &Name) -> [(&'static str, &str); 1] {
-    [("topic", topic.as_str())]
+    [(KIND, topic.as_str())]
 }
 
 fn topic_text(view: &TopicView) -> String {
-    let mut record = Record::new();
-    record.line("topic", &view.name);
-    record.line("state", state_word(view.state));
-    record.line("set", view.set);
-    record.line("created", moment(view.created_ms));
-    record.line("modified", moment(view.modified_ms));
-    let filter = match view.filter_type {
-        FilterTypeView::Tags => "tags",
-        FilterTypeView::BindingKeys => "binding keys",
-    };
-    record.line("chooses by", filter);
-    record.line("subscriptions", view.subscriptions);
-    record.line("messages", view.messages);
-    record.line("body at most", format!("{} bytes", view.body_bytes_max));
-    record.line("retention", format!("{} s", view.retention_seconds));
-    if let Some(key) = &view.sealed_under {
-        record.line("sealed under", key);
+    Told {
+        kind: KIND,
+        name: &view.name,
+        state: view.state,
+        set: view.set,
+        created_ms: view.created_ms,
+        modified_ms: view.modified_ms,
+        body_bytes_max: view.body_bytes_max,
+        retention_seconds: view.retention_seconds,
+        sealed_under: view.sealed_under.as_ref(),
     }
-    record.to_string()
+    .text(|record| {
+        let filter = match view.filter_type {
+            FilterTypeView::Tags => "tags",
+            FilterTypeView::BindingKeys => "binding keys",
+        };
+        record.line("chooses by", filter);
+        record.line("subscriptions", view.subscriptions);
+        record.line("messages", view.messages);
+    })
 }
 
 fn topics_text(topics: &[NameView]) -> String {
     let mut table = Table::new(&["name", "state", "set", "sealed under"]);
     for view in topics {
-        table.row([
-            view.name.to_string(),
-            state_word(view.state).to_owned(),
-            view.set.to_string(),
-            view.sealed_under
-                .as_ref()
-                .map(Name::to_string)
-                .unwrap_or_default(),
-        ]);
+        table.row(told_in_a_row(view));
     }
     table.to_string()
 }

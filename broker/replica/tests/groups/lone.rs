@@ -195,7 +195,7 @@ async fn a_set_is_cut_after_so_many_bytes_and_opens_from_its_checkpoint() {
 async fn the_directory_writes_checkpoints_and_opens_from_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = Config {
-        cut_bytes: 2_000,
+        checkpoint_bytes: 2_000,
         ..Config::lone(0)
     };
     let store = open_store(dir.path());

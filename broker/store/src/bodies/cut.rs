@@ -213,12 +213,9 @@ impl Cut<'_> {
             .shelf
             .entry(place.index)?
             .ok_or_else(|| self.shelf.missing(key))?;
-        let message = super::message_at(&entry, place.submission, place.ordinal)
-            .ok_or_else(|| self.shelf.not_there(place))?;
-        Ok(StoredMessage {
-            message: message.clone(),
-            produced: entry.now,
-        })
+        entry
+            .stored_message(place.submission, place.ordinal)
+            .ok_or_else(|| self.shelf.not_there(place))
     }
 
     fn write_notes(&mut self, notes: &[Arc<Notes>]) -> Result<Option<Arc<Segment>>, StoreFault> {

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
+use super::LogObserver;
 use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
 use crate::disk::{Disk, DiskFile, Opening, SyncPoint};
 use crate::jobs::Jobs;
@@ -56,6 +57,7 @@ pub(crate) struct Wal {
     committed: Mutex<BTreeMap<GroupId, LogPoint>>,
     memory_bytes: AtomicUsize,
     failed: OnceLock<StoreFault>,
+    observer: OnceLock<Arc<dyn LogObserver>>,
     is_nearly_full: AtomicBool,
     jobs: Arc<Jobs>,
 }
@@ -174,6 +176,7 @@ impl Wal {
             committed: Mutex::default(),
             memory_bytes: AtomicUsize::new(0),
             failed: OnceLock::new(),
+            observer: OnceLock::new(),
             is_nearly_full: AtomicBool::new(false),
             jobs,
         });
@@ -190,6 +193,12 @@ impl Wal {
         drop(writer);
         self.release();
         Ok(())
+    }
+
+    /// Has an observer told of each batch from now on. The first one stays.
+    pub(crate) fn observe(&self, observer: Arc<dyn LogObserver>) {
+        // Whoever comes second is told nothing.
+        let _ = self.observer.set(observer);
     }
 
     pub(crate) fn group(&self, group: GroupId) -> MutexGuard<'_, Group> {
@@ -353,9 +362,13 @@ impl Wal {
         file.file
             .write_at(&buffer, start)
             .map_err(|error| StoreFault::io("write", &file.path, &error))?;
+        let begun = Instant::now();
         file.file
             .sync(SyncPoint::WalBatch)
             .map_err(|error| StoreFault::io("sync", &file.path, &error))?;
+        if let Some(observer) = self.observer.get() {
+            observer.synced(buffer.len() as u64, begun.elapsed());
+        }
         current.end += buffer.len() as u64;
         let epoch = current.epoch();
         writer.buffer = buffer;

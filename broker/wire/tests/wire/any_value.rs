@@ -138,6 +138,9 @@ fn directory_command() -> impl Strategy<Value = DirectoryCommand> {
                 root,
             }
         }),
+        any::<u64>().prop_map(|version| DirectoryCommand::RemovePlugin {
+            version: PluginVersion(version),
+        }),
         (incarnation(), subscription(), any::<u64>(), bytes()).prop_map(
             |(topic, subscription, version, configuration)| DirectoryCommand::Bind {
                 place: Place::Subscription(topic, subscription),

@@ -244,7 +244,16 @@ pub(crate) fn set_outcomes() -> Vec<Result<SetReply, Refusal>> {
 }
 
 pub(crate) fn directory_batch() -> Batch<DirectoryCommand> {
-    let submissions = directory_commands()
+    batch_of(directory_commands())
+}
+
+/// What came after the first release of directory batches.
+pub(crate) fn directory_batch_2() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_2())
+}
+
+fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
+    let submissions = commands
         .into_iter()
         .map(|command| Submission { call: None, command })
         .collect();
@@ -255,6 +264,12 @@ pub(crate) fn directory_batch() -> Batch<DirectoryCommand> {
 }
 
 /// A history that leaves something of everything behind.
+pub(crate) fn directory_commands_2() -> Vec<DirectoryCommand> {
+    vec![DirectoryCommand::RemovePlugin {
+        version: PluginVersion(3),
+    }]
+}
+
 pub(crate) fn directory_commands() -> Vec<DirectoryCommand> {
     let tenant = TenantId(1);
     let (queue, topic) = (Incarnation(1), Incarnation(2));
@@ -434,6 +449,13 @@ pub(crate) fn directory() -> Directory {
         },
     );
     directory
+}
+
+pub(crate) fn directory_outcomes_2() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    vec![
+        Err(DirectoryRefusal::PluginInUse),
+        Err(DirectoryRefusal::PluginSeals),
+    ]
 }
 
 pub(crate) fn directory_outcomes() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
@@ -711,6 +733,7 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::SetMasterKey { .. } => 19,
         DirectoryCommand::Tick => 20,
         DirectoryCommand::Seal { .. } => 21,
+        DirectoryCommand::RemovePlugin { .. } => 22,
     }
 }
 
@@ -718,9 +741,10 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
 fn every_command_has_an_example() {
     let set: Vec<usize> = set_commands().iter().map(place_of_set_command).collect();
     assert!((0..20).all(|place| set.contains(&place)));
-    let directory: Vec<usize> = directory_commands()
+    let directory: Vec<usize> = [directory_commands(), directory_commands_2()]
         .iter()
+        .flatten()
         .map(place_of_directory_command)
         .collect();
-    assert!((0..22).all(|place| directory.contains(&place)));
+    assert!((0..23).all(|place| directory.contains(&place)));
 }

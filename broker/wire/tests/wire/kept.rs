@@ -36,6 +36,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch())],
         ),
         (
+            "directory_batch-2",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch_2())],
+        ),
+        (
             "directory_state-1",
             Kind::DirectoryState,
             vec![encode_directory_state(&examples::directory())],
@@ -59,6 +64,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "directory_outcome-1",
             Kind::DirectoryOutcome,
             directory_outcomes.iter().map(encode_directory_outcome).collect(),
+        ),
+        (
+            "directory_outcome-2",
+            Kind::DirectoryOutcome,
+            examples::directory_outcomes_2()
+                .iter()
+                .map(encode_directory_outcome)
+                .collect(),
         ),
         (
             "happening-1",
@@ -91,12 +104,17 @@ fn kept_entries_read_as_what_they_were() {
     let payloads = read("set_batch-1", Kind::SetBatch);
     let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
     assert_eq!(batches, [Ok(examples::set_batch())]);
-    let payloads = read("directory_batch-1", Kind::DirectoryBatch);
-    let batches: Vec<_> = payloads
-        .iter()
-        .map(|bytes| decode_directory_batch(bytes))
-        .collect();
-    assert_eq!(batches, [Ok(examples::directory_batch())]);
+    for (name, expected) in [
+        ("directory_batch-1", examples::directory_batch()),
+        ("directory_batch-2", examples::directory_batch_2()),
+    ] {
+        let payloads = read(name, Kind::DirectoryBatch);
+        let batches: Vec<_> = payloads
+            .iter()
+            .map(|bytes| decode_directory_batch(bytes))
+            .collect();
+        assert_eq!(batches, [Ok(expected)], "{name}");
+    }
 }
 
 #[test]
@@ -132,12 +150,17 @@ fn kept_outcomes_read_as_what_they_were() {
     let payloads = read("set_outcome-1", Kind::SetOutcome);
     let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();
     assert_eq!(outcomes, Ok(examples::set_outcomes()));
-    let payloads = read("directory_outcome-1", Kind::DirectoryOutcome);
-    let outcomes: Result<Vec<_>, _> = payloads
-        .iter()
-        .map(|bytes| decode_directory_outcome(bytes))
-        .collect();
-    assert_eq!(outcomes, Ok(examples::directory_outcomes()));
+    for (name, expected) in [
+        ("directory_outcome-1", examples::directory_outcomes()),
+        ("directory_outcome-2", examples::directory_outcomes_2()),
+    ] {
+        let payloads = read(name, Kind::DirectoryOutcome);
+        let outcomes: Result<Vec<_>, _> = payloads
+            .iter()
+            .map(|bytes| decode_directory_outcome(bytes))
+            .collect();
+        assert_eq!(outcomes, Ok(expected), "{name}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, LogLine, PushRefusal, Response, RouteTable, Sealed,
-    Step, ToOpen, ToSeal,
+    Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 use posthouse_node::cli::{Cli, Command};
@@ -55,12 +55,20 @@ impl Guests for StubRouter {
         self.0.load(version, tenant, world, component)
     }
 
+    fn unload(&self, version: PluginVersion) {
+        self.0.unload(version);
+    }
+
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
     }
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
         self.0.set_quota(tenant, quotas);
+    }
+
+    fn usage(&self) -> Vec<(TenantId, Usage)> {
+        self.0.usage()
     }
 
     fn stop(&self) -> BoxFuture<'_, ()> {

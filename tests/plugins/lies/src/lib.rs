@@ -1,4 +1,5 @@
 //! A router whose answers make no sense. Its configuration names the lie; without one it reaches every subscription.
+//! `one-byte` is no lie: bodies of one byte reach every subscription, others none, also within a batch.
 
 use bindings::exports::posthouse::plugin::router::{FilterType, Guest, GuestTable, Subscription};
 use bindings::posthouse::plugin::config;
@@ -44,7 +45,17 @@ impl GuestTable for Table {
             "too-many" => vec![self.everyone.clone(); batch.len() + 1],
             "giant-list" => vec![vec![0; GIANT_POSITIONS]],
             "giant-batch" => vec![Vec::new(); GIANT_LISTS],
+            "one-byte" => batch.iter().map(|envelope| self.those_of_one_byte(envelope)).collect(),
             _ => vec![self.everyone.clone(); batch.len()],
+        }
+    }
+}
+
+impl Table {
+    fn those_of_one_byte(&self, envelope: &Envelope) -> Vec<u32> {
+        match envelope.body_bytes {
+            1 => self.everyone.clone(),
+            _ => Vec::new(),
         }
     }
 }

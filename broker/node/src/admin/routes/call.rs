@@ -84,9 +84,14 @@ impl Call {
 
     /// Returns the message that the path names.
     pub(super) fn message(&self) -> Result<Decimal, AdminError> {
-        let text = self.text("message")?;
+        self.number("message").map(Decimal)
+    }
+
+    /// Returns a part of the path as a number.
+    pub(super) fn number(&self, parameter: &'static str) -> Result<u64, AdminError> {
+        let text = self.text(parameter)?;
         text.parse()
-            .map_err(|_| AdminError::malformed(format!("the message id {text:?} is not a whole number")))
+            .map_err(|_| AdminError::malformed(format!("the {parameter} {text:?} is not a whole number")))
     }
 
     /// Returns the tenant that the path names, if the caller may see it.

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Decimal;
-use super::queues::within;
+use super::settings::within;
 use crate::admin::AdminError;
 
 /// What is in a message: a body, as text or as base64, and named values beside it.

@@ -122,7 +122,7 @@ impl MasterKeyChange {
     pub fn check(&self) -> Result<(), AdminError> {
         match self {
             MasterKeyChange::Enabled | MasterKeyChange::Disabled => Ok(()),
-            MasterKeyChange::Deletion { after_seconds } => super::queues::within(
+            MasterKeyChange::Deletion { after_seconds } => super::settings::within(
                 "after_seconds",
                 Some(*after_seconds),
                 &(DELETION_AFTER_SECONDS_MIN..=DELETION_AFTER_SECONDS_MAX),

@@ -7,6 +7,7 @@ use posthouse_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{set_body_bytes_max, set_retention, set_seconds, set_within, within};
 use crate::admin::AdminError;
 
 /// Creates a queue.
@@ -184,38 +185,34 @@ impl QueueSettings {
         current: QueueAttributes,
         target: Option<Incarnation>,
     ) -> Result<QueueAttributes, AdminError> {
-        self.check()?;
         let mut attributes = current;
-        set(&mut attributes.messages_max, self.messages_max);
-        set(
+        set_within(
+            &mut attributes.messages_max,
+            "messages_max",
+            self.messages_max,
+            &bounds::MESSAGES,
+        )?;
+        set_seconds(
             &mut attributes.polling_wait,
-            self.polling_wait_seconds.map(Span::from_seconds),
-        );
-        set(
+            "polling_wait_seconds",
+            self.polling_wait_seconds,
+            &bounds::POLLING_WAIT_SECONDS,
+        )?;
+        set_seconds(
             &mut attributes.visibility,
-            self.visibility_seconds.map(Span::from_seconds),
-        );
-        set(&mut attributes.body_bytes_max, self.body_bytes_max);
-        set(
-            &mut attributes.retention,
-            self.retention_seconds.map(Span::from_seconds),
-        );
-        set(
+            "visibility_seconds",
+            self.visibility_seconds,
+            &bounds::VISIBILITY_SECONDS,
+        )?;
+        set_body_bytes_max(&mut attributes.body_bytes_max, self.body_bytes_max)?;
+        set_retention(&mut attributes.retention, self.retention_seconds)?;
+        set_seconds(
             &mut attributes.rewind,
-            self.rewind_seconds.map(Span::from_seconds),
-        );
-        if self.remove_dead_letter {
-            attributes.dead_letter = None;
-        }
-        if let Some(dead_letter) = &self.dead_letter {
-            let Some(target) = target else {
-                return Err(AdminError::not_found(format!(
-                    "no queue named {}",
-                    dead_letter.queue
-                )));
-            };
-            attributes.dead_letter = Some(dead_letter.policy(target));
-        }
+            "rewind_seconds",
+            self.rewind_seconds,
+            &bounds::REWIND_SECONDS,
+        )?;
+        self.set_dead_letter(&mut attributes.dead_letter, target)?;
         if attributes.rewind > attributes.retention {
             return Err(AdminError::malformed(
                 "`rewind_seconds` is longer than `retention_seconds`",
@@ -224,48 +221,42 @@ impl QueueSettings {
         Ok(attributes)
     }
 
-    fn check(&self) -> Result<(), AdminError> {
-        within("messages_max", self.messages_max, &bounds::MESSAGES)?;
-        within(
-            "polling_wait_seconds",
-            self.polling_wait_seconds,
-            &bounds::POLLING_WAIT_SECONDS,
-        )?;
-        within(
-            "visibility_seconds",
-            self.visibility_seconds,
-            &bounds::VISIBILITY_SECONDS,
-        )?;
-        within(
-            "body_bytes_max",
-            self.body_bytes_max.map(u64::from),
-            &bounds::BODY_BYTES,
-        )?;
-        within(
-            "retention_seconds",
-            self.retention_seconds,
-            &bounds::RETENTION_SECONDS,
-        )?;
-        within("rewind_seconds", self.rewind_seconds, &bounds::REWIND_SECONDS)?;
-        match &self.dead_letter {
-            None => Ok(()),
-            Some(_) if self.remove_dead_letter => Err(AdminError::malformed(
-                "`dead_letter` is set and `remove_dead_letter` takes it off; give one of them",
-            )),
-            Some(DeadLetter {
-                after: DeadLetterAfter::Receives(count),
-                ..
-            }) => within(
+    fn set_dead_letter(
+        &self,
+        policy: &mut Option<DeadLetterPolicy>,
+        target: Option<Incarnation>,
+    ) -> Result<(), AdminError> {
+        match (&self.dead_letter, self.remove_dead_letter) {
+            (None, false) => {}
+            (None, true) => *policy = None,
+            (Some(_), true) => {
+                return Err(AdminError::malformed(
+                    "`dead_letter` is set and `remove_dead_letter` takes it off; give one of them",
+                ));
+            }
+            (Some(dead_letter), false) => {
+                dead_letter.after.check()?;
+                let none = || AdminError::not_found(format!("no queue named {}", dead_letter.queue));
+                *policy = Some(dead_letter.policy(target.ok_or_else(none)?));
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl DeadLetterAfter ===
+
+impl DeadLetterAfter {
+    fn check(self) -> Result<(), AdminError> {
+        match self {
+            DeadLetterAfter::Receives(count) => within(
                 "dead_letter.after.receives",
-                Some(u64::from(*count)),
+                Some(u64::from(count)),
                 &bounds::DEAD_LETTER_RECEIVES,
             ),
-            Some(DeadLetter {
-                after: DeadLetterAfter::Seconds(seconds),
-                ..
-            }) => within(
+            DeadLetterAfter::Seconds(seconds) => within(
                 "dead_letter.after.seconds",
-                Some(*seconds),
+                Some(seconds),
                 &bounds::DEAD_LETTER_SECONDS,
             ),
         }
@@ -385,27 +376,6 @@ pub fn kind_word(kind: Kind) -> &'static str {
     match kind {
         Kind::Queue => "queue",
         Kind::Topic => "topic",
-    }
-}
-
-pub(super) fn set<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
-    }
-}
-
-pub(super) fn within(
-    field: &str,
-    value: Option<u64>,
-    range: &std::ops::RangeInclusive<u64>,
-) -> Result<(), AdminError> {
-    match value {
-        Some(value) if !range.contains(&value) => Err(AdminError::malformed(format!(
-            "`{field}` is {value}; it must be {} to {}",
-            range.start(),
-            range.end()
-        ))),
-        Some(_) | None => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use posthouse_model::{AccessKeyStatus, Name, Quotas, TenantRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::queues::set;
+use super::settings::set;
 use crate::admin::AdminError;
 use crate::admin::auth::{ACCESS_KEY_ID_CHARS_MAX, is_access_key_id};
 

@@ -1,13 +1,14 @@
 //! Topics and their subscriptions.
 
 use posthouse_model::{
-    ContentFormat, Endpoint, FilterType, Key, Name, NameRecord, RetryStrategy, Span, SubscriptionAttributes,
+    ContentFormat, Endpoint, FilterType, Key, Name, NameRecord, RetryStrategy, SubscriptionAttributes,
     SubscriptionId, Tag, TopicAttributes, bounds,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::queues::{Lifetime, StateView, set, within};
+use super::queues::{Lifetime, StateView};
+use super::settings::{set, set_body_bytes_max, set_retention};
 use crate::admin::AdminError;
 
 /// Creates a topic.
@@ -179,22 +180,9 @@ impl TopicSettings {
     ///
     /// Refuses what is out of bounds, naming the setting and its range.
     pub fn over(&self, current: TopicAttributes) -> Result<TopicAttributes, AdminError> {
-        within(
-            "body_bytes_max",
-            self.body_bytes_max.map(u64::from),
-            &bounds::BODY_BYTES,
-        )?;
-        within(
-            "retention_seconds",
-            self.retention_seconds,
-            &bounds::RETENTION_SECONDS,
-        )?;
         let mut attributes = current;
-        set(&mut attributes.body_bytes_max, self.body_bytes_max);
-        set(
-            &mut attributes.retention,
-            self.retention_seconds.map(Span::from_seconds),
-        );
+        set_body_bytes_max(&mut attributes.body_bytes_max, self.body_bytes_max)?;
+        set_retention(&mut attributes.retention, self.retention_seconds)?;
         Ok(attributes)
     }
 }

@@ -1,0 +1,103 @@
+//! The messages that an entry brings, found by where a set says it stored them from.
+
+use crate::{Batch, Message, SetCommand, StoredMessage};
+
+// === impl Batch ===
+
+impl Batch<SetCommand> {
+    /// Returns a message that the entry brings, as it is kept: by submission, and by place among that submission's
+    /// messages.
+    pub fn stored_message(&self, submission: u32, ordinal: u32) -> Option<StoredMessage> {
+        let submission = self.submissions.get(submission as usize)?;
+        let message = submission.command.message(ordinal as usize)?;
+        Some(StoredMessage {
+            message: message.clone(),
+            produced: self.now,
+        })
+    }
+}
+
+// === impl SetCommand ===
+
+impl SetCommand {
+    /// Returns a message that the command brings, by its place: in a publication first the message itself, then its
+    /// replacements.
+    fn message(&self, ordinal: usize) -> Option<&Message> {
+        match self {
+            SetCommand::Send { messages, .. } => messages.get(ordinal).map(|incoming| &incoming.message),
+            SetCommand::Publish { publications, .. } => {
+                let mut contents = publications.iter().flat_map(|publication| {
+                    let replaced = publication.replaced.iter().map(|(_, message)| message);
+                    std::iter::once(&publication.message).chain(replaced)
+                });
+                contents.nth(ordinal)
+            }
+            SetCommand::Deposit { parcels, .. } => parcels.get(ordinal).map(|parcel| &parcel.message),
+            SetCommand::Define { .. }
+            | SetCommand::Drop { .. }
+            | SetCommand::Subscribe { .. }
+            | SetCommand::AlterSubscription { .. }
+            | SetCommand::Unsubscribe { .. }
+            | SetCommand::Receive { .. }
+            | SetCommand::Delete { .. }
+            | SetCommand::Release { .. }
+            | SetCommand::Rewind { .. }
+            | SetCommand::Claim { .. }
+            | SetCommand::Settle { .. }
+            | SetCommand::Shipped { .. }
+            | SetCommand::Tick
+            | SetCommand::Lead { .. }
+            | SetCommand::Observe { .. }
+            | SetCommand::Cut
+            | SetCommand::Rewrite { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Incarnation, LogIndex, MessageId, Publication, Submission, SubscriptionId, Time};
+
+    fn message(id: u64) -> Message {
+        Message::plain(MessageId(id), Bytes::from_static(b"x"))
+    }
+
+    fn publication(id: u64, replacements: &[u64]) -> Publication {
+        Publication {
+            message: message(id),
+            matched: Vec::new(),
+            replaced: replacements
+                .iter()
+                .map(|id| (SubscriptionId(*id), message(*id)))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_publications_replacements_are_counted_after_its_message() {
+        let publish = SetCommand::Publish {
+            topic: Incarnation(1),
+            publications: vec![publication(1, &[2, 3]), publication(4, &[5])],
+            token: None,
+            decided_at: LogIndex(0),
+        };
+        let commands = [SetCommand::Tick, publish];
+        let batch = Batch {
+            now: Time::from_seconds(7),
+            submissions: commands
+                .into_iter()
+                .map(|command| Submission { call: None, command })
+                .collect(),
+        };
+        for (ordinal, id) in (0..).zip(1..=5) {
+            let stored = batch.stored_message(1, ordinal).expect("there");
+            assert_eq!((stored.message.id, stored.produced), (MessageId(id), batch.now));
+        }
+        assert_eq!(batch.stored_message(1, 5), None);
+        assert_eq!(batch.stored_message(0, 0), None);
+        assert_eq!(batch.stored_message(2, 0), None);
+    }
+}
