@@ -1,6 +1,71 @@
 //! Any node serves any request, and sees what any other answered before.
 
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
 use crate::{cluster, create_queue, send, take};
+
+/// Asks a node for the cluster's status on the command line.
+fn status(node: &posthouse_tests::Node) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_posthouse"))
+        .args(["cluster", "status", "--json", "--url", &node.url()])
+        .env("POSTHOUSE_SECRET_ID", "AKIDdev")
+        .env("POSTHOUSE_SECRET_KEY", "dev")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn leaders_spread_over_the_nodes_and_the_status_tells() {
+    let mut cluster = cluster(6);
+    let spread = |cluster: &posthouse_tests::Cluster| {
+        let began = Instant::now();
+        loop {
+            let status = status(cluster.node(1));
+            let leads: Vec<u64> = status["nodes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|node| node["leads"].as_u64().unwrap_or(0))
+                .collect();
+            if status["healthy"] == true && leads.iter().all(|leads| *leads >= 2) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(90), "not spread: {status}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    spread(&cluster);
+    cluster.node_mut(2).kill();
+    cluster.wait_ready().unwrap();
+    let without = status(cluster.node(1));
+    assert_eq!(without["healthy"], false);
+    let silent: Vec<&Value> = without["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|node| node["reachable"] == false)
+        .collect();
+    assert_eq!(silent.len(), 1, "{without}");
+    assert!(
+        without["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|group| group["leader"].is_u64()),
+        "{without}"
+    );
+    cluster.node_mut(2).launch().unwrap();
+    spread(&cluster);
+}
 
 #[test]
 fn what_one_node_answered_every_other_sees_at_once() {

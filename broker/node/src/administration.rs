@@ -3,6 +3,7 @@
 //! The routes have checked who asks and for which tenant; here every name is looked up among that tenant's alone.
 
 mod access_keys;
+mod cluster;
 mod explain;
 mod listing;
 mod master_keys;
@@ -23,12 +24,12 @@ use posthouse_model::{AccessKeyStatus, Kind, Name, TenantId};
 
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, DataKeyView, Decimal, DecryptRequest, DecryptedKey, DeleteRequest,
-    DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView,
-    NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest, QueueCreate,
-    QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest, SealRequest,
-    SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate,
-    TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    BindRequest, BindingView, ClusterStatus, DataKeyView, Decimal, DecryptRequest, DecryptedKey,
+    DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
+    NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
+    QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
+    SealRequest, SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
+    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -164,6 +165,16 @@ impl Administration for Service {
 
     async fn status(&self, _scope: &Scope) -> Result<NodeStatus, AdminError> {
         status::of(self).await
+    }
+
+    async fn cluster(&self, scope: &Scope) -> Result<ClusterStatus, AdminError> {
+        // Told also when nothing can be agreed on: then it is needed most.
+        if !scope.caller.root {
+            return Err(AdminError::forbidden(
+                "only a root access key may look at the cluster",
+            ));
+        }
+        Ok(cluster::of(&self.broker.reports().await))
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {

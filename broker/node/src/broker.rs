@@ -4,6 +4,7 @@
 //! resolve names, let plugins decide, propose commands and read bodies. It knows no protocol; `cmq` and
 //! `administration` translate.
 
+mod balance;
 mod components;
 mod decide;
 mod delivery;
@@ -16,12 +17,13 @@ mod outbox;
 mod plugins;
 mod queues;
 mod reach;
+mod report;
 mod topics;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use posthouse_keyring::{Entropy, Keyring};
@@ -47,6 +49,7 @@ pub use names::Resolved;
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
 pub use reach::{Nobody, Others};
+pub use report::{GroupReport, NodeReport};
 pub use topics::Draft;
 
 use delivery::Deliveries;
@@ -93,6 +96,8 @@ pub struct Parts {
     replica: ReplicaId,
     session: Session,
     is_settled: AtomicBool,
+    label: String,
+    started: Instant,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
@@ -111,6 +116,8 @@ pub struct Assembly {
     pub groups: Groups,
     /// The store.
     pub store: Store,
+    /// What logs call this node.
+    pub label: String,
     /// This replica.
     pub replica: ReplicaId,
     /// The other nodes.
@@ -170,6 +177,8 @@ impl Broker {
                 replica: assembly.replica,
                 others: assembly.others,
                 is_settled: AtomicBool::new(false),
+                label: assembly.label,
+                started: Instant::now(),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),
                 tasks: TaskTracker::new(),
@@ -199,6 +208,9 @@ impl Broker {
         broker
             .tasks
             .spawn(broker.clone().forget_history(assembly.explain));
+        if !broker.is_alone() {
+            broker.tasks.spawn(broker.clone().balance());
+        }
         broker
     }
 
@@ -350,9 +362,14 @@ async fn hand_over<M: Machine>(group: &Group<M>, own: ReplicaId) {
         if other == own || !group.is_leader() {
             continue;
         }
-        if group.hand_over(other).await.is_ok() {
-            let taken = group.led_by_other_than(Some(own));
-            let _ = tokio::time::timeout(HAND_OVER_WITHIN, taken).await;
-        }
+        hand_over_to(group, own, other).await;
+    }
+}
+
+/// Has a certain replica lead a group in place of this one, and waits until another leads, or the time is over.
+async fn hand_over_to<M: Machine>(group: &Group<M>, own: ReplicaId, to: ReplicaId) {
+    if group.hand_over(to).await.is_ok() {
+        let taken = group.led_by_other_than(Some(own));
+        let _ = tokio::time::timeout(HAND_OVER_WITHIN, taken).await;
     }
 }

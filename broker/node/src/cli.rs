@@ -3,6 +3,7 @@
 //! Exit status: 0 when done, 1 when the node refused, 2 when the command line is wrong or no node answered.
 
 mod client;
+mod cluster;
 mod key;
 mod named;
 mod output;
@@ -79,6 +80,8 @@ pub enum ClientCommand {
         #[command(flatten)]
         connection: Connection,
     },
+    /// The cluster: its nodes, sets and leaders.
+    Cluster(Connected<cluster::ClusterCommand>),
     /// Says how the node is.
     Status {
         /// Where to ask.
@@ -116,6 +119,7 @@ impl ClientCommand {
             ClientCommand::Tenant(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Key(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Plugin(given) => given.command.perform(&connect(&given.connection)?).await,
+            ClientCommand::Cluster(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Explain { message, connection } => explain(&connect(&connection)?, message).await,
             ClientCommand::Status { connection } => status(&connect(&connection)?).await,
         }

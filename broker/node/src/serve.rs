@@ -205,6 +205,7 @@ async fn assemble(
     let assembly = Assembly {
         groups,
         store,
+        label: config.node.label.clone(),
         replica,
         others,
         guests: guests(HostGuests(host)),

@@ -185,6 +185,10 @@ impl Administration for Fake {
         reached("status", scope, "")
     }
 
+    async fn cluster(&self, scope: &Scope) -> Result<ClusterStatus, AdminError> {
+        reached("cluster", scope, "")
+    }
+
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {
         reached("create_queue", scope, &format!("{request:?}"))
     }

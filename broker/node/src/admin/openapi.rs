@@ -8,12 +8,12 @@ use super::auth::{CONTENT_DIGEST_HEADER, SCHEME};
 use super::operation::Asks;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, DataKeyView, DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages,
-    Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page,
-    PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings,
-    QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest, SealRequest, SendRequest,
-    SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView,
-    TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    BindRequest, BindingView, ClusterStatus, DataKeyView, DecryptRequest, DecryptedKey, DeleteRequest,
+    DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView,
+    NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest, QueueCreate,
+    QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest, SealRequest,
+    SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate,
+    TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -160,6 +160,7 @@ fn query_parameters(operation: Operation) -> Vec<Value> {
 fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Schema) {
     match operation {
         Operation::ShowStatus => none::<NodeStatus>(generator),
+        Operation::ShowCluster => none::<ClusterStatus>(generator),
         Operation::ListQueues | Operation::ListTopics => none::<Page<NameView>>(generator),
         Operation::CreateQueue => json::<QueueCreate, QueueView>(generator),
         Operation::ShowQueue => none::<QueueView>(generator),

@@ -4,6 +4,7 @@
 //! grow fields. Times are milliseconds since 1970 and end in `_ms`. Numbers that may pass 2^53 (message ids,
 //! receipt handles) are decimal text, because many JSON readers would round them.
 
+mod cluster;
 mod content;
 mod explain;
 mod keys;
@@ -22,6 +23,7 @@ use posthouse_model::{MessageId, ReceiptHandle};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use cluster::*;
 pub use content::*;
 pub use explain::*;
 pub use keys::*;

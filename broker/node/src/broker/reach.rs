@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::queues::{ReceiveAsk, Received, SendAsk};
+use super::report::NodeReport;
 use super::topics::PublishAsk;
 use super::{Broker, BrokerError};
 
@@ -74,6 +75,8 @@ pub(super) enum Ask {
     Receive(ReceiveAsk),
     /// A plugin's component, by its digest.
     Component { digest: [u8; 32] },
+    /// How the node is.
+    Report,
 }
 
 /// What the other answers.
@@ -85,6 +88,7 @@ pub(super) enum Told {
     Ids(Vec<MessageId>),
     Received(Vec<Received>),
     Component(Option<Bytes>),
+    Report(NodeReport),
 }
 
 /// What names the calls that this node passes on.
@@ -237,13 +241,11 @@ impl Broker {
     /// Fetches a plugin's component from whichever node has it.
     pub(super) async fn fetch_component(&self, digest: [u8; 32]) -> Option<Bytes> {
         for other in self.others.all() {
-            match self.ask_node(other, &Ask::Component { digest }, PATIENCE).await {
-                Attempt::Answered(Told::Component(Some(component)))
-                    if posthouse_keyring::sha256(&component) == digest =>
-                {
+            match self.ask_one(other, &Ask::Component { digest }, PATIENCE).await {
+                Some(Told::Component(Some(component))) if posthouse_keyring::sha256(&component) == digest => {
                     return Some(component);
                 }
-                Attempt::Answered(_) | Attempt::NotDone(_) | Attempt::MayBeDone | Attempt::Refused(_) => {}
+                Some(_) | None => {}
             }
         }
         None
@@ -311,6 +313,14 @@ impl Broker {
             attempt = asking => attempt,
             () = tokio::time::sleep(left) => Attempt::MayBeDone,
             () = self.led_by_other_than(set, Some(leader)) => Attempt::MayBeDone,
+        }
+    }
+
+    /// Asks one node, leader or not; none when it does not answer.
+    pub(super) async fn ask_one(&self, to: ReplicaId, ask: &Ask, within: Duration) -> Option<Told> {
+        match self.ask_node(to, ask, within).await {
+            Attempt::Answered(told) => Some(told),
+            Attempt::NotDone(_) | Attempt::MayBeDone | Attempt::Refused(_) => None,
         }
     }
 
@@ -397,6 +407,7 @@ impl Broker {
                 let component = component.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
                 Ok(Told::Component(component))
             }
+            Ask::Report => Ok(Told::Report(self.report().await)),
         }
     }
 }

@@ -1,0 +1,62 @@
+//! What is known of all nodes of the cluster.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::DiskStatus;
+
+/// The cluster as the answering node finds it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterStatus {
+    /// Whether every node is there and serves everything.
+    pub healthy: bool,
+    /// The nodes, the answering one first.
+    pub nodes: Vec<ClusterNode>,
+    /// The groups: the directory, then the sets in order.
+    pub groups: Vec<ClusterGroup>,
+}
+
+/// One node.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterNode {
+    /// The replica that it is.
+    pub replica: u64,
+    /// Whether it answered. What follows is what it said.
+    pub reachable: bool,
+    /// Its label.
+    pub label: Option<String>,
+    /// The program's version.
+    pub version: Option<String>,
+    /// How long the process has run.
+    pub uptime_seconds: Option<u64>,
+    /// Why it does not serve everything; absent when it does.
+    pub unready: Option<String>,
+    /// The disk under its data directory.
+    pub disk: Option<DiskStatus>,
+    /// How many groups it leads.
+    pub leads: Option<u64>,
+}
+
+/// One group.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterGroup {
+    /// The set's number; absent for the directory.
+    pub set: Option<u8>,
+    /// The replica that says that it leads; the one of the highest term.
+    pub leader: Option<u64>,
+    /// Its term.
+    pub term: Option<u64>,
+    /// Its replicas, in the order of the nodes that answered.
+    pub replicas: Vec<ClusterReplica>,
+}
+
+/// One replica of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterReplica {
+    /// The replica.
+    pub replica: u64,
+    /// The last index that is applied there.
+    pub applied: u64,
+    /// How many entries it is behind the one that has applied the most.
+    pub lag: u64,
+}

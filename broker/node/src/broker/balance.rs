@@ -1,0 +1,85 @@
+//! Who leads what: groups are led by turns, so that the work is spread over the nodes.
+//!
+//! Each group has a first choice among its voters. A leader that is not it hands over, once the first choice is well
+//! and has applied what the leader has. So leaders spread after a start, and again when a node has come back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use posthouse_model::{ReplicaId, SetId};
+use posthouse_replica::{Group, Machine};
+
+use super::reach::{Ask, Told};
+use super::{Broker, NodeReport, hand_over_to};
+
+/// How often a node looks at what it leads.
+const LOOK: Duration = Duration::from_secs(5);
+/// How many entries the first choice may be behind, at most.
+const LAG_MAX: u64 = 64;
+
+impl Broker {
+    /// Hands over what another is to lead, now and then, until the broker stops.
+    pub(super) async fn balance(self) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            self.balance_once().await;
+        }
+    }
+
+    async fn balance_once(&self) {
+        let mut reports = BTreeMap::new();
+        let directory = first_choice(&self.directory, 0).map(|choice| (None, choice));
+        let sets = self.sets.iter().filter_map(|set| {
+            let turn = usize::from(set.set().0) + 1;
+            first_choice(set, turn).map(|choice| (Some(set.set()), choice))
+        });
+        for (set, choice) in directory.into_iter().chain(sets) {
+            if choice == self.replica {
+                continue;
+            }
+            let report = match reports.get(&choice) {
+                Some(report) => report,
+                None => {
+                    let report = match self.ask_one(choice, &Ask::Report, LOOK).await {
+                        Some(Told::Report(report)) if report.unready.is_none() => Some(report),
+                        Some(_) | None => None,
+                    };
+                    reports.entry(choice).or_insert(report)
+                }
+            };
+            let applied = match set {
+                Some(set) => self.set(set).applied(),
+                None => self.directory.applied(),
+            };
+            if report
+                .as_ref()
+                .is_none_or(|report| is_behind(report, set, applied.0))
+            {
+                continue;
+            }
+            tracing::debug!(?set, %choice, "handing over to the first choice");
+            match set {
+                Some(set) => hand_over_to(self.set(set), self.replica, choice).await,
+                None => hand_over_to(&self.directory, self.replica, choice).await,
+            }
+        }
+    }
+}
+
+/// Returns who is to lead a group that this node leads; none if it does not lead it.
+fn first_choice<M: Machine>(group: &Group<M>, turn: usize) -> Option<ReplicaId> {
+    if !group.is_leader() {
+        return None;
+    }
+    let voters = group.voters();
+    voters.iter().nth(turn % voters.len().max(1)).copied()
+}
+
+fn is_behind(report: &NodeReport, set: Option<SetId>, applied: u64) -> bool {
+    let group = report.groups.iter().find(|group| group.set == set);
+    group.is_none_or(|group| group.applied.0.saturating_add(LAG_MAX) < applied)
+}

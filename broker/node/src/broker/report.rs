@@ -1,0 +1,95 @@
+//! What nodes say of themselves, and what one node knows of all.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use posthouse_model::{LogIndex, ReplicaId, SetId, Term};
+use posthouse_replica::{Group, Machine};
+use serde::{Deserialize, Serialize};
+
+use super::Broker;
+use super::reach::{Ask, Told};
+
+/// How long another node has to say how it is.
+const REPORT_WITHIN: Duration = Duration::from_secs(2);
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// What logs call it.
+    pub label: String,
+    /// The program's version.
+    pub version: String,
+    /// How long the process has run.
+    pub up: Duration,
+    /// Why it does not serve everything; none when it does.
+    pub unready: Option<String>,
+    /// Bytes that the broker uses of the disk.
+    pub used_bytes: u64,
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Whether sends are refused because the disk is nearly full.
+    pub nearly_full: bool,
+    /// Whether a write failed.
+    pub failed: bool,
+    /// Its groups: the directory, then the sets in order.
+    pub groups: Vec<GroupReport>,
+}
+
+/// A group as one of its replicas sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Which set; none is the directory.
+    pub set: Option<SetId>,
+    /// Who leads, as far as it is known there.
+    pub leader: Option<ReplicaId>,
+    /// The term in which this replica leads, if it does.
+    pub leads: Option<Term>,
+    /// The last index that is applied there.
+    pub applied: LogIndex,
+}
+
+impl Broker {
+    /// Returns what each node of the cluster says of itself, this one first; none for one that says nothing.
+    pub async fn reports(&self) -> Vec<(ReplicaId, Option<NodeReport>)> {
+        let asked = self.others.all().into_iter().map(|other| async move {
+            let told = self.ask_one(other, &Ask::Report, REPORT_WITHIN).await;
+            let report = match told {
+                Some(Told::Report(report)) => Some(report),
+                Some(_) | None => None,
+            };
+            (other, report)
+        });
+        let (own, others) = futures::join!(self.report(), join_all(asked));
+        let mut reports = vec![(self.replica, Some(own))];
+        reports.extend(others);
+        reports
+    }
+
+    /// Returns what this node says of itself.
+    pub(super) async fn report(&self) -> NodeReport {
+        let usage = self.store.usage().ok();
+        let groups = std::iter::once(group_report(&self.directory, None))
+            .chain(self.sets.iter().map(|set| group_report(set, Some(set.set()))));
+        NodeReport {
+            label: self.label.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            up: self.started.elapsed(),
+            unready: self.unready().await.map(str::to_owned),
+            used_bytes: usage.map_or(0, |usage| usage.wal_bytes + usage.segment_bytes),
+            free_bytes: usage.map_or(0, |usage| usage.space.free_bytes),
+            nearly_full: self.store.nearly_full(),
+            failed: self.store.failed().is_some(),
+            groups: groups.collect(),
+        }
+    }
+}
+
+fn group_report<M: Machine>(group: &Group<M>, set: Option<SetId>) -> GroupReport {
+    GroupReport {
+        set,
+        leader: group.leader(),
+        leads: group.term(),
+        applied: group.applied(),
+    }
+}
