@@ -6,7 +6,9 @@
     reason = "a step that fails ends its test"
 )]
 
+mod course;
 mod failover;
+mod history;
 mod service;
 
 use posthouse_tests::{Client, Cluster};

@@ -1,0 +1,345 @@
+//! A random course: producers and consumers at work while nodes are killed, paused, stopped and come back; then the
+//! history of all calls is checked.
+//!
+//! `POSTHOUSE_COURSE_SECONDS` says how long, `POSTHOUSE_COURSE_SEED` which one: the seed decides what is done to which
+//! node and what clients ask; the machine's own timing stays its own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use posthouse_tests::{Answer, Client};
+
+use crate::cluster;
+use crate::history::{Call, End, Got, Name, Rules, Span, violations};
+
+const SECONDS_USUAL: u64 = 120;
+const QUEUES: usize = 3;
+const PRODUCERS: usize = 4;
+const CONSUMERS: usize = 4;
+/// The queue that the first consumer reads alone.
+const ORDERED_QUEUE: usize = 0;
+const VISIBILITY: Duration = Duration::from_secs(6);
+
+/// Numbers from a seed (SplitMix64).
+struct Chance(u64);
+
+/// What the clients of a course share.
+struct Course {
+    began: Instant,
+    calls: Mutex<Vec<Call>>,
+    stop: AtomicBool,
+}
+
+/// A client that goes from node to node, one for each call.
+struct Wanderer {
+    clients: Vec<Client>,
+    chance: Chance,
+}
+
+// === impl Chance ===
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, bound: u64) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Makes a call, and returns when, and how it ended.
+    fn call(&self, ask: impl FnOnce() -> anyhow::Result<Answer>) -> (Span, anyhow::Result<Answer>) {
+        let began = self.began.elapsed();
+        let answer = ask();
+        let ended = self.began.elapsed();
+        (Span { began, ended }, answer)
+    }
+
+    fn note(&self, call: Call) {
+        self.calls.lock().unwrap().push(call);
+    }
+
+    fn produce(&self, producer: usize, mut wanderer: Wanderer) {
+        let mut number = 0;
+        while self.goes_on() {
+            number += 1;
+            let queue = usize::try_from(wanderer.chance.below(QUEUES as u64)).unwrap();
+            let name = Name {
+                queue,
+                producer,
+                number,
+            };
+            let delay = match queue != ORDERED_QUEUE && wanderer.chance.one_in(8) {
+                true => wanderer.chance.below(5) + 1,
+                false => 0,
+            };
+            let body = format!("{queue}/{producer}/{number}");
+            let (queue_name, delay_text) = (queue_name(queue), delay.to_string());
+            let client = wanderer.client();
+            let (span, answer) = self.call(|| {
+                client.ask(
+                    "SendMessage",
+                    &[
+                        ("queueName", &queue_name),
+                        ("msgBody", &body),
+                        ("delaySeconds", &delay_text),
+                    ],
+                )
+            });
+            self.note(Call::Send {
+                span,
+                name,
+                delay: Duration::from_secs(delay),
+                end: end(&answer),
+            });
+        }
+    }
+
+    fn consume(&self, consumer: usize, mut wanderer: Wanderer) {
+        while self.goes_on() {
+            let queue = match consumer {
+                0 => ORDERED_QUEUE,
+                _ => 1 + usize::try_from(wanderer.chance.below(QUEUES as u64 - 1)).unwrap(),
+            };
+            // One at a time where order is looked at, and nothing left undeleted.
+            let most = if queue == ORDERED_QUEUE {
+                1
+            } else {
+                1 + wanderer.chance.below(8)
+            };
+            let wait = wanderer.chance.below(3);
+            let got = self.receive(&mut wanderer, queue, most, wait);
+            for (name, handle) in got {
+                if queue != ORDERED_QUEUE && wanderer.chance.one_in(10) {
+                    continue;
+                }
+                self.delete(&mut wanderer, name, &handle);
+            }
+        }
+    }
+
+    fn receive(&self, wanderer: &mut Wanderer, queue: usize, most: u64, wait: u64) -> Vec<(Name, String)> {
+        let (queue_name, most, wait) = (queue_name(queue), most.to_string(), wait.to_string());
+        let client = wanderer.client();
+        let (span, answer) = self.call(|| {
+            client.ask(
+                "BatchReceiveMessage",
+                &[
+                    ("queueName", &queue_name),
+                    ("numOfMsg", &most),
+                    ("pollingWaitSeconds", &wait),
+                ],
+            )
+        });
+        let no_message = answer.as_ref().is_ok_and(|answer| answer.code() == 7000);
+        let messages = match &answer {
+            Ok(answer) if answer.code() == 0 => {
+                answer.0["msgInfoList"].as_array().cloned().unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let mut handles = Vec::new();
+        let got: Vec<Got> = messages
+            .iter()
+            .map(|message| {
+                let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+                let body = text("msgBody");
+                let mut parts = body.split('/').map(|part| part.parse::<u64>().unwrap());
+                let mut part = || parts.next().unwrap();
+                let name = Name {
+                    queue: usize::try_from(part()).unwrap(),
+                    producer: usize::try_from(part()).unwrap(),
+                    number: part(),
+                };
+                handles.push((name.clone(), text("receiptHandle")));
+                Got {
+                    name,
+                    id: text("msgId"),
+                    count: message["dequeueCount"].as_u64().unwrap_or_default(),
+                }
+            })
+            .collect();
+        let got = match no_message {
+            true => Ok(got),
+            false => match end(&answer) {
+                End::Done => Ok(got),
+                other => Err(other),
+            },
+        };
+        self.note(Call::Receive { span, queue, got });
+        handles
+    }
+
+    fn delete(&self, wanderer: &mut Wanderer, name: Name, handle: &str) {
+        let queue_name = queue_name(name.queue);
+        let client = wanderer.client();
+        let (span, answer) = self.call(|| {
+            client.ask(
+                "DeleteMessage",
+                &[("queueName", &queue_name), ("receiptHandle", handle)],
+            )
+        });
+        let end = end(&answer);
+        self.note(Call::Delete { span, name, end });
+    }
+}
+
+// === impl Wanderer ===
+
+impl Wanderer {
+    fn client(&mut self) -> &mut Client {
+        let node = usize::try_from(self.chance.below(self.clients.len() as u64)).unwrap();
+        &mut self.clients[node]
+    }
+}
+
+/// Returns how a call ended, as far as its client can tell.
+fn end(answer: &anyhow::Result<Answer>) -> End {
+    match answer {
+        Ok(answer) if answer.code() == 0 => End::Done,
+        Ok(answer) if answer.text("message").contains("may have been done") => End::MayBeDone,
+        Ok(_) => End::NotDone,
+        Err(_) => End::MayBeDone,
+    }
+}
+
+fn queue_name(queue: usize) -> String {
+    format!("course-{queue}")
+}
+
+fn setting(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
+}
+
+#[test]
+fn a_random_course_keeps_every_promise() {
+    let fresh = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let seed = setting("POSTHOUSE_COURSE_SEED", fresh);
+    let seconds = setting("POSTHOUSE_COURSE_SECONDS", SECONDS_USUAL);
+    println!("POSTHOUSE_COURSE_SEED={seed} POSTHOUSE_COURSE_SECONDS={seconds}");
+    let mut chance = Chance(seed);
+    let mut cluster = cluster(3);
+    for queue in 0..QUEUES {
+        let visibility = VISIBILITY.as_secs().to_string();
+        cluster
+            .node(1)
+            .client()
+            .ask(
+                "CreateQueue",
+                &[
+                    ("queueName", &queue_name(queue)),
+                    ("visibilityTimeout", &visibility),
+                ],
+            )
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+    let course = Arc::new(Course {
+        began: Instant::now(),
+        calls: Mutex::default(),
+        stop: AtomicBool::new(false),
+    });
+    let wanderer = |chance: &mut Chance| Wanderer {
+        clients: (1..=3).map(|node| cluster.node(node).client()).collect(),
+        chance: Chance(chance.next()),
+    };
+    let mut workers = Vec::new();
+    for producer in 0..PRODUCERS {
+        let (course, wanderer) = (Arc::clone(&course), wanderer(&mut chance));
+        workers.push(std::thread::spawn(move || course.produce(producer, wanderer)));
+    }
+    for consumer in 0..CONSUMERS {
+        let (course, wanderer) = (Arc::clone(&course), wanderer(&mut chance));
+        workers.push(std::thread::spawn(move || course.consume(consumer, wanderer)));
+    }
+    let mut reader = wanderer(&mut chance);
+    while course.began.elapsed() < Duration::from_secs(seconds) {
+        let pause = Duration::from_millis(500 + chance.below(4_000));
+        let node = 1 + usize::try_from(chance.below(3)).unwrap();
+        let what = chance.below(4);
+        println!(
+            "{:?}: {} node {node} for {pause:?}",
+            course.began.elapsed(),
+            ["kill", "pause", "stop", "spare"][usize::try_from(what).unwrap()]
+        );
+        match what {
+            0 => {
+                cluster.node_mut(node).kill();
+                std::thread::sleep(pause);
+                cluster.node_mut(node).launch().unwrap();
+            }
+            1 => {
+                cluster.node(node).pause().unwrap();
+                std::thread::sleep(pause);
+                cluster.node(node).resume().unwrap();
+            }
+            2 => {
+                assert_eq!(cluster.node_mut(node).terminate().unwrap(), Some(0));
+                std::thread::sleep(pause);
+                cluster.node_mut(node).launch().unwrap();
+            }
+            _ => std::thread::sleep(pause),
+        }
+    }
+    course.stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    cluster.wait_ready().unwrap();
+    // Whatever is left becomes visible within the visibility timeout: leases end, delays are over before.
+    let mut quiet = Instant::now();
+    while quiet.elapsed() < VISIBILITY + Duration::from_secs(4) {
+        for queue in 0..QUEUES {
+            for (name, handle) in course.receive(&mut reader, queue, 16, 0) {
+                quiet = Instant::now();
+                course.delete(&mut reader, name, &handle);
+            }
+        }
+    }
+    let calls = std::mem::take(&mut *course.calls.lock().unwrap());
+    let done = |call: &&Call| matches!(call, Call::Send { end: End::Done, .. });
+    println!(
+        "{} calls, {} sends acknowledged",
+        calls.len(),
+        calls.iter().filter(done).count()
+    );
+    let rules = Rules {
+        visibility: VISIBILITY,
+        ordered_queue: ORDERED_QUEUE,
+    };
+    let found = violations(&calls, rules);
+    assert!(
+        found.is_empty(),
+        "seed {seed}: {} violations, first {:#?}",
+        found.len(),
+        &found[..found.len().min(20)]
+    );
+    assert!(
+        calls.iter().filter(done).count() > 100,
+        "hardly anything was sent"
+    );
+}

@@ -1,0 +1,352 @@
+//! What clients asked and were answered, with times, and whether it keeps what the broker promises.
+//!
+//! A body names one send and is never sent again under another message id. Times are taken before a call is made and
+//! after its answer came, so what happened in the broker happened between them; nothing is concluded from less.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// When something happened, since the history began.
+pub(crate) type At = Duration;
+
+/// Names one message: its queue, its producer, and the producer's count.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Name {
+    pub(crate) queue: usize,
+    pub(crate) producer: usize,
+    pub(crate) number: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    Done,
+    NotDone,
+    MayBeDone,
+}
+
+/// A call from before it was made until it was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) began: At,
+    pub(crate) ended: At,
+}
+
+/// A message as a consumer got it.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) name: Name,
+    pub(crate) id: String,
+    pub(crate) count: u64,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Send {
+        span: Span,
+        name: Name,
+        delay: Duration,
+        end: End,
+    },
+    Receive {
+        span: Span,
+        queue: usize,
+        got: Result<Vec<Got>, End>,
+    },
+    Delete {
+        span: Span,
+        name: Name,
+        end: End,
+    },
+}
+
+/// What the queues of a history were set to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) visibility: Duration,
+    /// The queue that one consumer reads, in order.
+    pub(crate) ordered_queue: usize,
+}
+
+/// One message's part of a history.
+#[derive(Default)]
+struct Story {
+    sent: Option<(Span, Duration, End)>,
+    got: Vec<(Span, Got)>,
+    deleted: Vec<(Span, End)>,
+}
+
+/// Returns everything in a history that cannot be, given what is promised. It ends with all queues read until empty.
+pub(crate) fn violations(calls: &[Call], rules: Rules) -> Vec<String> {
+    let mut stories: BTreeMap<Name, Story> = BTreeMap::new();
+    let mut lost_receives: BTreeMap<usize, u64> = BTreeMap::new();
+    for call in calls {
+        match call {
+            Call::Send {
+                span,
+                name,
+                delay,
+                end,
+            } => {
+                stories.entry(name.clone()).or_default().sent = Some((*span, *delay, *end));
+            }
+            Call::Receive {
+                span, got: Ok(got), ..
+            } => {
+                for one in got {
+                    stories
+                        .entry(one.name.clone())
+                        .or_default()
+                        .got
+                        .push((*span, one.clone()));
+                }
+            }
+            Call::Receive {
+                queue, got: Err(_), ..
+            } => *lost_receives.entry(*queue).or_default() += 1,
+            Call::Delete { span, name, end } => {
+                stories
+                    .entry(name.clone())
+                    .or_default()
+                    .deleted
+                    .push((*span, *end));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (name, story) in &mut stories {
+        story.got.sort_by_key(|(span, _)| span.ended);
+        let lost = lost_receives.get(&name.queue).copied().unwrap_or(0);
+        found.extend(
+            story
+                .violations(rules, lost)
+                .into_iter()
+                .map(|what| format!("{name:?}: {what}")),
+        );
+    }
+    found.extend(order_violations(&stories, rules, &lost_receives));
+    found
+}
+
+// === impl Story ===
+
+impl Story {
+    fn violations(&self, rules: Rules, lost_receives: u64) -> Vec<String> {
+        let mut found = Vec::new();
+        let Some((sent, delay, end)) = self.sent else {
+            return vec!["received, and nobody sent it".to_owned()];
+        };
+        if end == End::Done && self.got.is_empty() {
+            found.push("acknowledged, and lost".to_owned());
+        }
+        if end == End::NotDone && !self.got.is_empty() {
+            found.push("refused as not done, and delivered".to_owned());
+        }
+        let ids: BTreeSet<&str> = self.got.iter().map(|(_, got)| got.id.as_str()).collect();
+        if ids.len() > 1 {
+            found.push(format!("stored {} times", ids.len()));
+        }
+        let gone = self
+            .deleted
+            .iter()
+            .filter(|(_, end)| *end == End::Done)
+            .map(|(span, _)| span.ended);
+        if let Some(gone) = gone.min()
+            && self.got.iter().any(|(span, _)| span.began > gone)
+        {
+            found.push("delivered after its delete was acknowledged".to_owned());
+        }
+        if self.got.iter().any(|(span, _)| span.ended < sent.began + delay) {
+            found.push("delivered before its delay was over".to_owned());
+        }
+        for (earlier, later) in self.got.iter().zip(self.got.iter().skip(1)) {
+            // The earlier lease was made when its call began at the earliest, the later one when its call ended at
+            // the latest.
+            if later.0.ended < earlier.0.began + rules.visibility {
+                found.push(format!(
+                    "leased twice within {:?}",
+                    later.0.ended - earlier.0.began
+                ));
+            }
+            if later.1.count <= earlier.1.count {
+                found.push(format!(
+                    "receive counts {} and then {}",
+                    earlier.1.count, later.1.count
+                ));
+            }
+        }
+        let counted = self.got.iter().map(|(_, got)| got.count).max().unwrap_or(0);
+        if counted > self.got.len() as u64 + lost_receives {
+            found.push(format!("received {} times and counted {counted}", self.got.len()));
+        }
+        found
+    }
+}
+
+/// One producer's messages reach the one consumer of the ordered queue in their order; a receive whose answer was lost
+/// may hold some back, each once.
+fn order_violations(
+    stories: &BTreeMap<Name, Story>,
+    rules: Rules,
+    lost_receives: &BTreeMap<usize, u64>,
+) -> Vec<String> {
+    let mut first: BTreeMap<usize, Vec<(At, u64)>> = BTreeMap::new();
+    for (name, story) in stories {
+        let delayed = story.sent.is_some_and(|(_, delay, _)| !delay.is_zero());
+        if name.queue != rules.ordered_queue || delayed {
+            continue;
+        }
+        if let Some((span, _)) = story.got.first() {
+            first
+                .entry(name.producer)
+                .or_default()
+                .push((span.ended, name.number));
+        }
+    }
+    let mut found = Vec::new();
+    for (producer, mut seen) in first {
+        seen.sort_unstable();
+        let mut highest = 0;
+        let mut late = 0;
+        for (_, number) in seen {
+            late += u64::from(number < highest);
+            highest = highest.max(number);
+        }
+        let lost = lost_receives.get(&rules.ordered_queue).copied().unwrap_or(0);
+        if late > lost {
+            found.push(format!(
+                "{late} messages of producer {producer} out of order, {lost} receives lost"
+            ));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        visibility: Duration::from_secs(10),
+        ordered_queue: 0,
+    };
+
+    fn name(number: u64) -> Name {
+        Name {
+            queue: 0,
+            producer: 1,
+            number,
+        }
+    }
+
+    fn span(began: u64, ended: u64) -> Span {
+        Span {
+            began: Duration::from_secs(began),
+            ended: Duration::from_secs(ended),
+        }
+    }
+
+    fn send(number: u64, at: u64, end: End) -> Call {
+        Call::Send {
+            span: span(at, at + 1),
+            name: name(number),
+            delay: Duration::ZERO,
+            end,
+        }
+    }
+
+    fn receive(number: u64, began: u64, ended: u64, count: u64) -> Call {
+        Call::Receive {
+            span: span(began, ended),
+            queue: 0,
+            got: Ok(vec![Got {
+                name: name(number),
+                id: "7".to_owned(),
+                count,
+            }]),
+        }
+    }
+
+    fn delete(number: u64, at: u64, end: End) -> Call {
+        Call::Delete {
+            span: span(at, at + 1),
+            name: name(number),
+            end,
+        }
+    }
+
+    fn one(calls: &[Call]) -> String {
+        let found = violations(calls, RULES);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_history_as_promised_has_none() {
+        let calls = [
+            send(1, 0, End::Done),
+            send(2, 2, End::MayBeDone),
+            send(3, 4, End::NotDone),
+            receive(1, 5, 6, 1),
+            receive(1, 16, 17, 2),
+            delete(1, 18, End::Done),
+            receive(1, 17, 30, 3),
+        ];
+        assert_eq!(violations(&calls, RULES), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_broken_promise_is_found() {
+        assert!(one(&[send(1, 0, End::Done)]).contains("lost"));
+        assert!(one(&[send(1, 0, End::NotDone), receive(1, 5, 6, 1)]).contains("not done"));
+        assert!(one(&[receive(1, 5, 6, 1)]).contains("nobody sent"));
+        let deleted = [
+            send(1, 0, End::Done),
+            receive(1, 2, 3, 1),
+            delete(1, 4, End::Done),
+            receive(1, 20, 21, 2),
+        ];
+        assert!(one(&deleted).contains("after its delete"));
+        let twice = [send(1, 0, End::Done), receive(1, 2, 3, 1), receive(1, 4, 11, 2)];
+        assert!(one(&twice).contains("leased twice"));
+        let counted = [send(1, 0, End::Done), receive(1, 2, 3, 1), receive(1, 14, 15, 1)];
+        assert!(one(&counted).contains("receive counts"));
+        let skipped = [send(1, 0, End::Done), receive(1, 2, 3, 3)];
+        assert!(one(&skipped).contains("counted 3"));
+        let mut delayed = [send(1, 0, End::Done), receive(1, 2, 3, 1)];
+        if let Call::Send { delay, .. } = &mut delayed[0] {
+            *delay = Duration::from_secs(5);
+        }
+        assert!(one(&delayed).contains("delay"));
+        let mut stored = [send(1, 0, End::Done), receive(1, 2, 3, 1), receive(1, 20, 21, 2)];
+        if let Call::Receive { got: Ok(got), .. } = &mut stored[2] {
+            got[0].id = "8".to_owned();
+        }
+        assert!(one(&stored).contains("stored 2 times"));
+        let unordered = [
+            send(1, 0, End::Done),
+            send(2, 2, End::Done),
+            receive(2, 5, 6, 1),
+            receive(1, 7, 8, 1),
+        ];
+        assert!(one(&unordered).contains("out of order"));
+    }
+
+    #[test]
+    fn a_lost_answer_explains_a_count_and_an_order() {
+        let lost = Call::Receive {
+            span: span(3, 4),
+            queue: 0,
+            got: Err(End::MayBeDone),
+        };
+        let calls = [
+            send(1, 0, End::Done),
+            send(2, 2, End::Done),
+            lost,
+            receive(2, 5, 6, 1),
+            receive(1, 15, 16, 2),
+        ];
+        assert_eq!(violations(&calls, RULES), Vec::<String>::new());
+    }
+}
