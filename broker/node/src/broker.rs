@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::clock::MedianClock;
 use crate::egress::Egress;
 use crate::guests::Guests;
 use crate::metrics::{Metrics, StoreFigures};
@@ -97,6 +98,7 @@ pub struct Parts {
     session: Session,
     is_settled: AtomicBool,
     label: String,
+    clock: Arc<MedianClock>,
     started: Instant,
     secrets: Secrets,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
@@ -118,6 +120,8 @@ pub struct Assembly {
     pub store: Store,
     /// What logs call this node.
     pub label: String,
+    /// The cluster's clock.
+    pub clock: Arc<MedianClock>,
     /// This replica.
     pub replica: ReplicaId,
     /// The other nodes.
@@ -178,6 +182,7 @@ impl Broker {
                 others: assembly.others,
                 is_settled: AtomicBool::new(false),
                 label: assembly.label,
+                clock: assembly.clock,
                 started: Instant::now(),
                 secrets: Secrets::default(),
                 tables: RwLock::default(),

@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, join_all};
 use posthouse_keyring::{Entropy, RootKey};
 use posthouse_model::{ReplicaId, SetId};
 use posthouse_replica::peers::{Answerer, Hello, PeerNetwork, PeerTls};
-use posthouse_replica::{GroupName, Groups, NetworkFault, PeerFault};
+use posthouse_replica::{Clock, GroupName, Groups, NetworkFault, PeerFault, SystemClock};
 use posthouse_store::{ClusterId, GroupId, Identity, Store};
 use posthouse_wire::Kind as WireKind;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::broker::{Broker, Others};
+use crate::clock::{MedianClock, Reading};
 use crate::config::{ClusterConfig, Config};
 use founding::{Standing, Step};
 
@@ -128,12 +129,17 @@ impl Cluster {
     }
 
     /// Waits until this node has an identity, and founds the cluster with the others if that is its part.
-    pub async fn settle(&self, entropy: &dyn Entropy, shares_root_key: bool) -> anyhow::Result<Place> {
+    pub async fn settle(
+        &self,
+        entropy: &dyn Entropy,
+        shares_root_key: bool,
+        clock: &MedianClock,
+    ) -> anyhow::Result<Place> {
         let founders: BTreeSet<u16> = self.config.peers.keys().copied().collect();
         let mut waits = false;
         loop {
             let own = self.shared.standing();
-            let others = self.standings().await;
+            let others = self.standings(clock).await;
             match founding::next_step(&own, &others, &founders) {
                 Step::Begin => return self.place(None),
                 Step::Found(cluster) => {
@@ -238,17 +244,21 @@ impl Cluster {
         Ok(true)
     }
 
-    async fn standings(&self) -> BTreeMap<u16, Standing> {
-        let asked = self
-            .other_addresses()
-            .map(|(_, address)| async move { self.ask(address, &Request::Standing).await });
-        let answers = join_all(asked).await.into_iter();
-        answers
-            .filter_map(|reply| match reply {
-                Some(Reply::Standing(standing)) => Some((standing.node, standing)),
-                Some(_) | None => None,
-            })
-            .collect()
+    async fn standings(&self, clock: &MedianClock) -> BTreeMap<u16, Standing> {
+        let asked = self.other_addresses().map(|(_, address)| async move {
+            let asked = clock.monotonic();
+            let Some(Reply::Standing(standing)) = self.ask(address, &Request::Standing).await else {
+                return None;
+            };
+            let reading = Reading {
+                shown: standing.wall,
+                asked,
+                answered: clock.monotonic(),
+            };
+            clock.learn(founder(standing.node), reading);
+            Some((standing.node, standing))
+        });
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn ask(&self, address: &str, request: &Request) -> Option<Reply> {
@@ -292,6 +302,7 @@ impl Shared {
     fn standing(&self) -> Standing {
         Standing {
             node: self.node,
+            wall: SystemClock::new().wall(),
             cluster: self
                 .store
                 .identity()

@@ -5,6 +5,7 @@ pub mod administration;
 pub mod admission;
 pub mod broker;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod cmq;
 pub mod config;

@@ -9,7 +9,7 @@ use posthouse_gateway::cmq;
 use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
 use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span, TenantId};
-use posthouse_replica::{Clock, Groups, Lone, Network, SystemClock};
+use posthouse_replica::{Clock, Groups, Lone, Network};
 use posthouse_store::{RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody, Others};
+use crate::clock::MedianClock;
 use crate::cluster::Cluster;
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
@@ -101,7 +102,7 @@ impl Node {
             .with_context(|| format!("cannot listen on {}", config.node.listen))?;
         let address = listener.local_addr()?;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let clock = Arc::new(MedianClock::default());
         let Assembled {
             broker,
             cluster,
@@ -154,7 +155,7 @@ impl Node {
 
 async fn assemble(
     config: &Config,
-    clock: Arc<dyn Clock>,
+    clock: Arc<MedianClock>,
     guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
 ) -> anyhow::Result<Assembled> {
     let data = &config.node.data;
@@ -173,7 +174,7 @@ async fn assemble(
         Some(peers) => {
             let cluster = Cluster::open(config, peers, store.clone()).await?;
             let shares_root_key = config.keyring.root_key_file.is_none();
-            let place = cluster.settle(entropy.as_ref(), shares_root_key).await?;
+            let place = cluster.settle(entropy.as_ref(), shares_root_key, &clock).await?;
             groups.replica = place.replica;
             groups.founders = place.founders;
             network = Arc::new(cluster.network());
@@ -186,9 +187,10 @@ async fn assemble(
     let root = root_key(&config.keyring, data, entropy.as_ref())?;
     let root_check = root.check();
     let keyring = Arc::new(Keyring::new(root, Arc::clone(&entropy)));
-    let host = open_host(config, &keyring, &clock)?;
+    let host = open_host(config, &keyring, &(Arc::clone(&clock) as Arc<dyn Clock>))?;
     let events = Events::default();
-    let groups = Groups::open(groups, store.clone(), network, clock, Arc::new(events.clone()))
+    let told = Arc::new(events.clone());
+    let groups = Groups::open(groups, store.clone(), network, clock.clone(), told)
         .await
         .context("the groups cannot be opened")?;
     match &cluster {
@@ -206,6 +208,7 @@ async fn assemble(
         groups,
         store,
         label: config.node.label.clone(),
+        clock,
         replica,
         others,
         guests: guests(HostGuests(host)),

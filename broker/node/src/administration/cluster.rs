@@ -85,6 +85,7 @@ mod tests {
     fn report(applied: u64, leads: Option<u64>) -> NodeReport {
         NodeReport {
             label: "n".to_owned(),
+            wall: posthouse_model::Time::default(),
             version: "v".to_owned(),
             up: Duration::from_secs(7),
             unready: None,

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::join_all;
 use posthouse_model::{ReplicaId, SetId};
 use posthouse_replica::{Group, Machine};
 
-use super::reach::{Ask, Told};
 use super::{Broker, NodeReport, hand_over_to};
 
 /// How often a node looks at what it leads.
@@ -31,26 +31,35 @@ impl Broker {
     }
 
     async fn balance_once(&self) {
-        let mut reports = BTreeMap::new();
+        let asked = self.others.all().into_iter().map(|other| async move {
+            let report = self.report_of(other).await;
+            let well = |report: &NodeReport| report.unready.is_none() && !self.clock.is_off(Some(other));
+            (other, report.filter(well))
+        });
+        let reports: BTreeMap<ReplicaId, Option<NodeReport>> = join_all(asked).await.into_iter().collect();
+        let is_off = self.clock.is_off(None);
+        if is_off {
+            tracing::warn!(
+                ahead_ms = self.clock.ahead(),
+                "this machine's clock is off the others'"
+            );
+        }
         let directory = first_choice(&self.directory, 0).map(|choice| (None, choice));
         let sets = self.sets.iter().filter_map(|set| {
             let turn = usize::from(set.set().0) + 1;
             first_choice(set, turn).map(|choice| (Some(set.set()), choice))
         });
         for (set, choice) in directory.into_iter().chain(sets) {
-            if choice == self.replica {
-                continue;
-            }
-            let report = match reports.get(&choice) {
-                Some(report) => report,
-                None => {
-                    let report = match self.ask_one(choice, &Ask::Report, LOOK).await {
-                        Some(Told::Report(report)) if report.unready.is_none() => Some(report),
-                        Some(_) | None => None,
-                    };
-                    reports.entry(choice).or_insert(report)
-                }
+            // One whose clock is off leads nothing that another can lead.
+            let choice = match (choice == self.replica, is_off) {
+                (true, false) => continue,
+                (true, true) => match reports.iter().find(|(_, report)| report.is_some()) {
+                    Some((other, _)) => *other,
+                    None => continue,
+                },
+                (false, _) => choice,
             };
+            let report = reports.get(&choice).and_then(Option::as_ref);
             let applied = match set {
                 Some(set) => self.set(set).applied(),
                 None => self.directory.applied(),

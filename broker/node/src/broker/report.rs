@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use posthouse_model::{LogIndex, ReplicaId, SetId, Term};
-use posthouse_replica::{Group, Machine};
+use posthouse_model::{LogIndex, ReplicaId, SetId, Term, Time};
+use posthouse_replica::{Clock, Group, Machine, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use super::Broker;
 use super::reach::{Ask, Told};
+use crate::clock::Reading;
 
 /// How long another node has to say how it is.
 const REPORT_WITHIN: Duration = Duration::from_secs(2);
@@ -18,6 +19,8 @@ const REPORT_WITHIN: Duration = Duration::from_secs(2);
 pub struct NodeReport {
     /// What logs call it.
     pub label: String,
+    /// What its wall clock shows.
+    pub wall: Time,
     /// The program's version.
     pub version: String,
     /// How long the process has run.
@@ -52,18 +55,30 @@ pub struct GroupReport {
 impl Broker {
     /// Returns what each node of the cluster says of itself, this one first; none for one that says nothing.
     pub async fn reports(&self) -> Vec<(ReplicaId, Option<NodeReport>)> {
-        let asked = self.others.all().into_iter().map(|other| async move {
-            let told = self.ask_one(other, &Ask::Report, REPORT_WITHIN).await;
-            let report = match told {
-                Some(Told::Report(report)) => Some(report),
-                Some(_) | None => None,
-            };
-            (other, report)
-        });
+        let asked = self
+            .others
+            .all()
+            .into_iter()
+            .map(|other| async move { (other, self.report_of(other).await) });
         let (own, others) = futures::join!(self.report(), join_all(asked));
         let mut reports = vec![(self.replica, Some(own))];
         reports.extend(others);
         reports
+    }
+
+    /// Returns what another node says of itself; none if it says nothing. Its clock is taken notice of.
+    pub(super) async fn report_of(&self, other: ReplicaId) -> Option<NodeReport> {
+        let asked = self.clock.monotonic();
+        let Told::Report(report) = self.ask_one(other, &Ask::Report, REPORT_WITHIN).await? else {
+            return None;
+        };
+        let reading = Reading {
+            shown: report.wall,
+            asked,
+            answered: self.clock.monotonic(),
+        };
+        self.clock.learn(other, reading);
+        Some(report)
     }
 
     /// Returns what this node says of itself.
@@ -73,6 +88,7 @@ impl Broker {
             .chain(self.sets.iter().map(|set| group_report(set, Some(set.set()))));
         NodeReport {
             label: self.label.clone(),
+            wall: SystemClock::new().wall(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up: self.started.elapsed(),
             unready: self.unready().await.map(str::to_owned),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use posthouse_model::Time;
 use serde::{Deserialize, Serialize};
 
 /// What a node says of itself before there is a cluster.
@@ -17,6 +18,8 @@ pub(super) struct Standing {
     pub(super) cluster: Option<[u8; 16]>,
     /// Whether it has neither voted nor heard of anything agreed on.
     pub(super) empty: bool,
+    /// What its wall clock shows.
+    pub(super) wall: Time,
 }
 
 /// What is to be done next.
@@ -73,7 +76,12 @@ mod tests {
     const B: [u8; 16] = [2; 16];
 
     fn standing(node: u16, cluster: Option<[u8; 16]>, empty: bool) -> Standing {
-        Standing { node, cluster, empty }
+        Standing {
+            node,
+            cluster,
+            empty,
+            wall: Time::default(),
+        }
     }
 
     fn step(own: Standing, others: &[Standing]) -> Step {
