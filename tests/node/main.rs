@@ -13,6 +13,7 @@ mod input;
 mod messages;
 mod metrics;
 mod operations;
+mod plugin_removal;
 mod plugins;
 mod push;
 mod sealing;

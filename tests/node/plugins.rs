@@ -59,70 +59,6 @@ fn a_version_is_activated_for_all_bindings_of_its_plugin_and_rolled_back() {
 }
 
 #[test]
-fn a_version_is_removed_once_nothing_is_bound_to_it() {
-    let mut node = node();
-    let mut client = node.client();
-    topic_to_queue(&mut client, "t", &[], "q", "");
-    push(&node, "router", "examples/plugins/zero-or-more-router");
-    push(&node, "router", "tests/plugins/traps");
-    let versions = versions(&node, "router");
-    let [old, new] = [&*versions[0], &*versions[1]];
-    let remove = |version| ["plugin", "remove", "router", version];
-    run(
-        &node,
-        &[
-            "plugin",
-            "bind",
-            "router",
-            "--topic",
-            "t",
-            "--plugin-version",
-            new,
-        ],
-    );
-    let told = refused(&node, &[], &remove(new));
-    assert!(told.contains("the version is bound"), "{told}");
-    publish(&mut client, "t", "x").success().unwrap();
-    run(&node, &remove(old));
-    let told = refused(&node, &[], &remove(old));
-    assert!(told.contains(&format!("has no version {old}")), "{told}");
-    run(&node, &["plugin", "unbind", "--topic", "t", "--world", "route"]);
-    run(&node, &remove(new));
-    let told = refused(&node, &[], &remove(new));
-    assert!(told.contains("no plugin router"), "{told}");
-    node.kill();
-    node.launch().unwrap();
-    let told = refused(&node, &[], &["plugin", "show", "router"]);
-    assert!(told.contains("no plugin router"), "{told}");
-    publish(&mut node.client(), "t", "x").success().unwrap();
-}
-
-#[test]
-fn a_removed_versions_component_goes_unless_another_version_is_the_same() {
-    let node = node();
-    let components = || std::fs::read_dir(node.data().join("components")).unwrap().count();
-    let before = components();
-    for plugin in ["one", "two"] {
-        push(&node, plugin, "tests/plugins/traps");
-    }
-    assert_eq!(components(), before + 1);
-    run(&node, &["plugin", "remove", "one", &versions(&node, "one")[0]]);
-    assert_eq!(components(), before + 1, "the other plugin needs it");
-    run(&node, &["plugin", "remove", "two", &versions(&node, "two")[0]]);
-    assert_eq!(components(), before);
-}
-
-#[test]
-fn a_plugin_that_seals_is_not_removed_because_it_alone_opens_what_it_sealed() {
-    let node = node();
-    push(&node, "seal", "tests/plugins/hostile-seal");
-    let version = &versions(&node, "seal")[0];
-    let told = refused(&node, &[], &["plugin", "remove", "seal", version]);
-    assert!(told.contains("opened by nothing else"), "{told}");
-    assert_eq!(versions(&node, "seal"), [version.clone()]);
-}
-
-#[test]
 fn a_filter_on_a_subscription_decides_by_its_configuration_and_explain_tells() {
     let node = node();
     let mut client = node.client();
@@ -493,14 +429,13 @@ pub(crate) fn push(node: &Node, name: &str, folder: &str) {
     );
 }
 
-/// Returns the versions of a plugin, oldest first.
-fn versions(node: &Node, plugin: &str) -> Vec<String> {
-    let shown: Value = serde_json::from_str(&run(node, &["plugin", "show", plugin, "--json"])).unwrap();
-    let versions = shown["versions"].as_array().unwrap().iter();
-    versions.map(|version| version["version"].to_string()).collect()
-}
-
-fn topic_to_queue(client: &mut Client, topic: &str, settings: &[(&str, &str)], queue: &str, key: &str) {
+pub(crate) fn topic_to_queue(
+    client: &mut Client,
+    topic: &str,
+    settings: &[(&str, &str)],
+    queue: &str,
+    key: &str,
+) {
     let mut parameters = vec![("topicName", topic)];
     parameters.extend_from_slice(settings);
     client.ask("CreateTopic", &parameters).unwrap().success().unwrap();
@@ -526,7 +461,7 @@ fn subscribe(client: &mut Client, topic: &str, queue: &str, key: &str) {
     client.ask("Subscribe", &parameters).unwrap().success().unwrap();
 }
 
-fn publish(client: &mut Client, topic: &str, body: &str) -> Answer {
+pub(crate) fn publish(client: &mut Client, topic: &str, body: &str) -> Answer {
     client
         .ask("PublishMessage", &[("topicName", topic), ("msgBody", body)])
         .unwrap()
@@ -586,7 +521,7 @@ fn decisions(explanation: &Value) -> Vec<(String, String, Vec<String>)> {
 }
 
 /// Does a client command that is to be refused; returns what it says.
-fn refused(node: &Node, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+pub(crate) fn refused(node: &Node, environment: &[(&str, &str)], arguments: &[&str]) -> String {
     let output = output(node, environment, arguments);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "posthouse {arguments:?}: {told}");

@@ -1,6 +1,7 @@
 //! CMQ's API over the broker: each action done, each outcome given its code.
 
 mod lists;
+mod noted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use posthouse_replica::{Clock, Fault};
 
 use crate::broker::{Broker, BrokerError, Content, Draft, Leases, Received, Reception, Wish};
 use crate::config::Authentication;
+use noted::Noted;
 
 /// The header with which a client names its call, to have its own retries recognised.
 pub const TOKEN_HEADER: &str = "x-posthouse-token";
@@ -38,18 +40,6 @@ pub struct Reply {
     pub body: Bytes,
     /// Messages leased to the client.
     pub leases: Option<Leases>,
-}
-
-/// What is known of a call, for the figures.
-struct Noted {
-    /// When it began, on the monotonic clock.
-    begun: Duration,
-    /// How long of the time since it waited for a message.
-    waited: Duration,
-    /// What it asks for; a word of our own as long as that is unknown.
-    action: &'static str,
-    /// Whose it is, once its signature was checked.
-    tenant: Option<TenantId>,
 }
 
 /// The arithmetic of signatures.
@@ -93,7 +83,7 @@ impl Cmq {
     /// Answers one request.
     pub async fn answer(&self, raw: RawCall<'_>, token: Option<&str>) -> Reply {
         let mut head = self.next_head();
-        let mut noted = self.note("unknown");
+        let mut noted = Noted::new(self.clock.monotonic(), "unknown");
         let outcome = match cmq::parse(raw) {
             Ok(call) => {
                 head.client_request_id = call.client_request_id();
@@ -106,7 +96,20 @@ impl Cmq {
 
     /// Answers a request that was refused before it was read to its end.
     pub fn refuse_unread(&self, error: CmqError) -> Reply {
-        self.conclude(&self.next_head(), &self.note("unread"), Err(error))
+        let noted = Noted::new(self.clock.monotonic(), "unread");
+        self.conclude(&self.next_head(), &noted, Err(error))
+    }
+
+    /// Returns the reply that an outcome gets, counted.
+    fn conclude(&self, head: &Head, noted: &Noted, outcome: Result<Reply, CmqError>) -> Reply {
+        let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
+        let reply = outcome.unwrap_or_else(|error| Reply {
+            body: reply::error(head, &error),
+            leases: None,
+        });
+        let now = self.clock.monotonic();
+        noted.count(&self.broker.metrics, now, code, reply.body.len());
+        reply
     }
 
     fn next_head(&self) -> Head {
@@ -114,32 +117,6 @@ impl Cmq {
             request_id: self.requests.fetch_add(1, Ordering::Relaxed),
             client_request_id: None,
         }
-    }
-
-    fn note(&self, action: &'static str) -> Noted {
-        Noted {
-            begun: self.clock.monotonic(),
-            waited: Duration::ZERO,
-            action,
-            tenant: None,
-        }
-    }
-
-    /// Returns the reply that an outcome gets, counted.
-    fn conclude(&self, head: &Head, noted: &Noted, outcome: Result<Reply, CmqError>) -> Reply {
-        let metrics = &self.broker.metrics;
-        let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
-        let reply = outcome.unwrap_or_else(|error| Reply {
-            body: reply::error(head, &error),
-            leases: None,
-        });
-        let took = self.clock.monotonic().saturating_sub(noted.begun + noted.waited);
-        metrics.cmq_call(noted.action, code);
-        metrics.cmq_took(noted.action, took);
-        if let Some(tenant) = noted.tenant {
-            metrics.bytes_out(tenant, reply.body.len() as u64);
-        }
-        reply
     }
 
     async fn act(

@@ -653,8 +653,10 @@ fn a_version_is_removed_when_nothing_is_bound_to_it() {
 #[test]
 fn a_removed_version_counts_no_longer() {
     let mut log = Log::founded();
-    let mut quotas = Quotas::default();
-    quotas.plugins = 1;
+    let quotas = Quotas {
+        plugins: 1,
+        ..Quotas::default()
+    };
     log.done(DirectoryCommand::SetQuotas {
         tenant: TenantId(1),
         quotas,
