@@ -336,9 +336,9 @@ impl<'a> Attendant<'a> {
                     self.evict_own(tenant)
                         .ok_or(GuestFault::Busy(BusyReason::Memory))?;
                 }
-                Err(GuestFault::Busy(_)) => {
+                Err(GuestFault::Busy(reason)) => {
                     let evicted = self.shared.warm(self.plugin.pool).lock().evict(|_| true);
-                    evicted.ok_or(GuestFault::Busy(BusyReason::Instances))?;
+                    evicted.ok_or(GuestFault::Busy(reason))?;
                 }
                 Err(fault) => {
                     self.count(Some(&fault));

@@ -12,6 +12,7 @@ use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span
 use posthouse_replica::{Clock, Groups, Lone, Network};
 use posthouse_store::{RealDisk, Store};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,12 @@ pub struct Node {
     misfit: watch::Receiver<Option<String>>,
 }
 
+/// The signals that ask the process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
 /// What a node is put together from before it serves.
 struct Assembled {
     broker: Broker,
@@ -68,12 +75,20 @@ pub async fn run_with(
     guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
 ) -> anyhow::Result<()> {
     let label = config.node.label.clone();
-    let node = Node::start(config, guests).await?;
+    // From here on a signal is waited for: before, it would end the process where it stands.
+    let mut signals = Signals::catch()?;
+    let node = tokio::select! {
+        node = Node::start(config, guests) => node?,
+        () = signals.wait() => {
+            tracing::info!("stopped before it served");
+            return Ok(());
+        }
+    };
     let address = node.address;
     tracing::info!(node = label, %address, "serving");
     let mut misfit = node.misfit.clone();
     let ended = tokio::select! {
-        signal = wait_for_signal() => signal.map_err(anyhow::Error::from),
+        () = signals.wait() => Ok(()),
         misfit = wait_for_misfit(&mut misfit) => Err(misfit),
     };
     tracing::info!("stopping");
@@ -500,13 +515,22 @@ fn span(duration: Duration) -> Span {
     Span::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+// === impl Signals ===
+
+impl Signals {
+    /// Catches them from now on.
+    fn catch() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// Waits for one.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
