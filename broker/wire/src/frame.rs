@@ -65,7 +65,7 @@ impl Frame {
     /// Returns the frame's bytes in one piece.
     pub fn encode(&self) -> Bytes {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.payload.len());
-        bytes.extend_from_slice(&frame_header(self.kind, &self.payload));
+        bytes.extend_from_slice(&frame_header(self.kind, &[&self.payload]));
         bytes.extend_from_slice(&self.payload);
         Bytes::from(bytes)
     }
@@ -111,7 +111,7 @@ impl FrameReader {
         }
         self.buffer.advance(HEADER_BYTES);
         let payload = self.buffer.split_to(payload_bytes).freeze();
-        let expected = checksum(length, FrameKind(kind), &payload);
+        let expected = checksum(length, FrameKind(kind), &[&payload]);
         if found != expected {
             return Err(FrameError::Damaged { found, expected });
         }
@@ -122,20 +122,23 @@ impl FrameReader {
     }
 }
 
-/// Returns what is written before a payload, so that both can be written without a copy.
+/// Returns what is written before a payload, which may lie in several pieces, so that none of it need be copied.
 ///
 /// # Panics
 ///
 /// When the payload is of 4 GiB or more: what is sent has bounds far below.
-pub fn frame_header(kind: FrameKind, payload: &[u8]) -> [u8; HEADER_BYTES] {
-    let length = u32::try_from(payload.len()).expect("what is sent is bounded far below 4 GiB");
+pub fn frame_header(kind: FrameKind, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
+    let bytes: usize = payload.iter().map(|piece| piece.len()).sum();
+    let length = u32::try_from(bytes).expect("what is sent is bounded far below 4 GiB");
     let [l0, l1, l2, l3] = length.to_le_bytes();
     let [c0, c1, c2, c3] = checksum(length, kind, payload).to_le_bytes();
     [l0, l1, l2, l3, kind.0, VERSION, c0, c1, c2, c3]
 }
 
-fn checksum(length: u32, kind: FrameKind, payload: &[u8]) -> u32 {
+fn checksum(length: u32, kind: FrameKind, payload: &[&[u8]]) -> u32 {
     let [l0, l1, l2, l3] = length.to_le_bytes();
     let prefix = crc32c::crc32c(&[l0, l1, l2, l3, kind.0, VERSION]);
-    crc32c::crc32c_append(prefix, payload)
+    payload
+        .iter()
+        .fold(prefix, |sum, piece| crc32c::crc32c_append(sum, piece))
 }

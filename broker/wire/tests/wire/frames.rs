@@ -33,9 +33,15 @@ fn a_frame_s_bytes_are_as_written_down() {
 }
 
 #[test]
+fn a_payload_in_pieces_makes_the_same_header() {
+    let whole = &small().encode()[..FRAME_HEADER_BYTES];
+    assert_eq!(frame_header(FrameKind(7), &[b"pay", b"", b"load"]), whole);
+}
+
+#[test]
 fn a_frame_over_the_limit_is_refused_before_its_bytes_come() {
     let payload = vec![0; 301];
-    let header = frame_header(FrameKind(1), &payload);
+    let header = frame_header(FrameKind(1), &[&payload]);
     let refused = Err(FrameError::TooLong {
         bytes: 301,
         limit: PAYLOAD_BYTES_MAX,
