@@ -2,4 +2,5 @@
 
 mod kit;
 mod lone;
+mod replica;
 mod three;
