@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use posthouse_keyring::{Entropy, RootKey};
 use posthouse_model::{ReplicaId, SetId};
-use posthouse_replica::peers::{Answerer, Hello, PeerNetwork, PeerTls};
+use posthouse_replica::{Answerer, Hello, PeerNetwork, PeerTls};
 use posthouse_replica::{Clock, GroupName, Groups, NetworkFault, PeerFault, SystemClock};
 use posthouse_store::{ClusterId, GroupId, Identity, Store};
 use posthouse_wire::Kind as WireKind;

@@ -9,8 +9,9 @@
 //! A [`Group`] replicates one [`Machine`]. Its leader stamps time and message ids, puts waiting commands together
 //! into entries, and has done what falls due. Every replica applies the same entries to the same state.
 //!
-//! What the crate needs from above it asks for in traits: [`Network`] brings frames to other nodes, [`Clock`] tells
-//! the time, [`Observer`] is told what was applied. It alone names the Raft library.
+//! What the crate needs from above it asks for in traits: [`Clock`] tells the time, [`Observer`] is told what was
+//! applied, [`Network`] brings frames to other nodes. [`PeerNetwork`] is the one that does so over TCP. The crate
+//! alone names the Raft library.
 
 mod checkpointer;
 mod clock;
@@ -25,7 +26,7 @@ mod leadership;
 mod machine;
 mod network;
 mod observer;
-pub mod peers;
+mod peers;
 mod proposer;
 mod purger;
 mod raft;
@@ -44,4 +45,7 @@ pub use groups::{Groups, OpenError};
 pub use machine::Machine;
 pub use network::{Lane, Lone, Network, NetworkFault, Outbound};
 pub use observer::{GroupName, Observer, Unobserved};
+pub use peers::{
+    Answerer, CallFault, FRAME_BYTES_MAX as PEER_FRAME_BYTES_MAX, Hello, PeerNetwork, PeerTls, PeerTlsError,
+};
 pub use raft::peer::PeerFault;

@@ -1,4 +1,4 @@
-//! What carries frames between replicas: a trait that the node implements over its peer connections.
+//! What carries frames between replicas: a trait, which [`crate::PeerNetwork`] implements over TCP.
 //!
 //! A frame is opaque to its carrier: bytes for one group, answered by bytes. The carrier may lose it, and says so;
 //! it must not change it.

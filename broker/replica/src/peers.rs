@@ -89,8 +89,8 @@ pub trait Answerer: Send + Sync + 'static {
     /// Answers a frame for a group, as [`crate::Groups::answer`] does.
     ///
     /// Frames of one lane come in their order, and each answer is polled once before the next frame is given: what
-    /// must keep that order is to be done before the answer first waits. Then answers go on side by side. One is
-    /// dropped when nobody waits for it any longer.
+    /// must keep that order is to be done before the answer first waits, and must be quick. Then answers go on side
+    /// by side. One is dropped when nobody waits for it any longer.
     fn group(&self, group: GroupName, frame: Bytes) -> BoxFuture<'static, Result<Bytes, PeerFault>>;
 
     /// Answers whatever else one node asks another. The answer is dropped when nobody waits for it any longer.

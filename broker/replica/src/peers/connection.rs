@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use posthouse_wire::{FrameError, FrameReader};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -110,6 +110,10 @@ impl MessageReader {
             }
             let buffer = self.frames.buffer();
             if buffer.capacity() - buffer.len() < READ_BYTES_MIN {
+                if buffer.is_empty() {
+                    // A new one: the old one may be as large as the longest frame was.
+                    *buffer = BytesMut::new();
+                }
                 buffer.reserve(READ_BYTES);
             }
             if self.stream.read_buf(buffer).await? == 0 {

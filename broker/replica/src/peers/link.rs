@@ -19,11 +19,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use posthouse_model::ReplicaId;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::connection::{Connection, ConnectionError, MessageReader, MessageWriter};
-use super::local::{DialError, Local};
+use super::local::{DialError, Era, Local};
 use super::message::{CallId, Channel, Greeting, Message};
 use super::room::{Room, Taken};
 use super::{CallFault, FRAME_BYTES_MAX, Hello, deadline};
@@ -189,7 +190,7 @@ impl Link {
         let mut failures = 0;
         loop {
             let era = self.local.era();
-            let attempt = self.attempt(era.hello, &mut failures);
+            let attempt = self.attempt(&era, &mut failures);
             if era.ended.run_until_cancelled(attempt).await.is_none() {
                 failures = 0;
                 self.settle("this node says another thing of itself now", Phase::Open);
@@ -198,11 +199,16 @@ impl Link {
     }
 
     /// Makes a connection and uses it until it breaks; then pauses.
-    async fn attempt(&self, hello: Hello, failures: &mut u32) {
-        let reason = match self.connect(hello).await {
+    async fn attempt(&self, era: &Era, failures: &mut u32) {
+        let reason = match self.connect(era.hello).await {
             Ok(connection) => {
                 self.open();
-                let error = self.use_connection(connection).await;
+                let began = Instant::now();
+                let error = self.use_connection(connection, era).await;
+                // Whoever takes connections and at once lets them go again is as good as not there.
+                if self.queue.lock().answered || began.elapsed() >= PAUSE_MAX {
+                    *failures = 0;
+                }
                 debug!(to = %self.to, channel = ?self.channel, %error, "connection broke");
                 error.to_string()
             }
@@ -212,12 +218,7 @@ impl Link {
                 error.to_string()
             }
         };
-        // Whoever takes a connection and lets it go again without an answer is as good as not there.
-        *failures = if self.queue.lock().answered {
-            1
-        } else {
-            failures.saturating_add(1)
-        };
+        *failures = failures.saturating_add(1);
         match pause_after(*failures) {
             None => self.settle(&reason, Phase::Open),
             Some(pause) => {
@@ -228,7 +229,6 @@ impl Link {
     }
 
     async fn connect(&self, hello: Hello) -> Result<Connection, DialError> {
-        self.queue.lock().answered = false;
         let greeting = Greeting {
             channel: self.channel,
             hello,
@@ -238,14 +238,14 @@ impl Link {
         Ok(connection)
     }
 
-    async fn use_connection(&self, connection: Connection) -> ConnectionError {
+    async fn use_connection(&self, connection: Connection, era: &Era) -> ConnectionError {
         let Connection {
             mut reader,
             mut writer,
         } = connection;
         let ended = tokio::select! {
             ended = self.read_answers(&mut reader) => ended,
-            ended = self.write_calls(&mut writer) => ended,
+            ended = self.write_calls(&mut writer, era) => ended,
         };
         match ended {
             Ok(never) => match never {},
@@ -267,9 +267,18 @@ impl Link {
         }
     }
 
-    async fn write_calls(&self, writer: &mut MessageWriter) -> Result<Infallible, ConnectionError> {
+    async fn write_calls(
+        &self,
+        writer: &mut MessageWriter,
+        era: &Era,
+    ) -> Result<Infallible, ConnectionError> {
         loop {
-            match self.next_step() {
+            let step = self.next_step();
+            if era.ended.is_cancelled() {
+                // The call may be of the next era: it waits for a connection on which that is said.
+                std::future::pending::<()>().await;
+            }
+            match step {
                 Step::Cancel(call) => writer.push(Message::Cancel { call }),
                 Step::Call { call, bytes } => {
                     let room = match self.room.try_take(bytes) {
@@ -316,7 +325,9 @@ impl Link {
 
     /// Takes calls: a connection was made.
     fn open(&self) {
-        self.queue.lock().phase = Phase::Open;
+        let mut queue = self.queue.lock();
+        queue.phase = Phase::Open;
+        queue.answered = false;
     }
 
     fn next_step(&self) -> Step {

@@ -162,3 +162,26 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(SILENCE_MAX))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_sends_at_once_and_notices_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        prepare(&stream).expect("the system knows the options");
+        assert!(stream.nodelay().expect("it has the option"));
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("it has the option"));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            socket.tcp_user_timeout().expect("it has the option"),
+            Some(SILENCE_MAX)
+        );
+    }
+}

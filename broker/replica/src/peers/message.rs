@@ -49,7 +49,8 @@ pub(super) struct Greeting {
     pub(super) expects: Option<ReplicaId>,
 }
 
-/// What is said. It has no debug print, which would show messages' bodies.
+/// What is said. It has no debug print, which would show messages' bodies: in tests there are none to show.
+#[cfg_attr(test, derive(Debug))]
 #[derive(Clone, Eq, PartialEq)]
 pub(super) enum Message {
     Hello(Greeting),

@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use posthouse_model::{ReplicaId, Set, SetId, SetReply};
-use posthouse_replica::{
-    Config, Fault, Group, Groups, Network, NetworkFault, Outbound, Reason, SystemClock, Unobserved,
-};
-use posthouse_store::Store;
+use posthouse_model::{ReplicaId, Set, SetReply};
+use posthouse_replica::{Fault, Group, Groups, Network, NetworkFault, Outbound, Reason};
 use tempfile::TempDir;
 
-use crate::kit::{QUEUE, active, define, open_store, send_one, until, within};
+use crate::kit::{active, define, send_one, until, within};
+use crate::replica::{Replica, leader_of, send_many};
 
 /// Carries frames between replicas of one process, and cuts some off.
 #[derive(Clone, Default)]
@@ -33,13 +30,6 @@ struct MeshState {
 struct Port {
     mesh: Mesh,
     from: ReplicaId,
-}
-
-/// A replica with what it stands on.
-struct Replica {
-    groups: Arc<Groups>,
-    store: Store,
-    dir: TempDir,
 }
 
 // === impl Port ===
@@ -68,25 +58,14 @@ impl Network for Port {
 
 impl Mesh {
     async fn start(&self, number: u64, dir: TempDir) -> Replica {
-        let replica = ReplicaId(number);
-        let store = open_store(dir.path());
-        let config = Config {
-            replica,
-            founders: Some([1, 2, 3].map(ReplicaId).into()),
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
-            ..Config::lone(1)
-        };
+        let id = ReplicaId(number);
         let port = Port {
             mesh: self.clone(),
-            from: replica,
+            from: id,
         };
-        let clock = Arc::new(SystemClock::new());
-        let groups = Groups::open(config, store.clone(), Arc::new(port), clock, Arc::new(Unobserved));
-        let groups = Arc::new(groups.await.expect("a replica opens"));
-        self.state.lock().replicas.insert(replica, groups.clone());
-        Replica { groups, store, dir }
+        let replica = Replica::open(id, dir, Arc::new(port)).await;
+        self.state.lock().replicas.insert(id, replica.groups.clone());
+        replica
     }
 
     async fn start_three(&self) -> Vec<Replica> {
@@ -98,6 +77,11 @@ impl Mesh {
         replicas
     }
 
+    async fn stop(&self, replica: Replica) -> TempDir {
+        self.state.lock().replicas.remove(&replica.id);
+        replica.stop().await
+    }
+
     fn cut_off(&self, replica: ReplicaId) {
         self.state.lock().cut_off.insert(replica);
     }
@@ -105,62 +89,6 @@ impl Mesh {
     fn join(&self, replica: ReplicaId) {
         self.state.lock().cut_off.remove(&replica);
     }
-}
-
-// === impl Replica ===
-
-impl Replica {
-    fn set(&self) -> &Group<Set> {
-        &self.groups.sets[0]
-    }
-
-    async fn stop(self, mesh: &Mesh, number: u64) -> TempDir {
-        mesh.state.lock().replicas.remove(&ReplicaId(number));
-        within(self.groups.stop()).await;
-        self.store.close();
-        self.dir
-    }
-}
-
-/// Waits until one of some replicas leads, and returns its place.
-async fn leader_of(replicas: &[&Replica]) -> usize {
-    let mut leader = 0;
-    until("one of them leads", || {
-        let found = replicas.iter().position(|replica| replica.set().is_leader());
-        leader = found.unwrap_or(leader);
-        found.is_some()
-    })
-    .await;
-    leader
-}
-
-/// Sends by whoever leads, until so many messages were answered; returns their ids.
-async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_model::MessageId> {
-    let mut answered = BTreeSet::new();
-    let mut pause = tokio::time::interval(Duration::from_millis(5));
-    while answered.len() < count {
-        let Some(set) = sets.iter().find(|set| set.is_leader()) else {
-            pause.tick().await;
-            continue;
-        };
-        if let Ok(id) = send_one(set, b"hello").await {
-            answered.insert(id);
-        }
-    }
-    answered
-}
-
-fn ids_in(replica: &Replica) -> BTreeSet<posthouse_model::MessageId> {
-    let bodies = replica.store.bodies(SetId(0));
-    let mut ids = BTreeSet::new();
-    for sequence in 1..=active(replica.set()) {
-        let key = posthouse_model::BodyKey {
-            stream: QUEUE,
-            sequence: posthouse_model::Sequence(sequence),
-        };
-        ids.insert(bodies.read(key).expect("readable").expect("there").message.id);
-    }
-    ids
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,14 +106,14 @@ async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
 
     let gone = first as u64 + 1;
     mesh.cut_off(ReplicaId(gone));
-    let dir = replicas.remove(first).stop(&mesh, gone).await;
+    let dir = mesh.stop(replicas.remove(first)).await;
     let mut answered = BTreeSet::new();
     for sender in senders {
         answered.extend(within(sender).await.expect("the sender got its answers"));
     }
     assert_eq!(answered.len(), 800, "no id was given twice");
     let second = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
-    assert!(ids_in(&replicas[second]).is_superset(&answered));
+    assert!(replicas[second].ids().is_superset(&answered));
 
     mesh.join(ReplicaId(gone));
     let back = mesh.start(gone, dir).await;
@@ -193,7 +121,7 @@ async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
     within(back.set().wait_applied(applied))
         .await
         .expect("it catches up");
-    assert!(ids_in(&back).is_superset(&answered));
+    assert!(back.ids().is_superset(&answered));
     let other = &replicas[1 - second];
     within(other.set().wait_applied(applied))
         .await
@@ -241,7 +169,7 @@ async fn a_leader_that_is_cut_off_confirms_nothing_and_says_what_may_have_been_d
     within(replicas[first].set().wait_applied(applied))
         .await
         .expect("it catches up");
-    assert_eq!(ids_in(&replicas[first]), BTreeSet::from([id]));
+    assert_eq!(replicas[first].ids(), BTreeSet::from([id]));
     let refused = within(replicas[first].set().propose(define())).await;
     assert!(
         matches!(
