@@ -32,7 +32,7 @@ pub(super) struct Names {
     last: Incarnation,
     records: BTreeMap<Incarnation, NameRecord>,
     /// By tenant, kind and folded name.
-    names: BTreeMap<(TenantId, Kind, String), Incarnation>,
+    names: BTreeMap<(TenantId, Kind, Box<str>), Incarnation>,
     counts: BTreeMap<(TenantId, Kind), u32>,
     /// How many names each set has.
     loads: Vec<u32>,
@@ -55,12 +55,12 @@ impl Names {
     }
 
     pub(super) fn named(&self, tenant: TenantId, kind: Kind, name: &Name) -> Option<&NameRecord> {
-        let incarnation = self.names.get(&(tenant, kind, name.folded()))?;
+        let incarnation = self.names.get(&(tenant, kind, name.folded().into()))?;
         self.records.get(incarnation)
     }
 
     pub(super) fn of(&self, tenant: TenantId, kind: Kind) -> impl Iterator<Item = &NameRecord> {
-        let names = self.names.range((tenant, kind, String::new())..);
+        let names = self.names.range((tenant, kind, Box::default())..);
         names
             .take_while(move |((of, is, _), _)| *of == tenant && *is == kind)
             .filter_map(|(_, incarnation)| self.records.get(incarnation))
@@ -127,7 +127,7 @@ impl Names {
             name: name.clone(),
             kind,
             set,
-            state: NameState::Creating(definition.clone()),
+            state: NameState::Creating(Box::new(definition.clone())),
             sealed_under: None,
         };
         self.last = record.incarnation;
@@ -212,7 +212,7 @@ impl Names {
             *load += 1;
         }
         self.names
-            .insert((tenant, kind, record.name.folded()), incarnation);
+            .insert((tenant, kind, record.name.folded().into()), incarnation);
         self.unfinished.insert(incarnation);
         self.records.insert(incarnation, record);
     }
@@ -221,7 +221,7 @@ impl Names {
         let record = self.records.remove(&incarnation)?;
         let NameRecord { tenant, kind, .. } = record;
         self.unfinished.remove(&incarnation);
-        self.names.remove(&(tenant, kind, record.name.folded()));
+        self.names.remove(&(tenant, kind, record.name.folded().into()));
         if let Some(load) = self.loads.get_mut(usize::from(record.set.0)) {
             *load = load.saturating_sub(1);
         }
@@ -261,7 +261,7 @@ fn repeat_create(
     definition: &Definition,
 ) -> Result<NameRecord, DirectoryRefusal> {
     match &record.state {
-        NameState::Creating(begun) if begun == definition && record.name == *name => Ok(record.clone()),
+        NameState::Creating(begun) if **begun == *definition && record.name == *name => Ok(record.clone()),
         NameState::Creating(_) | NameState::Ready => Err(DirectoryRefusal::Exists(name.clone())),
         NameState::Removing => Err(DirectoryRefusal::StillReleasing(name.clone())),
     }

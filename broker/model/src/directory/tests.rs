@@ -380,7 +380,7 @@ fn a_new_name_goes_to_the_least_loaded_set() {
 fn a_create_is_repeated_only_while_it_is_not_confirmed() {
     let mut log = Log::founded();
     let record = log.create(1, queue(), "q");
-    assert_eq!(record.state, NameState::Creating(queue()));
+    assert_eq!(record.state, NameState::Creating(Box::new(queue())));
     assert_eq!(log.create(1, queue(), "q"), record);
     let exists = |text| Err(DirectoryRefusal::Exists(name(text)));
     assert_eq!(log.apply(create(1, queue(), "Q")), exists("Q"));

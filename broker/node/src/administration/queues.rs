@@ -1,8 +1,6 @@
 //! Queues: made, shown, changed, sealed, rewound, removed.
 
-use posthouse_model::{
-    Definition, Incarnation, Kind, Name, NameRecord, NameState, QueueAttributes, QueueCounts, Time,
-};
+use posthouse_model::{Definition, Incarnation, Kind, Name, NameRecord, QueueAttributes, QueueCounts, Time};
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
@@ -53,10 +51,10 @@ pub(super) fn show(acting: &Acting<'_>, queue: &Name) -> Result<QueueView, Admin
             queue.counts(),
         ))
     });
-    match (known, &record.state) {
+    match (known, record.state.definition()) {
         (Some(view), _) => Ok(view),
         // The set does not have it yet: nothing is in it.
-        (None, NameState::Creating(Definition::Queue(attributes))) => {
+        (None, Some(Definition::Queue(attributes))) => {
             let lifetime = Lifetime {
                 created: Time::default(),
                 modified: Time::default(),
@@ -68,9 +66,7 @@ pub(super) fn show(acting: &Acting<'_>, queue: &Name) -> Result<QueueView, Admin
                 QueueCounts::default(),
             ))
         }
-        (None, NameState::Creating(_) | NameState::Ready | NameState::Removing) => {
-            Err(BrokerError::NoName { kind: Kind::Queue }.into())
-        }
+        (None, Some(Definition::Topic(_)) | None) => Err(BrokerError::NoName { kind: Kind::Queue }.into()),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Topics and their subscriptions.
 
-use posthouse_model::{
-    Definition, Kind, Name, NameState, Refusal, Subscription, SubscriptionAttributes, Time, Topic,
-};
+use posthouse_model::{Definition, Kind, Name, Refusal, Subscription, SubscriptionAttributes, Time, Topic};
 
 use super::queues::kept;
 use super::{Acting, listing};
@@ -46,10 +44,10 @@ pub(super) fn show(acting: &Acting<'_>, topic: &Name) -> Result<TopicView, Admin
         };
         Some(TopicView::new(&record, topic.attributes(), lifetime, holds))
     });
-    match (known, &record.state) {
+    match (known, record.state.definition()) {
         (Some(view), _) => Ok(view),
         // The set does not have it yet: nothing is in it.
-        (None, NameState::Creating(Definition::Topic(attributes))) => {
+        (None, Some(Definition::Topic(attributes))) => {
             let lifetime = Lifetime {
                 created: Time::default(),
                 modified: Time::default(),
@@ -61,9 +59,7 @@ pub(super) fn show(acting: &Acting<'_>, topic: &Name) -> Result<TopicView, Admin
                 TopicHolds::default(),
             ))
         }
-        (None, NameState::Creating(_) | NameState::Ready | NameState::Removing) => {
-            Err(BrokerError::NoName { kind: Kind::Topic }.into())
-        }
+        (None, Some(Definition::Queue(_)) | None) => Err(BrokerError::NoName { kind: Kind::Topic }.into()),
     }
 }
 

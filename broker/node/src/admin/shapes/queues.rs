@@ -214,7 +214,7 @@ impl QueueSettings {
                     dead_letter.queue
                 )));
             };
-            attributes.dead_letter = Some(dead_letter.policy(target));
+            attributes.dead_letter = Some(Box::new(dead_letter.policy(target)));
         }
         if attributes.rewind > attributes.retention {
             return Err(AdminError::malformed(
@@ -326,7 +326,7 @@ impl QueueView {
             body_bytes_max: attributes.body_bytes_max,
             retention_seconds: attributes.retention.seconds(),
             rewind_seconds: attributes.rewind.seconds(),
-            dead_letter: attributes.dead_letter.as_ref().map(DeadLetter::from),
+            dead_letter: attributes.dead_letter.as_deref().map(DeadLetter::from),
             sealed_under: record.sealed_under.clone(),
             counts: CountsView::from(counts),
         }
