@@ -230,7 +230,7 @@ async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow
             broker.direct(command, Kind::Queue).await?;
         }
     }
-    broker.learn_keys();
+    broker.learn_all();
     let tenant = if config.node.dev { DEV_TENANT } else { ROOT_TENANT };
     match &config.root {
         Some(account) => ensure_root(broker, tenant, account).await,

@@ -13,6 +13,7 @@
 //! A name is taken from `Create` to `Forget`. Incarnations are counted from 1 over queues and topics alike.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,16 @@ impl Names {
         names
             .take_while(move |((of, is, _), _)| *of == tenant && *is == kind)
             .filter_map(|(_, incarnation)| self.records.get(incarnation))
+    }
+
+    /// Returns the names that come after one, by tenant, kind and folded name; none is before all.
+    pub(super) fn after(&self, after: Option<(TenantId, Kind, &str)>) -> impl Iterator<Item = &NameRecord> {
+        let from = match after {
+            Some((tenant, kind, folded)) => Bound::Excluded((tenant, kind, folded.into())),
+            None => Bound::Unbounded,
+        };
+        let names = self.names.range((from, Bound::Unbounded));
+        names.filter_map(|(_, incarnation)| self.records.get(incarnation))
     }
 
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &NameRecord> {
@@ -193,7 +204,7 @@ impl Names {
         Ok(())
     }
 
-    fn count(&self, tenant: TenantId, kind: Kind) -> u32 {
+    pub(super) fn count(&self, tenant: TenantId, kind: Kind) -> u32 {
         self.counts.get(&(tenant, kind)).copied().unwrap_or(0)
     }
 

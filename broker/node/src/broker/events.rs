@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use posthouse_model::{Applied, Awake, LogIndex, SetId, Term};
+use posthouse_model::{Applied, Awake, DirectoryChange, LogIndex, SetId, Term};
 use posthouse_replica::{GroupName, Observer};
 
 use super::{Broker, Parts};
@@ -43,9 +43,16 @@ impl Observer for Events {
         }
     }
 
-    fn directory_applied(&self, _index: LogIndex) {
+    fn directory_applied(&self, _index: LogIndex, changes: &[DirectoryChange]) {
         let Some(broker) = self.broker() else { return };
-        broker.learn_keys();
+        for change in changes {
+            broker.learn(change);
+        }
+    }
+
+    fn directory_replaced(&self) {
+        let Some(broker) = self.broker() else { return };
+        broker.learn_all();
     }
 
     fn leading(&self, group: GroupName, term: Option<Term>) {
