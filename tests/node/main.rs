@@ -9,6 +9,7 @@
 mod durability;
 mod examples;
 mod input;
+mod listings;
 mod messages;
 mod operations;
 mod plugins;

@@ -155,7 +155,7 @@ impl Administration for Service {
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(queues::list(&self.acting(scope)?, &query))
+        queues::list(&self.acting(scope)?, query).await
     }
 
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {
@@ -222,7 +222,7 @@ impl Administration for Service {
     }
 
     async fn topics(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(topics::list(&self.acting(scope)?, &query))
+        topics::list(&self.acting(scope)?, query).await
     }
 
     async fn create_topic(&self, scope: &Scope, request: TopicCreate) -> Result<TopicView, AdminError> {
@@ -308,7 +308,7 @@ impl Administration for Service {
     }
 
     async fn tenants(&self, scope: &Scope, query: ListQuery) -> Result<Page<TenantView>, AdminError> {
-        Ok(tenants::list(&self.acting(scope)?, &query))
+        tenants::list(&self.acting(scope)?, query).await
     }
 
     async fn create_tenant(&self, scope: &Scope, request: TenantCreate) -> Result<TenantView, AdminError> {
@@ -391,7 +391,7 @@ impl Administration for Service {
     }
 
     async fn plugins(&self, scope: &Scope, query: ListQuery) -> Result<Page<PluginView>, AdminError> {
-        Ok(plugins::list(&self.acting(scope)?, &query))
+        plugins::list(&self.acting(scope)?, &query).await
     }
 
     async fn push_plugin(&self, scope: &Scope, push: PluginPush) -> Result<PluginPushed, AdminError> {

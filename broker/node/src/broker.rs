@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod history;
 mod keys;
+mod listings;
 mod names;
 mod outbox;
 mod plugins;
@@ -18,6 +19,7 @@ mod queues;
 mod topics;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -40,6 +42,7 @@ use crate::waiters::Waiters;
 pub use components::{Builtins, Components};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
+pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
@@ -47,6 +50,7 @@ pub use topics::Draft;
 
 use delivery::Deliveries;
 use keys::Secrets;
+use listings::Listings;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
 pub const PARKED_QUEUE: &str = "parked";
@@ -82,6 +86,7 @@ pub struct Parts {
     waiters: Waiters,
     deliveries: Deliveries,
     secrets: Secrets,
+    listings: Listings,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     loading: tokio::sync::Mutex<()>,
     outgoing: Vec<watch::Sender<u64>>,
@@ -128,8 +133,9 @@ impl std::ops::Deref for Broker {
 // === impl Broker ===
 
 impl Broker {
-    /// Puts a broker together, has it told of events, and starts its background tasks.
-    pub fn start(assembly: Assembly, events: &Events) -> Broker {
+    /// Puts a broker together, has it told of events, and starts its background tasks. Fails when the machine has no
+    /// thread left.
+    pub fn start(assembly: Assembly, events: &Events) -> io::Result<Broker> {
         let directory = assembly.groups.directory.clone();
         let sets: Vec<Group<Set>> = assembly.groups.sets.clone();
         let parts = Arc::new_cyclic(|weak: &std::sync::Weak<Parts>| {
@@ -147,6 +153,7 @@ impl Broker {
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),
                 secrets: Secrets::default(),
+                listings: Listings::new(assembly.store.projection()),
                 tables: RwLock::default(),
                 loading: tokio::sync::Mutex::default(),
                 tasks: TaskTracker::new(),
@@ -165,6 +172,7 @@ impl Broker {
         });
         let broker = Broker(parts);
         events.tell(&broker);
+        broker.listings.feed(broker.directory.clone())?;
         for (number, news) in broker.outgoing.iter().enumerate() {
             let set = SetId(u8::try_from(number).expect("a cluster has at most 128 sets"));
             broker
@@ -175,7 +183,7 @@ impl Broker {
         broker
             .tasks
             .spawn(broker.clone().forget_history(assembly.explain));
-        broker
+        Ok(broker)
     }
 
     /// Returns how many receives wait.
@@ -224,6 +232,7 @@ impl Broker {
         self.tasks.wait().await;
         self.guests.stop().await;
         self.groups.stop().await;
+        self.listings.stop().await;
         self.store.close();
     }
 

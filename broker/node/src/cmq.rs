@@ -232,7 +232,7 @@ impl Cmq {
                     .map_err(refusal)?;
                 Ok(reply::queue(head, incarnation))
             }
-            Action::ListQueue(listing) => Ok(self.list_queues(head, tenant, &listing)),
+            Action::ListQueue(listing) => self.list_queues(head, tenant, listing).await,
             Action::GetQueueAttributes { queue } => self.queue_attributes(head, tenant, &queue),
             Action::SetQueueAttributes { queue, change } => {
                 let target = self.dead_letter_target(tenant, change.dead_letter_queue());
@@ -309,7 +309,7 @@ impl Cmq {
                     .map_err(refusal)?;
                 Ok(reply::topic(head, incarnation))
             }
-            Action::ListTopic(listing) => Ok(self.list_topics(head, tenant, &listing)),
+            Action::ListTopic(listing) => self.list_topics(head, tenant, listing).await,
             Action::GetTopicAttributes { topic } => self.topic_attributes(head, tenant, &topic),
             Action::SetTopicAttributes { topic, change } => {
                 let mut failure = None;
@@ -528,6 +528,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         | BrokerError::PluginFailed { .. }
         | BrokerError::DiskFull
         | BrokerError::Unsettled
+        | BrokerError::ListingsBehind
         | BrokerError::Unreadable(_)
         | BrokerError::Key(_) => CmqError::not_done(&error.to_string()),
         BrokerError::Fault(Fault::NotDone(reason)) => CmqError::not_done(&reason.to_string()),

@@ -154,7 +154,7 @@ async fn assemble(
         subscription_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
     };
-    let broker = Broker::start(assembly, &events);
+    let broker = Broker::start(assembly, &events).context("the broker's threads")?;
     found(&broker, config, root_check).await?;
     let builtins = match &config.plugins.builtin_dir {
         Some(folder) => Builtins::from_folder(folder)

@@ -27,6 +27,7 @@ impl From<BrokerError> for AdminError {
             BrokerError::Throttled => AdminError::new(AdminCode::Throttled, text),
             BrokerError::DiskFull
             | BrokerError::Unsettled
+            | BrokerError::ListingsBehind
             | BrokerError::Unreadable(_)
             | BrokerError::Key(_) => AdminError::not_done(text),
             BrokerError::Fault(Fault::NotDone(_)) => AdminError::not_done(text),

@@ -11,14 +11,9 @@ use crate::admin::shapes::{
 use crate::admin::{AdminError, ListQuery};
 use crate::broker::BrokerError;
 
-pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<NameView> {
-    let records = acting.names(Kind::Topic);
-    listing::page(
-        records,
-        query,
-        |record| &record.name,
-        |record| NameView::new(&record, None),
-    )
+pub(super) async fn list(acting: &Acting<'_>, query: ListQuery) -> Result<Page<NameView>, AdminError> {
+    let page = acting.page_of_names(Kind::Topic, query).await?;
+    Ok(page.map(|listed| listing::name_view(listed, None)))
 }
 
 pub(super) async fn create(acting: &Acting<'_>, request: TopicCreate) -> Result<TopicView, AdminError> {
@@ -100,12 +95,7 @@ pub(super) fn subscriptions(
     acting.view_topic(topic, |topic| {
         let mut all: Vec<&Subscription> = topic.subscriptions().collect();
         all.sort_by_key(|subscription| subscription.name().folded());
-        Ok(listing::page(
-            all,
-            query,
-            |subscription| subscription.name(),
-            view,
-        ))
+        Ok(listing::page(all, query, |subscription| subscription.name()).map(view))
     })
 }
 

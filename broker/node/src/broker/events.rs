@@ -43,16 +43,18 @@ impl Observer for Events {
         }
     }
 
-    fn directory_applied(&self, _index: LogIndex, changes: &[DirectoryChange]) {
+    fn directory_applied(&self, index: LogIndex, changes: &[DirectoryChange]) {
         let Some(broker) = self.broker() else { return };
         for change in changes {
             broker.learn(change);
         }
+        broker.listings.follow(index, changes);
     }
 
     fn directory_replaced(&self) {
         let Some(broker) = self.broker() else { return };
         broker.learn_all();
+        broker.listings.follow_all();
     }
 
     fn leading(&self, group: GroupName, term: Option<Term>) {

@@ -342,21 +342,7 @@ pub struct Lifetime {
     pub modified: posthouse_model::Time,
 }
 
-// === impl NameView ===
-
-impl NameView {
-    /// Returns the view of a queue or topic in a listing.
-    pub fn new(record: &NameRecord, counts: Option<QueueCounts>) -> NameView {
-        NameView {
-            name: record.name.clone(),
-            incarnation: record.incarnation.0,
-            set: record.set.0,
-            state: StateView::from(&record.state),
-            sealed_under: record.sealed_under.clone(),
-            counts: counts.map(CountsView::from),
-        }
-    }
-}
+// === impl StateView ===
 
 impl From<&NameState> for StateView {
     fn from(state: &NameState) -> StateView {
