@@ -10,6 +10,7 @@ mod compatibility;
 mod durability;
 mod examples;
 mod input;
+mod listings;
 mod messages;
 mod metrics;
 mod operations;

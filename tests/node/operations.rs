@@ -98,6 +98,26 @@ fn a_tenant_has_names_and_keys_of_its_own() {
 }
 
 #[test]
+fn what_plugins_may_use_for_a_tenant_can_be_changed_while_it_is_used() {
+    let node = node();
+    run(&node, &["topic", "create", "t"]);
+    run(&node, &["queue", "create", "q"]);
+    run(&node, &["sub", "create", "t", "s", "--queue", "q"]);
+    let mut client = node.client();
+    let mut publish = || {
+        client
+            .ask("PublishMessage", &[("topicName", "t"), ("msgBody", "x")])
+            .unwrap()
+            .code()
+    };
+    assert_eq!(publish(), 0);
+    run(&node, &["tenant", "quota", "dev", "--plugin-cpu", "0"]);
+    assert_eq!(publish(), 6000);
+    run(&node, &["tenant", "quota", "dev", "--plugin-cpu", "500000"]);
+    assert_eq!(publish(), 0);
+}
+
+#[test]
 fn two_nodes_cannot_have_one_directory() {
     let node = node();
     let output = Command::new(program())

@@ -20,7 +20,7 @@ pub struct QueueAttributes {
     /// How long a deleted message can be brought back; zero is off.
     pub rewind: Span,
     /// Where messages go that nobody manages to consume.
-    pub dead_letter: Option<DeadLetterPolicy>,
+    pub dead_letter: Option<Box<DeadLetterPolicy>>,
 }
 
 /// Where messages go that nobody manages to consume.

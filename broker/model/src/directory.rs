@@ -12,6 +12,7 @@ use crate::{
     TenantRecord, Time, World,
 };
 
+mod changes;
 mod master_keys;
 mod names;
 mod plugins;
@@ -27,6 +28,7 @@ use plugins::{Binding, Plugins};
 use sessions::Sessions;
 use tenants::Tenants;
 
+pub use changes::{DirectoryApplied, DirectoryChange};
 pub use master_keys::{MASTER_KEY_VERSIONS_MAX, MASTER_KEYS_MAX};
 pub use names::{NAMES_MAX, SETS_MAX};
 pub use plugins::{
@@ -77,22 +79,19 @@ impl Directory {
     /// # Panics
     ///
     /// When the index is not above the last one: entries apply in order, each once.
-    pub fn apply(
-        &mut self,
-        index: LogIndex,
-        batch: &Batch<DirectoryCommand>,
-    ) -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    pub fn apply(&mut self, index: LogIndex, batch: &Batch<DirectoryCommand>) -> DirectoryApplied {
         assert!(index > self.applied, "entries apply in order, each once");
         self.applied = index;
         self.now = self.now.max(batch.now);
         let mut outcomes = Vec::with_capacity(batch.submissions.len());
+        let mut changes = Vec::new();
         for submission in &batch.submissions {
             let outcome = match submission.call {
-                None => self.perform(&submission.command),
+                None => self.perform(&submission.command, &mut changes),
                 Some(call) => match self.sessions.answered(call) {
                     Some(outcome) => outcome,
                     None => {
-                        let outcome = self.perform(&submission.command);
+                        let outcome = self.perform(&submission.command, &mut changes);
                         self.sessions.keep(call, index, &outcome);
                         outcome
                     }
@@ -100,7 +99,7 @@ impl Directory {
             };
             outcomes.push(outcome);
         }
-        outcomes
+        DirectoryApplied { outcomes, changes }
     }
 
     /// Returns the index of the last entry applied.
@@ -138,6 +137,11 @@ impl Directory {
         self.tenants.all()
     }
 
+    /// Returns the tenants that come after a folded name, by folded name; none is before all.
+    pub fn tenants_after(&self, after: Option<&str>) -> impl Iterator<Item = &TenantRecord> {
+        self.tenants.after(after)
+    }
+
     /// Returns an access key.
     pub fn access_key(&self, id: &str) -> Option<&AccessKeyRecord> {
         self.tenants.access_key(id)
@@ -163,6 +167,17 @@ impl Directory {
         self.names.of(tenant, kind)
     }
 
+    /// Returns how many queues or topics a tenant has.
+    pub fn name_count(&self, tenant: TenantId, kind: Kind) -> u32 {
+        self.names.count(tenant, kind)
+    }
+
+    /// Returns the queues and topics of all tenants that come after a folded name, by tenant, kind and folded name;
+    /// none is before all.
+    pub fn names_after(&self, after: Option<(TenantId, Kind, &str)>) -> impl Iterator<Item = &NameRecord> {
+        self.names.after(after)
+    }
+
     /// Returns the names whose making or removal is under way, by incarnation.
     pub fn unfinished(&self) -> impl Iterator<Item = &NameRecord> {
         self.names.unfinished()
@@ -181,6 +196,15 @@ impl Directory {
     /// Returns the versions of a tenant's plugins, or (none) of the platform's, by name and version.
     pub fn plugins(&self, tenant: Option<TenantId>) -> impl Iterator<Item = &PluginRecord> {
         self.plugins.of(tenant)
+    }
+
+    /// Returns the versions of everybody's plugins and then of all tenants', by owner, folded name and version, that
+    /// come after one of them; none is before all.
+    pub fn plugins_after(
+        &self,
+        after: Option<(Option<TenantId>, &str, PluginVersion)>,
+    ) -> impl Iterator<Item = &PluginRecord> {
+        self.plugins.after(after)
     }
 
     /// Returns what of a world is bound at exactly that place.
@@ -209,7 +233,11 @@ impl Directory {
         self.master_keys.of(tenant)
     }
 
-    fn perform(&mut self, command: &DirectoryCommand) -> Result<DirectoryReply, DirectoryRefusal> {
+    fn perform(
+        &mut self,
+        command: &DirectoryCommand,
+        changes: &mut Vec<DirectoryChange>,
+    ) -> Result<DirectoryReply, DirectoryRefusal> {
         if let DirectoryCommand::Found {
             cluster,
             sets,
@@ -229,13 +257,15 @@ impl Directory {
             DirectoryCommand::Found { .. } => Err(DirectoryRefusal::Founded),
             DirectoryCommand::CreateTenant { name, quotas } => {
                 let tenant = self.tenants.create(name, *quotas)?;
+                self.tell_tenant(tenant, changes);
                 Ok(DirectoryReply::Tenant(tenant))
             }
             DirectoryCommand::SetQuotas { tenant, quotas } => {
                 self.tenants.set_quotas(*tenant, *quotas)?;
+                self.tell_tenant(*tenant, changes);
                 Ok(DirectoryReply::Done)
             }
-            DirectoryCommand::RemoveTenant { tenant } => self.remove_tenant(*tenant),
+            DirectoryCommand::RemoveTenant { tenant } => self.remove_tenant(*tenant, changes),
             DirectoryCommand::AddAccessKey {
                 tenant,
                 id,
@@ -260,23 +290,28 @@ impl Directory {
             } => {
                 let quotas = self.tenant_or_refuse(*tenant)?.quotas;
                 let record = self.names.create(*tenant, name, definition, &quotas)?;
+                changes.push(DirectoryChange::from(&record));
                 Ok(DirectoryReply::Created(record))
             }
             DirectoryCommand::Confirm { incarnation } => {
                 self.names.confirm(*incarnation)?;
+                self.tell_name(*incarnation, changes);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Remove { incarnation } => {
                 self.names.remove(*incarnation)?;
+                self.tell_name(*incarnation, changes);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Restore { incarnation } => {
                 self.names.restore(*incarnation)?;
+                self.tell_name(*incarnation, changes);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Forget { incarnation } => {
                 if let Some(record) = self.names.forget(*incarnation)? {
                     self.plugins.unbind_incarnation(record.tenant, *incarnation);
+                    changes.push(DirectoryChange::from(&record));
                 }
                 Ok(DirectoryReply::Done)
             }
@@ -301,6 +336,11 @@ impl Directory {
                     pushed: self.now,
                 };
                 let version = self.plugins.push(pushed, plugins_max)?;
+                changes.push(DirectoryChange::Plugin {
+                    tenant: *tenant,
+                    name: name.clone(),
+                    version,
+                });
                 Ok(DirectoryReply::Plugin(version))
             }
             DirectoryCommand::RemovePlugin { version } => {
@@ -350,16 +390,26 @@ impl Directory {
             } => {
                 self.tenant_or_refuse(*tenant)?;
                 let version = self.master_keys.put(*tenant, name, wrapped)?;
+                changes.push(DirectoryChange::MasterKey {
+                    tenant: *tenant,
+                    name: name.clone(),
+                });
                 Ok(DirectoryReply::MasterKey(version))
             }
             DirectoryCommand::SetMasterKey { tenant, name, state } => {
                 self.tenant_or_refuse(*tenant)?;
                 let in_use = self.names.seals(*tenant, name);
                 self.master_keys.set(*tenant, name, *state, in_use)?;
+                changes.push(DirectoryChange::MasterKey {
+                    tenant: *tenant,
+                    name: name.clone(),
+                });
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Tick => {
-                self.master_keys.destroy_due(self.now);
+                for (tenant, name) in self.master_keys.destroy_due(self.now) {
+                    changes.push(DirectoryChange::MasterKey { tenant, name });
+                }
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Seal { incarnation, key } => {
@@ -369,6 +419,7 @@ impl Directory {
                     None => None,
                 };
                 self.names.seal(*incarnation, key)?;
+                self.tell_name(*incarnation, changes);
                 Ok(DirectoryReply::Done)
             }
         }
@@ -383,15 +434,37 @@ impl Directory {
         Ok(DirectoryReply::Done)
     }
 
-    fn remove_tenant(&mut self, tenant: TenantId) -> Result<DirectoryReply, DirectoryRefusal> {
+    fn remove_tenant(
+        &mut self,
+        tenant: TenantId,
+        changes: &mut Vec<DirectoryChange>,
+    ) -> Result<DirectoryReply, DirectoryRefusal> {
         self.tenant_or_refuse(tenant)?;
         if self.names.has_any(tenant) {
             return Err(DirectoryRefusal::TenantInUse);
         }
+        self.tell_tenant(tenant, changes);
+        let plugins = self.plugins.of(Some(tenant));
+        changes.extend(plugins.map(|plugin| DirectoryChange::Plugin {
+            tenant: plugin.tenant,
+            name: plugin.name.clone(),
+            version: plugin.version,
+        }));
         self.plugins.remove_tenant(tenant);
         self.master_keys.remove_tenant(tenant);
         self.tenants.remove(tenant);
         Ok(DirectoryReply::Done)
+    }
+
+    fn tell_tenant(&self, tenant: TenantId, changes: &mut Vec<DirectoryChange>) {
+        changes.extend(self.tenants.get(tenant).map(|record| DirectoryChange::Tenant {
+            tenant,
+            name: record.name.clone(),
+        }));
+    }
+
+    fn tell_name(&self, incarnation: Incarnation, changes: &mut Vec<DirectoryChange>) {
+        changes.extend(self.names.get(incarnation).map(DirectoryChange::from));
     }
 
     fn tenant_or_refuse(&self, tenant: TenantId) -> Result<&TenantRecord, DirectoryRefusal> {

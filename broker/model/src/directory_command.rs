@@ -331,7 +331,7 @@ pub enum Kind {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum NameState {
     /// The set does not have it yet; this is what it is to be.
-    Creating(Definition),
+    Creating(Box<Definition>),
     /// In use.
     Ready,
     /// The set is to drop it.
@@ -484,6 +484,16 @@ impl Default for Quotas {
             guest_micros_per_second: 500_000,
             guest_memory_bytes: 256 * 1_048_576,
             guest_instances: 64,
+        }
+    }
+}
+
+impl NameState {
+    /// Returns what it is to be, as long as its set does not have it.
+    pub fn definition(&self) -> Option<&Definition> {
+        match self {
+            NameState::Creating(definition) => Some(definition),
+            NameState::Ready | NameState::Removing => None,
         }
     }
 }

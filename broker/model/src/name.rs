@@ -17,7 +17,7 @@ pub const KEY_WORDS_MAX: usize = 16;
 /// The name of a queue, topic, subscription, tenant, plugin or master key.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(Box<str>);
 
 /// A tag on a message, or in a subscription's filter.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Name {
         {
             return Err(NameError::Character);
         }
-        Ok(Name(text.to_owned()))
+        Ok(Name(text.into()))
     }
 
     /// Returns the name as it was written.
@@ -143,7 +143,7 @@ macro_rules! text_conversions {
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.into()
             }
         }
 

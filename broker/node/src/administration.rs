@@ -178,7 +178,7 @@ impl Administration for Service {
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(queues::list(&self.acting(scope).await?, &query))
+        queues::list(&self.acting(scope).await?, query).await
     }
 
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {
@@ -270,7 +270,7 @@ impl Administration for Service {
     }
 
     async fn topics(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
-        Ok(topics::list(&self.acting(scope).await?, &query))
+        topics::list(&self.acting(scope).await?, query).await
     }
 
     async fn create_topic(&self, scope: &Scope, request: TopicCreate) -> Result<TopicView, AdminError> {
@@ -386,7 +386,7 @@ impl Administration for Service {
     }
 
     async fn tenants(&self, scope: &Scope, query: ListQuery) -> Result<Page<TenantView>, AdminError> {
-        Ok(tenants::list(&self.acting(scope).await?, &query))
+        tenants::list(&self.acting(scope).await?, query).await
     }
 
     async fn create_tenant(&self, scope: &Scope, request: TenantCreate) -> Result<TenantView, AdminError> {
@@ -469,7 +469,7 @@ impl Administration for Service {
     }
 
     async fn plugins(&self, scope: &Scope, query: ListQuery) -> Result<Page<PluginView>, AdminError> {
-        Ok(plugins::list(&self.acting(scope).await?, &query))
+        plugins::list(&self.acting(scope).await?, &query).await
     }
 
     async fn push_plugin(&self, scope: &Scope, push: PluginPush) -> Result<PluginPushed, AdminError> {

@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod history;
 mod keys;
+mod listings;
 mod names;
 mod outbox;
 mod plugins;
@@ -21,6 +22,7 @@ mod report;
 mod topics;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -46,6 +48,7 @@ use crate::waiters::Waiters;
 pub use components::{Builtins, Components};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
+pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
@@ -55,6 +58,7 @@ pub use topics::Draft;
 
 use delivery::Deliveries;
 use keys::Secrets;
+use listings::Listings;
 use reach::Session;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
@@ -101,9 +105,9 @@ pub struct Parts {
     clock: Arc<MedianClock>,
     started: Instant,
     secrets: Secrets,
+    listings: Listings,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
-    /// Held while components come and go.
     components: tokio::sync::Mutex<Components>,
     /// The same, to be read from.
     component_files: Components,
@@ -159,8 +163,9 @@ impl std::ops::Deref for Broker {
 // === impl Broker ===
 
 impl Broker {
-    /// Puts a broker together, has it told of events, and starts its background tasks.
-    pub fn start(assembly: Assembly, events: &Events) -> Broker {
+    /// Puts a broker together, has it told of events, and starts its background tasks. Fails when the machine has no
+    /// thread left.
+    pub fn start(assembly: Assembly, events: &Events) -> io::Result<Broker> {
         let directory = assembly.groups.directory.clone();
         let sets: Vec<Group<Set>> = assembly.groups.sets.clone();
         let parts = Arc::new_cyclic(|weak: &std::sync::Weak<Parts>| {
@@ -185,6 +190,7 @@ impl Broker {
                 clock: assembly.clock,
                 started: Instant::now(),
                 secrets: Secrets::default(),
+                listings: Listings::new(assembly.store.projection()),
                 tables: RwLock::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -203,6 +209,7 @@ impl Broker {
         });
         let broker = Broker(parts);
         events.tell(&broker);
+        broker.listings.feed(broker.directory.clone())?;
         for (number, news) in broker.outgoing.iter().enumerate() {
             let set = SetId(u8::try_from(number).expect("a cluster has at most 128 sets"));
             broker
@@ -216,7 +223,7 @@ impl Broker {
         if !broker.is_alone() {
             broker.tasks.spawn(broker.clone().balance());
         }
-        broker
+        Ok(broker)
     }
 
     /// Returns how many receives wait.
@@ -318,6 +325,7 @@ impl Broker {
         self.tasks.wait().await;
         self.guests.stop().await;
         self.groups.stop().await;
+        self.listings.stop().await;
         self.store.close();
     }
 

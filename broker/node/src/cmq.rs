@@ -255,7 +255,7 @@ impl Cmq {
             }
             Action::ListQueue(listing) => {
                 self.broker.see_directory().await.map_err(refusal)?;
-                Ok(self.list_queues(head, tenant, &listing))
+                self.list_queues(head, tenant, listing).await
             }
             Action::GetQueueAttributes { queue } => self.queue_attributes(head, tenant, &queue),
             Action::SetQueueAttributes { queue, change } => {
@@ -335,7 +335,7 @@ impl Cmq {
             }
             Action::ListTopic(listing) => {
                 self.broker.see_directory().await.map_err(refusal)?;
-                Ok(self.list_topics(head, tenant, &listing))
+                self.list_topics(head, tenant, listing).await
             }
             Action::GetTopicAttributes { topic } => self.topic_attributes(head, tenant, &topic),
             Action::SetTopicAttributes { topic, change } => {
@@ -601,6 +601,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         | BrokerError::PluginFailed { .. }
         | BrokerError::DiskFull
         | BrokerError::Unsettled
+        | BrokerError::ListingsBehind
         | BrokerError::Unreadable(_)
         | BrokerError::Key(_) => CmqError::not_done(&error.to_string()),
         BrokerError::Fault(Fault::NotDone(reason)) => CmqError::not_done(&reason.to_string()),

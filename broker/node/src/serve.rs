@@ -237,7 +237,7 @@ async fn assemble(
         endpoint_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
     };
-    let broker = Broker::start(assembly, &events);
+    let broker = Broker::start(assembly, &events).context("the broker's threads")?;
     let builtins = match &config.plugins.builtin_dir {
         Some(folder) => Builtins::from_folder(folder)
             .with_context(|| format!("plugins.builtin_dir {}", folder.display()))?,
@@ -283,7 +283,7 @@ async fn settle_in(
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "the cluster is not set up yet"),
             }
         } else if seen && founded && broker.has_tenants() {
-            broker.learn_keys();
+            broker.learn_all();
             broker.settled();
             return Ok(());
         }
@@ -368,7 +368,7 @@ async fn found(broker: &Broker, config: &Config, root_check: [u8; 32]) -> anyhow
         };
         broker.direct(command, Kind::Queue).await?;
     }
-    broker.learn_keys();
+    broker.learn_all();
     let tenant = if config.node.dev { DEV_TENANT } else { ROOT_TENANT };
     match &config.root {
         Some(account) => ensure_root(broker, tenant, account).await,

@@ -47,7 +47,8 @@ impl Effects<Directory> for DirectoryEffects {
     }
 
     fn follow(&mut self, entry: FollowedEntry<'_, Directory>) {
-        self.observer.directory_applied(index_of(entry.position));
+        let index = index_of(entry.position);
+        self.observer.directory_applied(index, &entry.applied.changes);
         self.applied_bytes += entry.bytes as u64;
         if self.applied_bytes >= self.checkpoint_bytes {
             self.applied_bytes = 0;
@@ -56,6 +57,7 @@ impl Effects<Directory> for DirectoryEffects {
     }
 
     fn replaced(&mut self) {
+        self.observer.directory_replaced();
         self.applied_bytes = 0;
     }
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use posthouse_model::{
-    Applied, Batch, Directory, DirectoryCommand, DirectoryRefusal, DirectoryReply, LogIndex, MessageId,
-    Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
+    Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply,
+    LogIndex, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
 };
 use posthouse_wire::DecodeError;
 
@@ -133,14 +133,14 @@ impl Machine for Set {
 impl Machine for Directory {
     type Command = DirectoryCommand;
     type Outcome = Result<DirectoryReply, DirectoryRefusal>;
-    type Applied = Vec<Self::Outcome>;
+    type Applied = DirectoryApplied;
 
-    fn apply(&mut self, index: LogIndex, batch: &Batch<DirectoryCommand>) -> Self::Applied {
+    fn apply(&mut self, index: LogIndex, batch: &Batch<DirectoryCommand>) -> DirectoryApplied {
         Directory::apply(self, index, batch)
     }
 
-    fn outcomes(applied: Self::Applied) -> Vec<Self::Outcome> {
-        applied
+    fn outcomes(applied: DirectoryApplied) -> Vec<Self::Outcome> {
+        applied.outcomes
     }
 
     fn now(&self) -> Time {

@@ -1,6 +1,6 @@
 //! Who is told what groups do: a trait that the node implements, to wake waiters, deliver and index.
 
-use posthouse_model::{Applied, Batch, LogIndex, SetCommand, SetId, Term};
+use posthouse_model::{Applied, Batch, DirectoryChange, LogIndex, SetCommand, SetId, Term};
 
 /// Which group of a node.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -22,8 +22,11 @@ pub trait Observer: Send + Sync + 'static {
         self.applied(set, applied);
     }
 
-    /// The directory applied the entry at `index`.
-    fn directory_applied(&self, index: LogIndex);
+    /// The directory applied the entry at `index`, which changed this.
+    fn directory_applied(&self, index: LogIndex, changes: &[DirectoryChange]);
+
+    /// The directory's state was replaced by a checkpoint's: anything in it may be another.
+    fn directory_replaced(&self);
 
     /// This replica began to lead a group at a term and takes commands, or (none) leads it no longer.
     fn leading(&self, group: GroupName, term: Option<Term>);
@@ -49,7 +52,9 @@ impl std::fmt::Display for GroupName {
 impl Observer for Unobserved {
     fn applied(&self, _set: SetId, _applied: &Applied) {}
 
-    fn directory_applied(&self, _index: LogIndex) {}
+    fn directory_applied(&self, _index: LogIndex, _changes: &[DirectoryChange]) {}
+
+    fn directory_replaced(&self) {}
 
     fn leading(&self, _group: GroupName, _term: Option<Term>) {}
 }

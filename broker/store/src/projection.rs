@@ -20,7 +20,10 @@ use crate::{ProjectionKind, StoreFault};
 const APPLIED_KEY: &[u8] = &[0];
 /// The first byte of callers' keys.
 const CALLERS: u8 = 1;
-const CACHE_BYTES: u64 = 8 << 20;
+/// sled counts what it caches as it is on disk; in memory it is several times as much.
+const CACHE_BYTES: u64 = 1 << 20;
+/// The unit in which sled writes, of which it has several in memory. Values are smaller.
+const SEGMENT_BYTES: usize = 128 << 10;
 
 /// What can be searched and paged through. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,8 +56,9 @@ enum Kept {
 // === impl Projection ===
 
 impl Projection {
-    /// The most changes that go into one batch; more are split.
-    pub const BATCH_OPS_MAX: usize = 1_000;
+    /// The most changes that go into one batch; more are split. sled gives back the memory of what it replaced only
+    /// between batches, so that larger ones cost more than they save.
+    pub const BATCH_OPS_MAX: usize = 100;
     /// A value is smaller than this.
     pub const VALUE_BYTES_MAX: usize = 64 << 10;
     /// The most that one page holds.
@@ -78,7 +82,7 @@ impl Projection {
             Kept::Memory { applied, .. } => Ok(*applied),
             Kept::Nowhere => Ok(LogIndex(0)),
             Kept::Sled(db) => {
-                let value = db.get(APPLIED_KEY).map_err(fault)?;
+                let value = guarded(|| db.get(APPLIED_KEY))?;
                 let bytes = value.as_deref().and_then(|value| value.try_into().ok());
                 Ok(LogIndex(bytes.map_or(0, u64::from_le_bytes)))
             }
@@ -90,6 +94,10 @@ impl Projection {
     pub fn apply(&self, applied: LogIndex, ops: Vec<Op>) -> Result<(), StoreFault> {
         for op in &ops {
             op.check()?;
+        }
+        // sled takes changes while it is read: who pages through it holds nobody up.
+        if let Kept::Sled(db) = &*self.kept.read() {
+            return guarded(|| apply_to(db, applied, &ops));
         }
         match &mut *self.kept.write() {
             Kept::Memory { values, applied: at } => {
@@ -103,7 +111,8 @@ impl Projection {
                 Ok(())
             }
             Kept::Nowhere => Err(nowhere()),
-            Kept::Sled(db) => apply_to(db, applied, &ops),
+            // Opened again in between.
+            Kept::Sled(db) => guarded(|| apply_to(db, applied, &ops)),
         }
     }
 
@@ -113,7 +122,7 @@ impl Projection {
             Kept::Memory { values, .. } => Ok(values.get(key).cloned()),
             Kept::Nowhere => Err(nowhere()),
             Kept::Sled(db) => {
-                let value = db.get(inner(key)).map_err(fault)?;
+                let value = guarded(|| db.get(inner(key)))?;
                 Ok(value.map(|value| Bytes::copy_from_slice(&value)))
             }
         }
@@ -156,20 +165,23 @@ impl Projection {
                     Some(after) => Bound::Excluded(inner(after)),
                     None => Bound::Included(inner(prefix)),
                 };
-                let mut page = Vec::new();
-                for pair in db.range::<Vec<u8>, _>((from, Bound::Unbounded)) {
-                    let (key, value) = pair.map_err(fault)?;
-                    let Some(key) = key.strip_prefix(&[CALLERS]).filter(|k| k.starts_with(prefix)) else {
-                        break;
-                    };
-                    if page.len() == limit {
-                        break;
+                guarded(|| {
+                    let mut page = Vec::new();
+                    for pair in db.range::<Vec<u8>, _>((from, Bound::Unbounded)) {
+                        let (key, value) = pair?;
+                        let key = key.strip_prefix(&[CALLERS]);
+                        let Some(key) = key.filter(|key| key.starts_with(prefix)) else {
+                            break;
+                        };
+                        if page.len() == limit {
+                            break;
+                        }
+                        if is_wanted(key) {
+                            page.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(&value)));
+                        }
                     }
-                    if is_wanted(key) {
-                        page.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(&value)));
-                    }
-                }
-                Ok(page)
+                    Ok(page)
+                })
             }
         }
     }
@@ -181,7 +193,7 @@ impl Projection {
             return Ok(());
         };
         // sled's flush ends with `sync_file_range`, which is no promise; the two syncs are.
-        db.flush().map_err(fault)?;
+        guarded(|| db.flush())?;
         let sync = |path: &Path| {
             let synced = File::open(path).and_then(|file| file.sync_all());
             synced.map_err(|error| StoreFault::io("sync", path, &error))
@@ -197,7 +209,7 @@ impl Projection {
             Kept::Memory { .. } => *kept = Kept::memory(),
             Kept::Sled(_) | Kept::Nowhere => {
                 // Closed first, for sled holds a lock on its directory.
-                *kept = Kept::Nowhere;
+                kept.close();
                 move_aside(&self.directory)?;
                 *kept = Kept::Sled(open_or_rebuild(&self.directory)?);
             }
@@ -209,7 +221,7 @@ impl Projection {
     pub(crate) fn close(&self) {
         let mut kept = self.kept.write();
         if matches!(&*kept, Kept::Sled(_)) {
-            *kept = Kept::Nowhere;
+            kept.close();
         }
     }
 }
@@ -219,6 +231,14 @@ impl Kept {
         Kept::Memory {
             values: BTreeMap::new(),
             applied: LogIndex(0),
+        }
+    }
+
+    /// Lets go of what is kept; what is damaged may panic once more as it goes.
+    fn close(&mut self) {
+        let closed = std::mem::replace(self, Kept::Nowhere);
+        if std::panic::catch_unwind(AssertUnwindSafe(|| drop(closed))).is_err() {
+            tracing::warn!("the projection panicked as it was closed");
         }
     }
 }
@@ -239,7 +259,7 @@ impl Op {
     }
 }
 
-fn apply_to(db: &sled::Db, applied: LogIndex, ops: &[Op]) -> Result<(), StoreFault> {
+fn apply_to(db: &sled::Db, applied: LogIndex, ops: &[Op]) -> sled::Result<()> {
     let mut batches = ops.chunks(Projection::BATCH_OPS_MAX).peekable();
     loop {
         let mut batch = sled::Batch::default();
@@ -253,7 +273,7 @@ fn apply_to(db: &sled::Db, applied: LogIndex, ops: &[Op]) -> Result<(), StoreFau
         if is_last {
             batch.insert(APPLIED_KEY, &applied.0.to_le_bytes());
         }
-        db.apply_batch(batch).map_err(fault)?;
+        db.apply_batch(batch)?;
         if is_last {
             return Ok(());
         }
@@ -263,32 +283,37 @@ fn apply_to(db: &sled::Db, applied: LogIndex, ops: &[Op]) -> Result<(), StoreFau
 fn open_or_rebuild(directory: &Path) -> Result<sled::Db, StoreFault> {
     match open_sled(directory) {
         Ok(db) => Ok(db),
-        Err(text) => {
-            tracing::warn!(%text, "the projection cannot be opened; it is made anew");
+        Err(error) => {
+            tracing::warn!(%error, "the projection cannot be opened; it is made anew");
             move_aside(directory)?;
-            open_sled(directory).map_err(|text| StoreFault::Projection { text })
+            open_sled(directory)
         }
     }
 }
 
-fn open_sled(directory: &Path) -> Result<sled::Db, String> {
+fn open_sled(directory: &Path) -> Result<sled::Db, StoreFault> {
     let config = sled::Config::new()
         .path(directory)
         .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None)
         .mode(sled::Mode::LowSpace);
-    // sled panics on some damage that it finds.
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+    guarded(|| {
         let db = config.open()?;
         // What is damaged may show only when it is read.
         db.get(APPLIED_KEY)?;
-        Ok::<_, sled::Error>(db)
-    }));
-    match opened {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("it panicked at open".to_owned()),
-    }
+        Ok(db)
+    })
+}
+
+/// Has sled do something. It panics on some of the damage that it finds.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreFault> {
+    let text = match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it panicked".to_owned(),
+    };
+    Err(StoreFault::Projection { text })
 }
 
 /// Moves a projection out of the way, to be looked at; one that was moved before goes.
@@ -326,12 +351,6 @@ fn has(text: &[u8], wanted: &[u8]) -> bool {
 fn nowhere() -> StoreFault {
     StoreFault::Projection {
         text: "it is closed".to_owned(),
-    }
-}
-
-fn fault(error: sled::Error) -> StoreFault {
-    StoreFault::Projection {
-        text: error.to_string(),
     }
 }
 
@@ -383,13 +402,58 @@ mod tests {
         sled.apply(LogIndex(1), ops.collect()).expect("applies");
         let last = format!("{:06}", count - 1);
         assert_eq!(sled.get(last.as_bytes()), Ok(Some(Bytes::new())));
-        let found = sled.page(b"00", None, 5, Some("042")).expect("reads");
+        let found = sled.page(b"00", None, 5, Some("04")).expect("reads");
         assert_eq!(found.len(), 5);
         assert!(
             found
                 .iter()
-                .all(|(key, _)| String::from_utf8_lossy(key).contains("042"))
+                .all(|(key, _)| String::from_utf8_lossy(key).contains("04"))
         );
+    }
+
+    /// Reads everything, page by page.
+    fn read_all(projection: &Projection) -> Result<usize, StoreFault> {
+        let mut rows = 0;
+        let mut after: Option<Bytes> = None;
+        loop {
+            let page = projection.page(b"", after.as_deref(), 100, None)?;
+            let Some((last, _)) = page.last() else {
+                return Ok(rows);
+            };
+            after = Some(last.clone());
+            rows += page.len();
+        }
+    }
+
+    #[test]
+    fn damage_anywhere_is_a_fault_or_a_loss_and_what_is_damaged_can_be_made_anew() {
+        const ROWS: usize = 2_000;
+        const PARTS: usize = 12;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("projection");
+        let ops = || (0..ROWS).map(|n| Op::Put(Bytes::from(format!("{n:06}")), Bytes::from(vec![1; 40])));
+        for part in 0..PARTS {
+            let sled = Projection::open(&path, ProjectionKind::Sled).expect("opens");
+            sled.clear().expect("can be made anew");
+            sled.apply(LogIndex(1), ops().collect()).expect("applies");
+            sled.sync().expect("is durable");
+            assert_eq!(read_all(&sled), Ok(ROWS));
+            sled.close();
+            let file = path.join("db");
+            let mut bytes = std::fs::read(&file).expect("it is there");
+            let at = |part| bytes.len() * part / PARTS;
+            let (from, to) = (at(part), at(part + 1));
+            bytes[from..to].fill(0xa5);
+            std::fs::write(&file, bytes).expect("writable");
+            let sled = Projection::open(&path, ProjectionKind::Sled).expect("opens, anew if need be");
+            let read = read_all(&sled);
+            assert!(read.is_err() || read.is_ok_and(|rows| rows <= ROWS));
+            sled.clear().expect("can be made anew");
+            assert_eq!((sled.applied(), read_all(&sled)), (Ok(LogIndex(0)), Ok(0)));
+            sled.apply(LogIndex(2), ops().collect()).expect("applies");
+            assert_eq!(read_all(&sled), Ok(ROWS));
+            sled.close();
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Kind {
     Replica = 9,
     /// What befell a message: `Happening`.
     Happening = 10,
+    /// A row of a node's projection, which is made again when another release writes it otherwise.
+    ProjectionRow = 11,
 }
 
 /// Why bytes are not what they were read as.
@@ -96,7 +98,8 @@ impl Kind {
             | Kind::DirectoryOutcome
             | Kind::Peer
             | Kind::Replica
-            | Kind::Happening => 1,
+            | Kind::Happening
+            | Kind::ProjectionRow => 1,
         }
     }
 }

@@ -81,6 +81,11 @@ impl Signing {
         self.request("CreateQueue", &[("queueName", queue)], 0)
     }
 
+    /// Lists the first queues.
+    pub(crate) fn list_queues(&self) -> Request {
+        self.request("ListQueue", &[], 0)
+    }
+
     /// Publishes one message with a tag.
     pub(crate) fn publish(&self, topic: &str, tag: &str, body_bytes: usize) -> Request {
         let body = body(body_bytes);

@@ -100,8 +100,8 @@ fn directory_entries(bytes: &[u8]) {
         let Ok(batch) = posthouse_wire::decode_directory_batch(entry) else {
             continue;
         };
-        let outcomes = directory.apply(LogIndex(index), &batch);
-        assert_eq!(outcomes.len(), batch.submissions.len());
+        let applied = directory.apply(LogIndex(index), &batch);
+        assert_eq!(applied.outcomes.len(), batch.submissions.len());
     }
     let state = posthouse_wire::encode_directory_state(&directory);
     let read = posthouse_wire::decode_directory_state::<Directory>(&state);

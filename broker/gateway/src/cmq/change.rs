@@ -130,11 +130,11 @@ impl QueueChange {
         }
         if let Some(change) = &self.dead_letter {
             let target = dead_letter_target.ok_or_else(CmqError::no_dead_letter_queue)?;
-            changed.dead_letter = Some(DeadLetterPolicy {
+            changed.dead_letter = Some(Box::new(DeadLetterPolicy {
                 name: change.queue.clone(),
                 target,
                 rule: change.rule,
-            });
+            }));
         }
         if changed.rewind > changed.retention {
             return Err(CmqError::rewind_above_retention());

@@ -123,20 +123,24 @@ impl MasterKeys {
         Ok(())
     }
 
-    /// Destroys what is due, up to the bound of one `Tick`; the deadline says whether more is.
-    pub(super) fn destroy_due(&mut self, now: Time) {
+    /// Destroys what is due, up to the bound of one `Tick`, and returns what that was; the deadline says whether more
+    /// is.
+    pub(super) fn destroy_due(&mut self, now: Time) -> Vec<(TenantId, Name)> {
+        let mut destroyed = Vec::new();
         for _ in 0..crate::bounds::TICK_EXPIRIES_MAX {
             let due = self.deletions.first().is_some_and(|(at, _)| *at <= now);
             if !due {
-                return;
+                break;
             }
             if let Some((_, id)) = self.deletions.pop_first()
                 && let Some(key) = self.keys.get_mut(&id)
             {
                 key.versions.clear();
                 key.state = MasterKeyState::Destroyed;
+                destroyed.push((key.tenant, key.name.clone()));
             }
         }
+        destroyed
     }
 
     pub(super) fn remove_tenant(&mut self, tenant: TenantId) {

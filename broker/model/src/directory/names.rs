@@ -13,6 +13,7 @@
 //! A name is taken from `Create` to `Forget`. Incarnations are counted from 1 over queues and topics alike.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub(super) struct Names {
     last: Incarnation,
     records: BTreeMap<Incarnation, NameRecord>,
     /// By tenant, kind and folded name.
-    names: BTreeMap<(TenantId, Kind, String), Incarnation>,
+    names: BTreeMap<(TenantId, Kind, Box<str>), Incarnation>,
     counts: BTreeMap<(TenantId, Kind), u32>,
     /// How many names each set has.
     loads: Vec<u32>,
@@ -55,15 +56,25 @@ impl Names {
     }
 
     pub(super) fn named(&self, tenant: TenantId, kind: Kind, name: &Name) -> Option<&NameRecord> {
-        let incarnation = self.names.get(&(tenant, kind, name.folded()))?;
+        let incarnation = self.names.get(&(tenant, kind, name.folded().into()))?;
         self.records.get(incarnation)
     }
 
     pub(super) fn of(&self, tenant: TenantId, kind: Kind) -> impl Iterator<Item = &NameRecord> {
-        let names = self.names.range((tenant, kind, String::new())..);
+        let names = self.names.range((tenant, kind, Box::default())..);
         names
             .take_while(move |((of, is, _), _)| *of == tenant && *is == kind)
             .filter_map(|(_, incarnation)| self.records.get(incarnation))
+    }
+
+    /// Returns the names that come after one, by tenant, kind and folded name; none is before all.
+    pub(super) fn after(&self, after: Option<(TenantId, Kind, &str)>) -> impl Iterator<Item = &NameRecord> {
+        let from = match after {
+            Some((tenant, kind, folded)) => Bound::Excluded((tenant, kind, folded.into())),
+            None => Bound::Unbounded,
+        };
+        let names = self.names.range((from, Bound::Unbounded));
+        names.filter_map(|(_, incarnation)| self.records.get(incarnation))
     }
 
     pub(super) fn unfinished(&self) -> impl Iterator<Item = &NameRecord> {
@@ -127,7 +138,7 @@ impl Names {
             name: name.clone(),
             kind,
             set,
-            state: NameState::Creating(definition.clone()),
+            state: NameState::Creating(Box::new(definition.clone())),
             sealed_under: None,
         };
         self.last = record.incarnation;
@@ -193,7 +204,7 @@ impl Names {
         Ok(())
     }
 
-    fn count(&self, tenant: TenantId, kind: Kind) -> u32 {
+    pub(super) fn count(&self, tenant: TenantId, kind: Kind) -> u32 {
         self.counts.get(&(tenant, kind)).copied().unwrap_or(0)
     }
 
@@ -212,7 +223,7 @@ impl Names {
             *load += 1;
         }
         self.names
-            .insert((tenant, kind, record.name.folded()), incarnation);
+            .insert((tenant, kind, record.name.folded().into()), incarnation);
         self.unfinished.insert(incarnation);
         self.records.insert(incarnation, record);
     }
@@ -221,7 +232,7 @@ impl Names {
         let record = self.records.remove(&incarnation)?;
         let NameRecord { tenant, kind, .. } = record;
         self.unfinished.remove(&incarnation);
-        self.names.remove(&(tenant, kind, record.name.folded()));
+        self.names.remove(&(tenant, kind, record.name.folded().into()));
         if let Some(load) = self.loads.get_mut(usize::from(record.set.0)) {
             *load = load.saturating_sub(1);
         }
@@ -261,7 +272,7 @@ fn repeat_create(
     definition: &Definition,
 ) -> Result<NameRecord, DirectoryRefusal> {
     match &record.state {
-        NameState::Creating(begun) if begun == definition && record.name == *name => Ok(record.clone()),
+        NameState::Creating(begun) if **begun == *definition && record.name == *name => Ok(record.clone()),
         NameState::Creating(_) | NameState::Ready => Err(DirectoryRefusal::Exists(name.clone())),
         NameState::Removing => Err(DirectoryRefusal::StillReleasing(name.clone())),
     }

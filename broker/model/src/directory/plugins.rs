@@ -77,6 +77,23 @@ impl Plugins {
             .filter_map(|version| self.plugins.get(version))
     }
 
+    /// Returns the versions that come after one, by owner, folded name and version; none is before all.
+    pub(super) fn after(
+        &self,
+        after: Option<(Option<TenantId>, &str, PluginVersion)>,
+    ) -> impl Iterator<Item = &PluginRecord> {
+        let from = after.map_or((None, String::new()), |(of, folded, _)| (of, folded.to_owned()));
+        let names = self.names.range(from..);
+        names
+            .flat_map(|((of, folded), versions)| {
+                versions
+                    .iter()
+                    .map(move |version| (*of, folded.as_str(), *version))
+            })
+            .skip_while(move |at| after.is_some_and(|after| *at <= after))
+            .filter_map(|(_, _, version)| self.plugins.get(&version))
+    }
+
     pub(super) fn binding(&self, place: Place, world: World) -> Option<&BindingRecord> {
         self.bindings.get(&(place, world))
     }

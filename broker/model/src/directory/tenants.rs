@@ -3,6 +3,7 @@
 //! Tenants are numbered from 1 in order of creation, and a number is never given again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,13 @@ impl Tenants {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &TenantRecord> {
         self.tenants.values()
+    }
+
+    /// Returns the tenants that come after a folded name, by folded name; none is before all.
+    pub(super) fn after(&self, after: Option<&str>) -> impl Iterator<Item = &TenantRecord> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self.names.range::<str, _>((from, Bound::Unbounded));
+        names.filter_map(|(_, tenant)| self.tenants.get(tenant))
     }
 
     pub(super) fn access_key(&self, id: &str) -> Option<&AccessKeyRecord> {

@@ -9,6 +9,8 @@ use crate::{
     ReplicaId, SessionCall, SetId, Submission, SubscriptionId, TopicAttributes,
 };
 
+mod changes;
+
 /// A directory, and the index of its next entry.
 struct Log {
     directory: Directory,
@@ -41,10 +43,9 @@ impl Log {
     fn apply_at(&mut self, now: Time, command: DirectoryCommand) -> Result<DirectoryReply, DirectoryRefusal> {
         self.entries += 1;
         let submissions = vec![Submission { call: None, command }];
-        let mut outcomes = self
-            .directory
-            .apply(LogIndex(self.entries), &Batch { now, submissions });
-        outcomes.pop().expect("each submission is answered")
+        let batch = Batch { now, submissions };
+        let mut applied = self.directory.apply(LogIndex(self.entries), &batch);
+        applied.outcomes.pop().expect("each submission is answered")
     }
 
     fn done(&mut self, command: DirectoryCommand) {
@@ -380,7 +381,7 @@ fn a_new_name_goes_to_the_least_loaded_set() {
 fn a_create_is_repeated_only_while_it_is_not_confirmed() {
     let mut log = Log::founded();
     let record = log.create(1, queue(), "q");
-    assert_eq!(record.state, NameState::Creating(queue()));
+    assert_eq!(record.state, NameState::Creating(Box::new(queue())));
     assert_eq!(log.create(1, queue(), "q"), record);
     let exists = |text| Err(DirectoryRefusal::Exists(name(text)));
     assert_eq!(log.apply(create(1, queue(), "Q")), exists("Q"));
@@ -1040,10 +1041,11 @@ fn a_command_sent_twice_in_a_session_takes_effect_once() {
         submissions: vec![submission.clone(), submission],
     };
     let first = Ok(DirectoryReply::MasterKey(1));
-    let outcomes = log.directory.apply(LogIndex(100), &batch);
-    assert_eq!(outcomes, [first.clone(), first.clone()]);
-    let outcomes = log.directory.apply(LogIndex(101), &batch);
-    assert_eq!(outcomes, [first.clone(), first]);
+    let applied = log.directory.apply(LogIndex(100), &batch);
+    assert_eq!(applied.outcomes, [first.clone(), first.clone()]);
+    let applied = log.directory.apply(LogIndex(101), &batch);
+    assert_eq!(applied.outcomes, [first.clone(), first]);
+    assert_eq!(applied.changes, []);
 }
 
 #[test]
@@ -1251,7 +1253,7 @@ fn run(
 ) -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
     let mut outcomes = Vec::new();
     for batch in batches {
-        let answered = directory.apply(directory.applied().next(), batch);
+        let answered = directory.apply(directory.applied().next(), batch).outcomes;
         assert_eq!(answered.len(), batch.submissions.len());
         outcomes.extend(answered);
     }

@@ -53,6 +53,19 @@ pub struct Page<T> {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {}
 
+// === impl Page ===
+
+impl<T> Page<T> {
+    /// Shows what is on the page in another way.
+    pub fn map<V>(self, show: impl FnMut(T) -> V) -> Page<V> {
+        Page {
+            items: self.items.into_iter().map(show).collect(),
+            total: self.total,
+            next: self.next,
+        }
+    }
+}
+
 // === impl Decimal ===
 
 impl Serialize for Decimal {

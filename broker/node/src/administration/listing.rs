@@ -1,20 +1,19 @@
 //! Pages of listings: in order of name, searched and begun where the caller says.
 
-use posthouse_model::Name;
+use posthouse_model::{Name, QueueCounts};
 
 use crate::admin::ListQuery;
-use crate::admin::shapes::Page;
+use crate::admin::shapes::{CountsView, NameView, Page, StateView};
+use crate::broker::{Listed, Progress};
 
-/// Returns the page that is asked for, of items that stand in order of their folded names. Each is shown only when it
-/// is on the page.
-pub(super) fn page<T, V>(
+/// Returns the page that is asked for, of items that stand in order of their folded names.
+pub(super) fn page<T>(
     sorted: impl IntoIterator<Item = T>,
     query: &ListQuery,
     name: impl Fn(&T) -> &Name,
-    show: impl Fn(T) -> V,
-) -> Page<V> {
-    let search = query.search.as_deref().map(str::to_lowercase);
-    let after = query.after.as_deref().map(str::to_lowercase);
+) -> Page<T> {
+    let search = query.search.as_deref().map(str::to_ascii_lowercase);
+    let after = query.after.as_deref().map(str::to_ascii_lowercase);
     let mut page = Page {
         items: Vec::new(),
         total: 0,
@@ -38,9 +37,25 @@ pub(super) fn page<T, V>(
             continue;
         }
         last = Some(name(&item).to_string());
-        page.items.push(show(item));
+        page.items.push(item);
     }
     page
+}
+
+/// Returns the view of a queue or topic in a listing.
+pub(super) fn name_view(listed: Listed, counts: Option<QueueCounts>) -> NameView {
+    NameView {
+        name: listed.name,
+        incarnation: listed.incarnation.0,
+        set: listed.set.0,
+        state: match listed.progress {
+            Progress::Creating => StateView::Creating,
+            Progress::Ready => StateView::Ready,
+            Progress::Removing => StateView::Removing,
+        },
+        sealed_under: listed.sealed_under,
+        counts: counts.map(CountsView::from),
+    }
 }
 
 /// Returns all items as one page.
@@ -69,7 +84,7 @@ mod tests {
             after: after.map(str::to_owned),
             limit,
         };
-        page(names(), &query, |name| name, |name| name.to_string())
+        page(names(), &query, |name| name).map(|name| name.to_string())
     }
 
     #[test]

@@ -12,14 +12,10 @@ use crate::admin::shapes::{
 use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
 use crate::broker::PluginOf;
 
-pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<PluginView> {
-    let plugins = acting.broker.plugins(acting.tenant);
-    listing::page(
-        plugins,
-        query,
-        |plugin| &plugin.name,
-        |plugin| view(acting, &plugin),
-    )
+pub(super) async fn list(acting: &Acting<'_>, query: &ListQuery) -> Result<Page<PluginView>, AdminError> {
+    let plugins = acting.broker.plugins(acting.tenant).await?;
+    let page = listing::page(plugins, query, |plugin| &plugin.name);
+    Ok(page.map(|plugin| view(acting, &plugin)))
 }
 
 pub(super) fn show(acting: &Acting<'_>, plugin: &Name) -> Result<PluginView, AdminError> {

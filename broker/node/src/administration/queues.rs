@@ -1,30 +1,21 @@
 //! Queues: made, shown, changed, sealed, rewound, removed.
 
-use posthouse_model::{
-    Definition, Incarnation, Kind, Name, NameRecord, NameState, QueueAttributes, QueueCounts, Time,
-};
+use posthouse_model::{Definition, Incarnation, Kind, Name, NameRecord, QueueAttributes, QueueCounts, Time};
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
     Done, Lifetime, NameView, Page, QueueCreate, QueueSettings, QueueView, RewindRequest, SealRequest,
 };
 use crate::admin::{AdminError, ListQuery};
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, Listed};
 
-pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<NameView> {
-    let records = acting.names(Kind::Queue);
-    listing::page(
-        records,
-        query,
-        |record| &record.name,
-        |record| {
-            let counts = acting
-                .broker
-                .set(record.set)
-                .view(|state| state.queue(record.incarnation).map(|queue| queue.counts()));
-            NameView::new(&record, counts)
-        },
-    )
+pub(super) async fn list(acting: &Acting<'_>, query: ListQuery) -> Result<Page<NameView>, AdminError> {
+    let page = acting.page_of_names(Kind::Queue, query).await?;
+    Ok(page.map(|listed| {
+        let set = acting.broker.set(listed.set);
+        let counts = set.view(|state| state.queue(listed.incarnation).map(|queue| queue.counts()));
+        listing::name_view(listed, counts)
+    }))
 }
 
 pub(super) async fn create(acting: &Acting<'_>, request: QueueCreate) -> Result<QueueView, AdminError> {
@@ -53,10 +44,10 @@ pub(super) fn show(acting: &Acting<'_>, queue: &Name) -> Result<QueueView, Admin
             queue.counts(),
         ))
     });
-    match (known, &record.state) {
+    match (known, record.state.definition()) {
         (Some(view), _) => Ok(view),
         // The set does not have it yet: nothing is in it.
-        (None, NameState::Creating(Definition::Queue(attributes))) => {
+        (None, Some(Definition::Queue(attributes))) => {
             let lifetime = Lifetime {
                 created: Time::default(),
                 modified: Time::default(),
@@ -68,9 +59,7 @@ pub(super) fn show(acting: &Acting<'_>, queue: &Name) -> Result<QueueView, Admin
                 QueueCounts::default(),
             ))
         }
-        (None, NameState::Creating(_) | NameState::Ready | NameState::Removing) => {
-            Err(BrokerError::NoName { kind: Kind::Queue }.into())
-        }
+        (None, Some(Definition::Topic(_)) | None) => Err(BrokerError::NoName { kind: Kind::Queue }.into()),
     }
 }
 
@@ -133,11 +122,17 @@ pub(super) fn kept(failure: &mut Option<AdminError>, error: AdminError) -> Broke
 // === impl Acting ===
 
 impl Acting<'_> {
-    /// Returns the tenant's queues or topics, by name.
-    pub(super) fn names(&self, kind: Kind) -> Vec<NameRecord> {
-        self.broker
-            .directory
-            .view(|directory| directory.names(self.tenant, kind).cloned().collect())
+    /// Returns the page of the tenant's queues or topics that is asked for.
+    pub(super) async fn page_of_names(
+        &self,
+        kind: Kind,
+        query: ListQuery,
+    ) -> Result<Page<Listed>, AdminError> {
+        let search = query.search.clone();
+        let page = self.broker.list_names(self.tenant, kind, search, move |names| {
+            listing::page(names, &query, |listed| &listed.name)
+        });
+        Ok(page.await?)
     }
 
     /// Returns what the directory says of a name.

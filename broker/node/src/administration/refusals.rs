@@ -26,6 +26,7 @@ impl From<BrokerError> for AdminError {
             }
             BrokerError::DiskFull
             | BrokerError::Unsettled
+            | BrokerError::ListingsBehind
             | BrokerError::Unreadable(_)
             | BrokerError::Key(_) => AdminError::not_done(text),
             BrokerError::Fault(Fault::NotDone(_)) => AdminError::not_done(text),

@@ -1,23 +1,17 @@
 //! Tenants and what they may use.
 
-use posthouse_model::{DirectoryCommand, DirectoryRefusal, Kind, Name, Quotas, TenantId, TenantRecord};
+use posthouse_model::{DirectoryCommand, DirectoryRefusal, Kind, Name, Quotas, TenantRecord};
 
 use super::{Acting, listing};
 use crate::admin::shapes::{Done, Page, QuotaSettings, TenantCreate, TenantView};
 use crate::admin::{AdminError, ListQuery};
 
-pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<TenantView> {
-    let mut records: Vec<TenantRecord> = acting
-        .broker
-        .directory
-        .view(|directory| directory.tenants().cloned().collect());
-    records.sort_by_key(|record| record.name.folded());
-    listing::page(
-        records,
-        query,
-        |record| &record.name,
-        |record| view(acting, &record),
-    )
+pub(super) async fn list(acting: &Acting<'_>, query: ListQuery) -> Result<Page<TenantView>, AdminError> {
+    let search = query.search.clone();
+    let page = acting.broker.list_tenants(search, move |tenants| {
+        listing::page(tenants, &query, |record| &record.name)
+    });
+    Ok(page.await?.map(|record| view(acting, &record)))
 }
 
 pub(super) async fn create(acting: &Acting<'_>, request: TenantCreate) -> Result<TenantView, AdminError> {
@@ -68,12 +62,9 @@ fn record(acting: &Acting<'_>, tenant: &Name) -> Result<TenantRecord, AdminError
 }
 
 fn view(acting: &Acting<'_>, record: &TenantRecord) -> TenantView {
-    let counts = |tenant: TenantId| {
-        acting.broker.directory.view(|directory| {
-            let count = |kind| directory.names(tenant, kind).count() as u64;
-            (count(Kind::Queue), count(Kind::Topic))
-        })
-    };
-    let (queues, topics) = counts(record.tenant);
+    let (queues, topics) = acting.broker.directory.view(|directory| {
+        let count = |kind| u64::from(directory.name_count(record.tenant, kind));
+        (count(Kind::Queue), count(Kind::Topic))
+    });
     TenantView::new(record, queues, topics)
 }

@@ -1,8 +1,6 @@
 //! Topics and their subscriptions.
 
-use posthouse_model::{
-    Definition, Kind, Name, NameState, Refusal, Subscription, SubscriptionAttributes, Time, Topic,
-};
+use posthouse_model::{Definition, Kind, Name, Refusal, Subscription, SubscriptionAttributes, Time, Topic};
 
 use super::queues::kept;
 use super::{Acting, listing};
@@ -13,14 +11,9 @@ use crate::admin::shapes::{
 use crate::admin::{AdminError, ListQuery};
 use crate::broker::BrokerError;
 
-pub(super) fn list(acting: &Acting<'_>, query: &ListQuery) -> Page<NameView> {
-    let records = acting.names(Kind::Topic);
-    listing::page(
-        records,
-        query,
-        |record| &record.name,
-        |record| NameView::new(&record, None),
-    )
+pub(super) async fn list(acting: &Acting<'_>, query: ListQuery) -> Result<Page<NameView>, AdminError> {
+    let page = acting.page_of_names(Kind::Topic, query).await?;
+    Ok(page.map(|listed| listing::name_view(listed, None)))
 }
 
 pub(super) async fn create(acting: &Acting<'_>, request: TopicCreate) -> Result<TopicView, AdminError> {
@@ -46,10 +39,10 @@ pub(super) fn show(acting: &Acting<'_>, topic: &Name) -> Result<TopicView, Admin
         };
         Some(TopicView::new(&record, topic.attributes(), lifetime, holds))
     });
-    match (known, &record.state) {
+    match (known, record.state.definition()) {
         (Some(view), _) => Ok(view),
         // The set does not have it yet: nothing is in it.
-        (None, NameState::Creating(Definition::Topic(attributes))) => {
+        (None, Some(Definition::Topic(attributes))) => {
             let lifetime = Lifetime {
                 created: Time::default(),
                 modified: Time::default(),
@@ -61,9 +54,7 @@ pub(super) fn show(acting: &Acting<'_>, topic: &Name) -> Result<TopicView, Admin
                 TopicHolds::default(),
             ))
         }
-        (None, NameState::Creating(_) | NameState::Ready | NameState::Removing) => {
-            Err(BrokerError::NoName { kind: Kind::Topic }.into())
-        }
+        (None, Some(Definition::Queue(_)) | None) => Err(BrokerError::NoName { kind: Kind::Topic }.into()),
     }
 }
 
@@ -104,12 +95,7 @@ pub(super) fn subscriptions(
     acting.view_topic(topic, |topic| {
         let mut all: Vec<&Subscription> = topic.subscriptions().collect();
         all.sort_by_key(|subscription| subscription.name().folded());
-        Ok(listing::page(
-            all,
-            query,
-            |subscription| subscription.name(),
-            view,
-        ))
+        Ok(listing::page(all, query, |subscription| subscription.name()).map(view))
     })
 }
 

@@ -61,6 +61,9 @@ pub enum BrokerError {
     /// The directory changed each time that it was decided what to do. Not done; another try may succeed.
     #[error("the directory changes too quickly; not done")]
     Unsettled,
+    /// What is listed is not up to the directory yet. Not done; another try may succeed.
+    #[error("listings are not up to date yet; not done")]
+    ListingsBehind,
     /// The disk is nearly full: nothing more is taken in.
     #[error("the disk is nearly full; not done")]
     DiskFull,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
-use posthouse_model::{Applied, Awake, Batch, LogIndex, SetCommand, SetId, Term};
+use posthouse_model::{Applied, Awake, Batch, DirectoryChange, LogIndex, SetCommand, SetId, Term};
 use posthouse_replica::{Fault, GroupName, Observer, Reason};
 
 use super::{Broker, Parts};
@@ -53,9 +53,18 @@ impl Observer for Events {
         }
     }
 
-    fn directory_applied(&self, _index: LogIndex) {
+    fn directory_applied(&self, index: LogIndex, changes: &[DirectoryChange]) {
         let Some(broker) = self.broker() else { return };
-        broker.learn_keys();
+        for change in changes {
+            broker.learn(change);
+        }
+        broker.listings.follow(index, changes);
+    }
+
+    fn directory_replaced(&self) {
+        let Some(broker) = self.broker() else { return };
+        broker.learn_all();
+        broker.listings.follow_all();
     }
 
     fn leading(&self, group: GroupName, term: Option<Term>) {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use posthouse_keyring::Secret;
 use posthouse_model::{
-    AccessKeyStatus, DirectoryCommand, DirectoryReply, Kind, MasterKeyRecord, MasterKeyState, Name, TenantId,
-    TenantRecord,
+    AccessKeyStatus, DirectoryChange, DirectoryCommand, DirectoryReply, Kind, MasterKeyRecord,
+    MasterKeyState, Name, TenantId, TenantRecord,
 };
 
 use super::{Broker, BrokerError};
@@ -106,9 +106,7 @@ impl Broker {
             name,
             wrapped,
         };
-        let reply = self.direct(command, Kind::Queue).await?;
-        self.learn_keys();
-        match reply {
+        match self.direct(command, Kind::Queue).await? {
             DirectoryReply::MasterKey(version) => Ok(version),
             other => unreachable!("a master key is answered with its version, not {other:?}"),
         }
@@ -123,7 +121,6 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let command = DirectoryCommand::SetMasterKey { tenant, name, state };
         self.direct(command, Kind::Queue).await?;
-        self.learn_keys();
         Ok(())
     }
 
@@ -131,28 +128,49 @@ impl Broker {
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<(), BrokerError> {
         self.direct(DirectoryCommand::RemoveTenant { tenant }, Kind::Queue)
             .await?;
-        self.keyring.forget_tenant(tenant);
         Ok(())
     }
 
-    /// Takes in what the directory says of master keys, and of what tenants' guests may use.
-    pub(crate) fn learn_keys(&self) {
+    /// Takes in all that the directory says of master keys, and of what tenants' guests may use.
+    pub(crate) fn learn_all(&self) {
         let tenants: Vec<TenantRecord> = self
             .directory
             .view(|directory| directory.tenants().cloned().collect());
-        for tenant in &tenants {
-            self.guests.set_quota(tenant.tenant, &tenant.quotas);
+        for record in tenants {
+            self.guests.set_quota(record.tenant, &record.quotas);
+            let keys: Vec<MasterKeyRecord> = self
+                .directory
+                .view(|directory| directory.master_keys(record.tenant).cloned().collect());
+            keys.iter().for_each(|key| self.learn_master_key(key));
         }
-        let records: Vec<MasterKeyRecord> = self.directory.view(|directory| {
-            directory
-                .tenants()
-                .flat_map(|tenant| directory.master_keys(tenant.tenant).cloned().collect::<Vec<_>>())
-                .collect()
-        });
-        for record in records {
-            if let Err(error) = self.keyring.learn_master_key(&record) {
-                tracing::error!(tenant = %record.tenant, key = %record.name, %error, "a master key cannot be used");
+    }
+
+    /// Takes in what the directory says now of something that changed.
+    pub(super) fn learn(&self, change: &DirectoryChange) {
+        match change {
+            DirectoryChange::Tenant { tenant, .. } => {
+                let quotas = self
+                    .directory
+                    .view(|directory| directory.tenant(*tenant).map(|record| record.quotas));
+                match quotas {
+                    Some(quotas) => self.guests.set_quota(*tenant, &quotas),
+                    None => self.keyring.forget_tenant(*tenant),
+                }
             }
+            DirectoryChange::MasterKey { tenant, name } => {
+                let record = self
+                    .directory
+                    .view(|directory| directory.master_key(*tenant, name).cloned());
+                record.iter().for_each(|record| self.learn_master_key(record));
+            }
+            // Looked up in the directory whenever they are needed.
+            DirectoryChange::Name { .. } | DirectoryChange::Plugin { .. } => {}
+        }
+    }
+
+    fn learn_master_key(&self, record: &MasterKeyRecord) {
+        if let Err(error) = self.keyring.learn_master_key(record) {
+            tracing::error!(tenant = %record.tenant, key = %record.name, %error, "a master key cannot be used");
         }
     }
 }

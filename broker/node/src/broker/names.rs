@@ -241,7 +241,7 @@ impl Broker {
             set: record.set,
             sealed_under: record.sealed_under,
         };
-        if let Err(error) = self.define(&found, record.name, Generation(1), definition).await {
+        if let Err(error) = self.define(&found, record.name, Generation(1), *definition).await {
             if let BrokerError::Refused { .. } = error {
                 // The set will never take this definition: the name is given up.
                 self.direct(DirectoryCommand::Forget { incarnation }, kind)

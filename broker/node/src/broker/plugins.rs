@@ -33,14 +33,9 @@ pub struct PluginOf {
 
 impl Broker {
     /// Returns the plugins that a tenant can name, by name. One of its own hides everybody's of that name.
-    pub fn plugins(&self, tenant: TenantId) -> Vec<PluginOf> {
-        let (own, shared) = self.directory.view(|directory| {
-            let own: Vec<PluginRecord> = directory.plugins(Some(tenant)).cloned().collect();
-            let shared: Vec<PluginRecord> = directory.plugins(None).cloned().collect();
-            (own, shared)
-        });
-        let mut plugins = grouped(own);
-        for plugin in grouped(shared) {
+    pub async fn plugins(&self, tenant: TenantId) -> Result<Vec<PluginOf>, BrokerError> {
+        let mut plugins = grouped(self.list_plugins(Some(tenant)).await?);
+        for plugin in grouped(self.list_plugins(None).await?) {
             let hidden = plugins
                 .iter()
                 .any(|own| own.name.folded() == plugin.name.folded());
@@ -49,15 +44,24 @@ impl Broker {
             }
         }
         plugins.sort_by_key(|plugin| plugin.name.folded());
-        plugins
+        Ok(plugins)
     }
 
     /// Finds the plugin that a tenant names: its own, or else everybody's.
     pub fn plugin(&self, tenant: TenantId, name: &Name) -> Option<PluginOf> {
-        let plugins = self.plugins(tenant);
-        plugins
-            .into_iter()
-            .find(|plugin| plugin.name.folded() == name.folded())
+        let folded = name.folded();
+        let versions = self.directory.view(|directory| {
+            let of = |tenant| -> Vec<PluginRecord> {
+                let plugins = directory.plugins(tenant);
+                plugins
+                    .filter(|plugin| plugin.name.folded() == folded)
+                    .cloned()
+                    .collect()
+            };
+            let own = of(Some(tenant));
+            if own.is_empty() { of(None) } else { own }
+        });
+        grouped(versions).pop()
     }
 
     /// Returns which world a component exports.

@@ -5,10 +5,10 @@ use posthouse_gateway::cmq::{
     CmqError, Listing,
     reply::{self, Head, QueueView, SubscriptionView, TopicView},
 };
-use posthouse_model::{Incarnation, Kind, Name, SubscriptionAttributes, TenantId, TopicAttributes};
+use posthouse_model::{Kind, Name, SubscriptionAttributes, TenantId, TopicAttributes};
 
 use super::{Cmq, refusal};
-use crate::broker::Resolved;
+use crate::broker::{Listed, Progress, Resolved};
 
 impl Cmq {
     pub(super) fn queue_attributes(
@@ -79,22 +79,26 @@ impl Cmq {
         })
     }
 
-    pub(super) fn list_queues(&self, head: &Head, tenant: TenantId, listing: &Listing) -> Bytes {
-        let (total, page) = self.page_of_names(tenant, Kind::Queue, listing);
-        reply::queue_list(
-            head,
-            total,
-            page.iter().map(|(incarnation, name)| (*incarnation, name)),
-        )
+    pub(super) async fn list_queues(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        listing: Listing,
+    ) -> Result<Bytes, CmqError> {
+        let (total, page) = self.page_of_names(tenant, Kind::Queue, listing).await?;
+        let queues = page.iter().map(|listed| (listed.incarnation, &listed.name));
+        Ok(reply::queue_list(head, total, queues))
     }
 
-    pub(super) fn list_topics(&self, head: &Head, tenant: TenantId, listing: &Listing) -> Bytes {
-        let (total, page) = self.page_of_names(tenant, Kind::Topic, listing);
-        reply::topic_list(
-            head,
-            total,
-            page.iter().map(|(incarnation, name)| (*incarnation, name)),
-        )
+    pub(super) async fn list_topics(
+        &self,
+        head: &Head,
+        tenant: TenantId,
+        listing: Listing,
+    ) -> Result<Bytes, CmqError> {
+        let (total, page) = self.page_of_names(tenant, Kind::Topic, listing).await?;
+        let topics = page.iter().map(|listed| (listed.incarnation, &listed.name));
+        Ok(reply::topic_list(head, total, topics))
     }
 
     pub(super) fn list_dead_letter_sources(
@@ -164,20 +168,18 @@ impl Cmq {
         })
     }
 
-    fn page_of_names(
+    async fn page_of_names(
         &self,
         tenant: TenantId,
         kind: Kind,
-        listing: &Listing,
-    ) -> (usize, Vec<(Incarnation, Name)>) {
-        let all: Vec<(Incarnation, Name)> = self.broker.directory.view(|directory| {
-            directory
-                .names(tenant, kind)
-                .filter(|record| record.state == posthouse_model::NameState::Ready)
-                .map(|record| (record.incarnation, record.name.clone()))
-                .collect()
+        listing: Listing,
+    ) -> Result<(usize, Vec<Listed>), CmqError> {
+        let search = listing.search.clone();
+        let page = self.broker.list_names(tenant, kind, Some(search), move |names| {
+            let in_use = names.filter(|listed| listed.progress == Progress::Ready);
+            listing.page(in_use, |listed| &listed.name)
         });
-        listing.page(all, |(_, name)| name)
+        page.await.map_err(refusal)
     }
 }
 

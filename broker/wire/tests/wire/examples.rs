@@ -468,7 +468,7 @@ pub(crate) fn directory_outcomes() -> Vec<Result<DirectoryReply, DirectoryRefusa
         state,
         sealed_under: Some(name("key")),
     };
-    let creating = NameState::Creating(Definition::Queue(queue_attributes()));
+    let creating = NameState::Creating(Box::new(Definition::Queue(queue_attributes())));
     vec![
         Ok(DirectoryReply::Done),
         Ok(DirectoryReply::Tenant(TenantId(1))),
@@ -623,11 +623,11 @@ fn moved_message() -> Message {
 fn queue_attributes() -> QueueAttributes {
     QueueAttributes {
         rewind: Span::from_seconds(3_600),
-        dead_letter: Some(DeadLetterPolicy {
+        dead_letter: Some(Box::new(DeadLetterPolicy {
             name: name("dead"),
             target: Incarnation(8),
             rule: DeadLetterRule::ReceiveCount { max: 5 },
-        }),
+        })),
         ..QueueAttributes::default()
     }
 }

@@ -9,7 +9,7 @@ use crate::site::Site;
 const RESIDENT_MEGABYTES_MAX: f64 = 200.0;
 const MEGABYTE: f64 = 1e6;
 
-/// Measures a node's resident memory with many queues that hold nothing.
+/// Measures a node's resident memory with many queues that hold nothing, all of which can be listed.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut site = Site::start(options)?;
     let queues = options.queues();
@@ -17,6 +17,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let signing = site.signing();
     let requests = (0..queues).map(|number| signing.create_queue(&format!("queue-{number}")));
     let made = drive::each(site.address(), options.connections, requests)?;
+    list(&site)?;
     let after = resident_bytes(site.pid()?)?;
     let seconds = made.elapsed.as_secs_f64();
     report.add(
@@ -41,7 +42,14 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         Unit::Seconds,
         Bound::None,
     );
+    list(&site)?;
     let again = resident_bytes(site.pid()?)? as f64 / MEGABYTE;
     report.add("resident memory after the restart", again, Unit::Megabytes, goal);
     Ok(())
+}
+
+/// Has queues listed: whatever the node keeps for that, it has then.
+fn list(site: &Site) -> anyhow::Result<()> {
+    let request = site.signing().list_queues();
+    drive::each(site.address(), 1, std::iter::once(request)).map(drop)
 }

@@ -100,13 +100,13 @@ fn lists_tell_ids_and_names_and_the_count_of_all() {
 #[test]
 fn queue_attributes_have_every_field_that_an_sdk_reads() {
     let attributes = QueueAttributes {
-        dead_letter: Some(DeadLetterPolicy {
+        dead_letter: Some(Box::new(DeadLetterPolicy {
             name: name("dead"),
             target: Incarnation(3),
             rule: DeadLetterRule::Age {
                 max: Span::from_seconds(300),
             },
-        }),
+        })),
         rewind: Span::from_seconds(60),
         ..QueueAttributes::default()
     };

@@ -353,11 +353,11 @@ impl Action {
 /// Returns attributes of one of a few shapes: with rewind, and dead letters by count or age.
 pub(super) fn queue_attributes(shape: u8) -> QueueAttributes {
     let policy = |rule| {
-        Some(DeadLetterPolicy {
+        Some(Box::new(DeadLetterPolicy {
             name: name(0),
             target: Incarnation(3),
             rule,
-        })
+        }))
     };
     let by_count = policy(DeadLetterRule::ReceiveCount { max: 2 });
     let by_age = policy(DeadLetterRule::Age {

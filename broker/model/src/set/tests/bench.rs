@@ -264,12 +264,12 @@ pub(super) fn publish(publications: Vec<Publication>) -> SetCommand {
     }
 }
 
-pub(super) fn dead_letter(rule: DeadLetterRule) -> Option<DeadLetterPolicy> {
-    Some(DeadLetterPolicy {
+pub(super) fn dead_letter(rule: DeadLetterRule) -> Option<Box<DeadLetterPolicy>> {
+    Some(Box::new(DeadLetterPolicy {
         name: name(1),
         target: DEAD,
         rule,
-    })
+    }))
 }
 
 pub(super) fn seconds(seconds: u64) -> Span {

@@ -223,7 +223,7 @@ impl QueueSettings {
 
     fn set_dead_letter(
         &self,
-        policy: &mut Option<DeadLetterPolicy>,
+        policy: &mut Option<Box<DeadLetterPolicy>>,
         target: Option<Incarnation>,
     ) -> Result<(), AdminError> {
         match (&self.dead_letter, self.remove_dead_letter) {
@@ -237,7 +237,7 @@ impl QueueSettings {
             (Some(dead_letter), false) => {
                 dead_letter.after.check()?;
                 let none = || AdminError::not_found(format!("no queue named {}", dead_letter.queue));
-                *policy = Some(dead_letter.policy(target.ok_or_else(none)?));
+                *policy = Some(Box::new(dead_letter.policy(target.ok_or_else(none)?)));
             }
         }
         Ok(())
@@ -317,7 +317,7 @@ impl QueueView {
             body_bytes_max: attributes.body_bytes_max,
             retention_seconds: attributes.retention.seconds(),
             rewind_seconds: attributes.rewind.seconds(),
-            dead_letter: attributes.dead_letter.as_ref().map(DeadLetter::from),
+            dead_letter: attributes.dead_letter.as_deref().map(DeadLetter::from),
             sealed_under: record.sealed_under.clone(),
             counts: CountsView::from(counts),
         }
@@ -333,21 +333,7 @@ pub struct Lifetime {
     pub modified: posthouse_model::Time,
 }
 
-// === impl NameView ===
-
-impl NameView {
-    /// Returns the view of a queue or topic in a listing.
-    pub fn new(record: &NameRecord, counts: Option<QueueCounts>) -> NameView {
-        NameView {
-            name: record.name.clone(),
-            incarnation: record.incarnation.0,
-            set: record.set.0,
-            state: StateView::from(&record.state),
-            sealed_under: record.sealed_under.clone(),
-            counts: counts.map(CountsView::from),
-        }
-    }
-}
+// === impl StateView ===
 
 impl From<&NameState> for StateView {
     fn from(state: &NameState) -> StateView {

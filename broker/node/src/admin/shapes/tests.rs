@@ -141,11 +141,11 @@ fn attributes_are_checked() {
 #[test]
 fn settings_change_only_what_they_name() {
     let before = QueueAttributes {
-        dead_letter: Some(DeadLetterPolicy {
+        dead_letter: Some(Box::new(DeadLetterPolicy {
             name: name("dead"),
             target: Incarnation(9),
             rule: DeadLetterRule::ReceiveCount { max: 3 },
-        }),
+        })),
         ..QueueAttributes::default()
     };
     let nothing = QueueSettings::default().over(before.clone(), None).expect("good");
@@ -187,7 +187,7 @@ fn a_dead_letter_queue_needs_to_be_found() {
         .expect("good");
     let policy = found.dead_letter.expect("a policy");
     assert_eq!(policy.target, Incarnation(9));
-    assert_eq!(DeadLetter::from(&policy), settings.dead_letter.expect("as set"));
+    assert_eq!(DeadLetter::from(&*policy), settings.dead_letter.expect("as set"));
 }
 
 #[test]
