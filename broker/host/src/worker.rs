@@ -81,7 +81,7 @@ impl Shared {
         if !job.account.has_cpu() {
             return refuse(job, &GuestFault::Busy(BusyReason::Cpu));
         }
-        let Err(job) = self.serve_here(job) else { return };
+        let Some(job) = self.serve_here(job) else { return };
         let (tenant, lane) = (job.binding.tenant, job.lane());
         let pushed = self.queue.lock().push(tenant, lane, job);
         match pushed {
@@ -132,18 +132,19 @@ impl Shared {
     }
 
     /// Answers a job where its caller is, if an instance waits that has been quick so far: handing it to a thread and
-    /// back would cost several times what the call does. One that turns out not to be quick goes to the threads.
-    fn serve_here(&self, job: Job) -> Result<(), Job> {
+    /// back would cost several times what the call does. Otherwise, and when the instance turns out not to be quick, the
+    /// job is returned, for the threads.
+    fn serve_here(&self, job: Job) -> Option<Job> {
         let Some(plugin) = self.usable(&job) else {
-            return Err(job);
+            return Some(job);
         };
         if job.bytes() > HERE_BYTES_MAX {
-            return Err(job);
+            return Some(job);
         }
         let key = job.key();
         let quick = |instance: &Instance| instance.is_quick_for(&job.work) && instance.serves(&job.binding);
         let warm = self.warm(plugin.pool).lock().take_if(&key, quick);
-        let Some(instance) = warm else { return Err(job) };
+        let Some(instance) = warm else { return Some(job) };
         let Job {
             binding,
             account,
@@ -152,16 +153,16 @@ impl Shared {
         let attendant = Attendant::new(self, &plugin, &binding, &account, key).here(instance);
         let answered = self.guarded(binding.tenant, || attendant.answer(work));
         match answered {
-            Some(Err(work)) => Err(Job {
+            Some(Err(work)) => Some(Job {
                 binding,
                 account,
                 work,
             }),
             Some(Ok(())) => {
                 account.answered_here.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+                None
             }
-            None => Ok(()),
+            None => None,
         }
     }
 

@@ -40,7 +40,6 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a process makes one of them")]
 pub enum Command {
     /// Runs a node.
     Serve(Flags),
