@@ -55,8 +55,9 @@ impl Effects<Directory> for DirectoryEffects {
         }
     }
 
-    fn replaced(&mut self) {
+    fn replaced(&mut self, index: LogIndex) {
         self.applied_bytes = 0;
+        self.observer.directory_applied(index);
     }
 
     fn is_all_in_state(&self) -> bool {

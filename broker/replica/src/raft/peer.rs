@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -14,9 +13,10 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot;
 use posthouse_model::ReplicaId;
+use posthouse_store::StoreFault;
 use posthouse_wire::{DecodeError, Kind};
 
-use super::record::{LogIdRecord, Position};
+use super::record::LogIdRecord;
 use super::state::StateBytes;
 use super::{LeaderTerm, LogId, Types, Vote};
 use crate::network::{Lane, NetworkFault, Outbound};
@@ -24,10 +24,17 @@ use crate::{GroupName, Network};
 
 mod answering;
 mod frame;
+mod receiving;
+mod sending;
 
 pub(crate) use answering::answer;
+pub(crate) use receiving::{Received, Reception};
 
 use frame::{Answer, Appended, EntryRecord, Request, Transferred};
+use sending::Sending;
+
+/// The bytes of a piece of a snapshot, at most.
+const PIECE_BYTES_MAX: usize = 1_048_576;
 
 /// Why a frame of another replica had no answer.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +48,12 @@ pub enum PeerFault {
     /// The frame says what cannot be.
     #[error("impossible: {0}")]
     Impossible(#[from] io::Error),
-    /// A set's state came without its bodies; without them, it must not be taken.
-    #[error("a set's snapshot without its bodies")]
-    NoBodies,
+    /// Another snapshot is being installed.
+    #[error("another snapshot is being installed")]
+    Busy,
+    /// The store did not take a part of a snapshot.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
     /// The group has stopped.
     #[error("the group has stopped: {0}")]
     Stopped(String),
@@ -181,31 +191,13 @@ impl RaftNetworkV2<Types> for Peer {
         vote: Vote,
         snapshot: Snapshot<LeaderTerm, u64, (), StateBytes>,
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let position = Position {
-            log_id: snapshot.meta.last_log_id,
-            membership: snapshot.meta.last_membership,
-        };
-        if let GroupName::Set(_) = self.group {
-            // Frames carry no segments: the state alone would name bodies that are not there.
-            return Err(StreamingError::Unreachable(Unreachable::new(
-                &PeerFault::NoBodies,
-            )));
-        }
-        let unreadable = |error: io::Error| StreamingError::Unreachable(Unreachable::new(&error));
-        let request = Request::Snapshot {
-            vote: (&vote).into(),
-            position: (&position).into(),
-            state: snapshot.snapshot.into_bytes().map_err(unreadable)?,
-        };
-        let answer = tokio::select! {
-            answer = self.ask(&request, option.hard_ttl()) => answer?,
-            closed = cancel => return Err(StreamingError::Closed(closed)),
-        };
-        match answer {
-            Answer::Installed { vote } => Ok(SnapshotResponse::new(vote.into())),
-            other => Err(unexpected(&other).into()),
+        let sent = async { Sending::open(self, vote, snapshot).await?.send().await };
+        // Given up half-way, it is gone on with from what the other side has by then.
+        tokio::select! {
+            sent = sent => sent,
+            closed = cancel => Err(StreamingError::Closed(closed)),
         }
     }
 

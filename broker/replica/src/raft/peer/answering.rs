@@ -1,21 +1,17 @@
-//! Answers the frames of other replicas, by the group's engine.
+//! Answers the frames of other replicas, by the group's engine and what it receives of a snapshot.
 
 use std::io;
 
 use bytes::Bytes;
-use openraft::raft::{AppendEntriesRequest, TransferLeaderRequest};
-use openraft::storage::{Snapshot, SnapshotMeta};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
 use posthouse_wire::Kind;
 
-use super::PeerFault;
 use super::frame::{Answer, Request};
-use crate::GroupName;
-use crate::raft::record::Position;
-use crate::raft::state::StateBytes;
+use super::{PeerFault, Reception};
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
 /// Has a group's engine answer a frame.
-pub(crate) async fn answer(group: GroupName, engine: &Engine, frame: &[u8]) -> Result<Bytes, PeerFault> {
+pub(crate) async fn answer(engine: &Engine, reception: &Reception, frame: &[u8]) -> Result<Bytes, PeerFault> {
     let request: Request = posthouse_wire::decode(Kind::Peer, frame)?;
     let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
     let answer = match request {
@@ -33,10 +29,14 @@ pub(crate) async fn answer(group: GroupName, engine: &Engine, frame: &[u8]) -> R
                 leader_commit: committed.map(LogId::from),
             };
             check_entries(&rpc)?;
+            let previous = rpc.prev_log_id;
             let response = engine
                 .append_entries(rpc)
                 .await
                 .map_err(|error| stopped(&error))?;
+            if let AppendEntriesResponse::Success = response {
+                reception.is_past(previous);
+            }
             Answer::Appended(response.into())
         }
         Request::Vote(ballot) => {
@@ -53,30 +53,14 @@ pub(crate) async fn answer(group: GroupName, engine: &Engine, frame: &[u8]) -> R
                 .map_err(|error| stopped(&error))?;
             response.into()
         }
-        Request::Snapshot {
-            vote,
-            position,
-            state,
-        } => {
-            if let GroupName::Set(_) = group {
-                return Err(PeerFault::NoBodies);
-            }
-            let position = Position::try_from(position)?;
-            let snapshot = Snapshot {
-                meta: SnapshotMeta {
-                    last_log_id: position.log_id,
-                    last_membership: position.membership,
-                },
-                snapshot: StateBytes::Received(state),
-            };
-            let response = engine
-                .install_full_snapshot(vote.into(), snapshot)
-                .await
-                .map_err(|error| stopped(&error))?;
-            Answer::Installed {
-                vote: (&response.vote).into(),
-            }
-        }
+        Request::Offer(offer) => reception.take_offer(engine, offer).await?,
+        Request::Piece {
+            snapshot,
+            part,
+            offset,
+            bytes,
+        } => reception.take_piece(snapshot, part, offset, bytes).await?,
+        Request::Install { vote, snapshot } => reception.install(engine, vote, snapshot).await?,
         Request::TransferLeader { from, to, last } => {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
             let response = engine

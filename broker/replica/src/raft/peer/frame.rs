@@ -6,6 +6,8 @@ use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
+use posthouse_model::LogIndex;
+use posthouse_store::{KeepClass, SegmentFile};
 use serde::{Deserialize, Serialize};
 
 use crate::raft::record::{LogIdRecord, MembershipRecord, PositionRecord, VoteRecord};
@@ -22,10 +24,16 @@ pub(super) enum Request {
     },
     Vote(Ballot),
     PreVote(Ballot),
-    Snapshot {
+    Offer(Offer),
+    Piece {
+        snapshot: Option<LogIdRecord>,
+        part: Part,
+        offset: u64,
+        bytes: Bytes,
+    },
+    Install {
         vote: VoteRecord,
-        position: PositionRecord,
-        state: Bytes,
+        snapshot: Option<LogIdRecord>,
     },
     TransferLeader {
         from: VoteRecord,
@@ -43,10 +51,53 @@ pub(super) enum Answer {
         granted: bool,
         last: Option<LogIdRecord>,
     },
+    /// What of a snapshot is still to be sent.
+    Wanted(Wanted),
+    /// How much of a part is here now.
+    Taken {
+        have: u64,
+    },
+    /// The snapshot is installed; or else it is not, and the vote is a later one.
     Installed {
         vote: VoteRecord,
     },
+    /// Another snapshot is being installed.
+    Busy,
     Transferred(Transferred),
+}
+
+/// A checkpoint with its segments, as a leader offers it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Offer {
+    pub(super) vote: VoteRecord,
+    pub(super) position: PositionRecord,
+    pub(super) state_bytes: u64,
+    pub(super) state_digest: u32,
+    pub(super) files: Vec<FileRecord>,
+}
+
+/// A segment of an offer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FileRecord {
+    made_at: u64,
+    /// Its place among all classes.
+    class: u8,
+    bytes: u64,
+    digest: u32,
+}
+
+/// What a piece belongs to: the state, or a segment by its place in the offer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Part {
+    State,
+    File(u32),
+}
+
+/// What is still to be sent of an offer: the state, and segments by their place, each from an offset on.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Wanted {
+    pub(super) state: Option<u64>,
+    pub(super) files: Vec<(u32, u64)>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +150,46 @@ impl From<VoteResponse<Types>> for Answer {
             granted: response.vote_granted,
             last: response.last_log_id.as_ref().map(LogIdRecord::from),
         }
+    }
+}
+
+// === impl FileRecord ===
+
+impl From<&SegmentFile> for FileRecord {
+    fn from(file: &SegmentFile) -> Self {
+        let class = KeepClass::ALL.iter().position(|class| *class == file.class);
+        Self {
+            made_at: file.made_at.0,
+            class: class.map_or(u8::MAX, |place| place as u8),
+            bytes: file.bytes,
+            digest: file.digest,
+        }
+    }
+}
+
+impl TryFrom<FileRecord> for SegmentFile {
+    type Error = io::Error;
+
+    fn try_from(record: FileRecord) -> io::Result<Self> {
+        let class = KeepClass::ALL.get(usize::from(record.class)).copied();
+        let class = class.ok_or_else(|| io::Error::other("a segment of an unknown class"))?;
+        if record.bytes == 0 {
+            return Err(io::Error::other("a segment without bytes"));
+        }
+        Ok(SegmentFile {
+            made_at: LogIndex(record.made_at),
+            class,
+            bytes: record.bytes,
+            digest: record.digest,
+        })
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_none() && self.files.is_empty()
     }
 }
 
