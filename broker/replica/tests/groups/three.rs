@@ -1,138 +1,13 @@
-//! Three replicas with a network between them.
+//! Three replicas of which one goes or is cut off.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use posthouse_model::{ReplicaId, Set, SetId, SetReply};
-use posthouse_replica::{
-    Config, Fault, Group, Groups, Network, NetworkFault, Outbound, Reason, SystemClock, Unobserved,
-};
-use posthouse_store::Store;
-use tempfile::TempDir;
+use posthouse_model::{ReplicaId, Set, SetReply};
+use posthouse_replica::{Fault, Group, Reason};
 
-use crate::kit::{QUEUE, active, define, open_store, send_one, until, within};
-
-/// Carries frames between replicas of one process, and cuts some off.
-#[derive(Clone, Default)]
-struct Mesh {
-    state: Arc<Mutex<MeshState>>,
-}
-
-#[derive(Default)]
-struct MeshState {
-    replicas: BTreeMap<ReplicaId, Arc<Groups>>,
-    cut_off: BTreeSet<ReplicaId>,
-}
-
-/// One replica's way into the mesh.
-struct Port {
-    mesh: Mesh,
-    from: ReplicaId,
-}
-
-/// A replica with what it stands on.
-struct Replica {
-    groups: Arc<Groups>,
-    store: Store,
-    dir: TempDir,
-}
-
-// === impl Port ===
-
-impl Network for Port {
-    fn call(&self, frame: Outbound) -> BoxFuture<'static, Result<Bytes, NetworkFault>> {
-        let target = {
-            let state = self.mesh.state.lock();
-            let is_cut = state.cut_off.contains(&self.from) || state.cut_off.contains(&frame.to);
-            if is_cut {
-                None
-            } else {
-                state.replicas.get(&frame.to).cloned()
-            }
-        };
-        async move {
-            let target = target.ok_or(NetworkFault::Unreachable(frame.to))?;
-            let answer = target.answer(frame.group, frame.frame).await;
-            answer.map_err(|error| NetworkFault::NoAnswer(error.to_string()))
-        }
-        .boxed()
-    }
-}
-
-// === impl Mesh ===
-
-impl Mesh {
-    async fn start(&self, number: u64, dir: TempDir) -> Replica {
-        let replica = ReplicaId(number);
-        let store = open_store(dir.path());
-        let config = Config {
-            replica,
-            founders: Some([1, 2, 3].map(ReplicaId).into()),
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(400),
-            ..Config::lone(1)
-        };
-        let port = Port {
-            mesh: self.clone(),
-            from: replica,
-        };
-        let clock = Arc::new(SystemClock::new());
-        let groups = Groups::open(config, store.clone(), Arc::new(port), clock, Arc::new(Unobserved));
-        let groups = Arc::new(groups.await.expect("a replica opens"));
-        self.state.lock().replicas.insert(replica, groups.clone());
-        Replica { groups, store, dir }
-    }
-
-    async fn start_three(&self) -> Vec<Replica> {
-        let mut replicas = Vec::new();
-        for number in 1..=3 {
-            let dir = tempfile::tempdir().expect("a directory");
-            replicas.push(self.start(number, dir).await);
-        }
-        replicas
-    }
-
-    fn cut_off(&self, replica: ReplicaId) {
-        self.state.lock().cut_off.insert(replica);
-    }
-
-    fn join(&self, replica: ReplicaId) {
-        self.state.lock().cut_off.remove(&replica);
-    }
-}
-
-// === impl Replica ===
-
-impl Replica {
-    fn set(&self) -> &Group<Set> {
-        &self.groups.sets[0]
-    }
-
-    async fn stop(self, mesh: &Mesh, number: u64) -> TempDir {
-        mesh.state.lock().replicas.remove(&ReplicaId(number));
-        within(self.groups.stop()).await;
-        self.store.close();
-        self.dir
-    }
-}
-
-/// Waits until one of some replicas leads, and returns its place.
-async fn leader_of(replicas: &[&Replica]) -> usize {
-    let mut leader = 0;
-    until("one of them leads", || {
-        let found = replicas.iter().position(|replica| replica.set().is_leader());
-        leader = found.unwrap_or(leader);
-        found.is_some()
-    })
-    .await;
-    leader
-}
+use crate::kit::{active, define, send_one, until, within};
+use crate::mesh::{Mesh, Replica, ids_in, leader_of};
 
 /// Sends by whoever leads, until so many messages were answered; returns their ids.
 async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_model::MessageId> {
@@ -148,19 +23,6 @@ async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_mo
         }
     }
     answered
-}
-
-fn ids_in(replica: &Replica) -> BTreeSet<posthouse_model::MessageId> {
-    let bodies = replica.store.bodies(SetId(0));
-    let mut ids = BTreeSet::new();
-    for sequence in 1..=active(replica.set()) {
-        let key = posthouse_model::BodyKey {
-            stream: QUEUE,
-            sequence: posthouse_model::Sequence(sequence),
-        };
-        ids.insert(bodies.read(key).expect("readable").expect("there").message.id);
-    }
-    ids
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
