@@ -26,6 +26,8 @@ mod answering;
 mod frame;
 mod receiving;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use answering::answer;
 pub(crate) use receiving::{Received, Reception};
