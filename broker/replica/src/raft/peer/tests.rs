@@ -38,6 +38,9 @@ struct Follower {
     dir: TempDir,
 }
 
+/// Makes another offer of one.
+type Change<'a> = &'a dyn Fn(&mut Offer);
+
 // === impl Leader ===
 
 impl Leader {
@@ -260,7 +263,7 @@ async fn an_offer_that_cannot_be_is_refused() {
     let made_at = leader.file().made_at;
     let files = |files: &[SegmentFile]| files.iter().map(FileRecord::from).collect();
     let file = leader.file();
-    let changes: [(&str, &dyn Fn(&mut Offer)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("nobody voted for it", &|offer| {
             offer.vote = (&Vote::new(5, 1)).into()
         }),
