@@ -74,6 +74,14 @@ impl Budget {
         spent.cutting = true;
     }
 
+    /// Takes notice that the state was replaced by one that was cut at `at`.
+    pub(crate) fn replaced(&self, at: LogIndex) {
+        *self.spent.lock() = Spent {
+            last_cut: at,
+            ..Spent::default()
+        };
+    }
+
     pub(crate) fn end_cut(&self, at: LogIndex) {
         let mut spent = self.spent.lock();
         if spent.last_cut == at {

@@ -56,7 +56,7 @@ impl Effects<Directory> for DirectoryEffects {
         }
     }
 
-    fn replaced(&mut self) {
+    fn replaced(&mut self, _index: LogIndex) {
         self.observer.directory_replaced();
         self.applied_bytes = 0;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use openraft::Instant as OpenraftInstant;
 use openraft::ReadPolicy;
@@ -19,8 +20,9 @@ use crate::held::Held;
 use crate::leadership::{Leadership, Seat, Watcher};
 use crate::proposer::{self, Intake, ProposerParts};
 use crate::raft::Engine;
+use crate::raft::peer::{self, Reception};
 use crate::ticker::Ticker;
-use crate::{Fault, GroupName, Machine, Observer, Reason};
+use crate::{Fault, GroupName, Machine, Observer, PeerFault, Reason};
 
 /// How long a leader that no majority answers goes on taking commands.
 const MAJORITY_SILENCE_MAX: Duration = Duration::from_millis(1_500);
@@ -33,6 +35,7 @@ pub struct Group<M: Machine> {
 struct Inner<M: Machine> {
     name: GroupName,
     engine: Engine,
+    reception: Reception,
     held: Arc<Held<M>>,
     intake: Arc<Intake<M>>,
     seat: Arc<Seat>,
@@ -44,6 +47,7 @@ struct Inner<M: Machine> {
 pub(crate) struct GroupParts<M> {
     pub(crate) name: GroupName,
     pub(crate) engine: Engine,
+    pub(crate) reception: Reception,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -56,6 +60,7 @@ impl<M: Machine> Group<M> {
         let GroupParts {
             name,
             engine,
+            reception,
             held,
             observer,
         } = parts;
@@ -91,6 +96,7 @@ impl<M: Machine> Group<M> {
             inner: Arc::new(Inner {
                 name,
                 engine,
+                reception,
                 held,
                 intake,
                 seat,
@@ -273,6 +279,12 @@ impl<M: Machine> Group<M> {
         if let Err(error) = self.inner.engine.shutdown().await {
             warn!(group = %self.inner.name, %error, "the engine did not end well");
         }
+        self.inner.reception.close().await;
+    }
+
+    /// Answers a frame of another replica.
+    pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
+        peer::answer(&self.inner.engine, &self.inner.reception, frame).await
     }
 
     /// Returns what tells the group's tasks to end.

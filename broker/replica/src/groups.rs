@@ -20,7 +20,7 @@ use crate::purger::Purger;
 use crate::raft::Engine;
 use crate::raft::checkpoint::Checkpoints;
 use crate::raft::log::Log;
-use crate::raft::peer::{self, PeerFault, Peers};
+use crate::raft::peer::{PeerFault, Peers, Reception};
 use crate::raft::record::Position;
 use crate::raft::state::AppliedState;
 use crate::set_effects::SetEffects;
@@ -126,14 +126,13 @@ impl Groups {
 
     /// Takes a frame that another replica's [`Network`] brought for a group, and returns the answer.
     pub async fn answer(&self, group: GroupName, frame: Bytes) -> Result<Bytes, PeerFault> {
-        let engine = match group {
-            GroupName::Directory => self.directory.engine(),
+        match group {
+            GroupName::Directory => self.directory.answer(&frame).await,
             GroupName::Set(set) => {
                 let found = self.sets.get(usize::from(set.0));
-                found.ok_or(PeerFault::NoGroup(group))?.engine()
+                found.ok_or(PeerFault::NoGroup(group))?.answer(&frame).await
             }
-        };
-        peer::answer(group, engine, &frame).await
+        }
     }
 
     /// Stops all groups. The store can be closed afterwards.
@@ -230,11 +229,13 @@ impl Opening {
         let held = Arc::new(Held::new(state, self.clock.clone()));
         let log = Log::new(self.store.log(group_id(name)));
         let applier = HeldApplier::new(held.clone(), Box::new(effects), log.last_index());
+        let reception = Reception::new(checkpoints.clone(), |state| Ok(M::decode_state(state)?.applied()));
         let applied = AppliedState::new(position, Box::new(applier), checkpoints);
         let engine = self.start_engine(name, log, applied).await?;
         let parts = GroupParts {
             name,
             engine,
+            reception,
             held,
             observer: self.observer.clone(),
         };

@@ -35,8 +35,8 @@ pub(crate) trait Effects<M: Machine>: Send + Sync + 'static {
     /// Follows up, once the state can be read.
     fn follow(&mut self, entry: FollowedEntry<'_, M>);
 
-    /// Takes notice that the state was replaced.
-    fn replaced(&mut self);
+    /// Takes notice that the state was replaced by one that stands at `index`.
+    fn replaced(&mut self, index: LogIndex);
 
     /// Returns whether a checkpoint needs nothing beside the state.
     fn is_all_in_state(&self) -> bool;
@@ -201,8 +201,9 @@ impl<M: Machine> Applier for HeldApplier<M> {
             .observe(state.now(), self.held.clock.monotonic());
         self.held.set_deadline(state.deadline());
         *self.held.state.write() = state;
-        self.held.applied.send_replace(index_of(position));
-        self.effects.replaced();
+        let index = index_of(position);
+        self.held.applied.send_replace(index);
+        self.effects.replaced(index);
         Ok(())
     }
 

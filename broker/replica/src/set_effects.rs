@@ -141,7 +141,9 @@ impl Effects<Set> for SetEffects {
         }
     }
 
-    fn replaced(&mut self) {}
+    fn replaced(&mut self, index: LogIndex) {
+        self.budget.replaced(index);
+    }
 
     fn is_all_in_state(&self) -> bool {
         false

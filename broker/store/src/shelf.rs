@@ -196,7 +196,7 @@ impl Contents {
         self.decisions = Arc::new(list);
     }
 
-    fn names(&self, file: &str) -> bool {
+    pub(crate) fn names(&self, file: &str) -> bool {
         if let Some((_, at)) = checkpoint::parse_file_name(file) {
             return self.checkpoint == Some(at);
         }

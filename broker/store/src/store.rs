@@ -303,6 +303,17 @@ impl Store {
         Ok(())
     }
 
+    /// Returns a fault if an import of so many bytes would make the disk nearly full.
+    pub fn admit_import(&self, bytes: u64) -> Result<(), StoreFault> {
+        let needed = bytes.saturating_add(self.inner.wal.config.reserve_bytes);
+        if bytes > 0 && self.space()?.free_bytes < needed {
+            return Err(StoreFault::DiskFull {
+                file: self.inner.dir.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// Returns the disk's room.
     pub fn space(&self) -> Result<Space, StoreFault> {
         let space = self.inner.disk.space(&self.inner.dir);

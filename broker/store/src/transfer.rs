@@ -3,8 +3,8 @@
 //! The receiving side fetches only what it lacks, in pieces of any size, checks every record, and lets the checkpoint
 //! in as a cut does: segments durable first, then the checkpoint that names them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,11 +41,21 @@ pub struct Export {
     segments: Vec<Arc<Segment>>,
 }
 
-/// A checkpoint with its segments, on its way in. What was fetched goes when this is dropped without a commit.
+/// A checkpoint with its segments, on its way in: one at a time for a group. What was fetched goes when this is dropped
+/// without a commit.
 pub struct Import {
     shelf: Arc<Shelf>,
     files: Vec<SegmentFile>,
-    fetched: Mutex<BTreeMap<SegmentFile, Fetched>>,
+    parts: Mutex<Parts>,
+}
+
+/// What is here of an import's segments. None of it is removed as not needed while it stands here.
+#[derive(Default)]
+struct Parts {
+    /// Segments that are here in full.
+    whole: BTreeMap<SegmentFile, Arc<Segment>>,
+    /// Segments of which a part is here, or all that is yet to be checked.
+    fetched: BTreeMap<SegmentFile, Fetched>,
 }
 
 /// A segment of which a part is here.
@@ -131,35 +141,68 @@ impl Export {
 
 impl Import {
     pub(crate) fn begin(shelf: &Arc<Shelf>, files: Vec<SegmentFile>) -> Import {
+        Import::with(shelf, files, Parts::default())
+    }
+
+    /// Goes on with other segments: of what is here, what is among them stays.
+    pub fn turn_to(self, files: Vec<SegmentFile>) -> Import {
+        let shelf = Arc::clone(&self.shelf);
+        let wanted: BTreeSet<SegmentFile> = files.iter().copied().collect();
+        let parts = {
+            let mut parts = self.parts.lock();
+            Parts {
+                whole: take_wanted(&mut parts.whole, &wanted),
+                fetched: take_wanted(&mut parts.fetched, &wanted),
+            }
+        };
+        drop(self);
+        Import::with(&shelf, files, parts)
+    }
+
+    fn with(shelf: &Arc<Shelf>, files: Vec<SegmentFile>, mut parts: Parts) -> Import {
+        for file in &files {
+            if parts.whole.contains_key(file) || parts.fetched.contains_key(file) {
+                continue;
+            }
+            if let Some(segment) = pin(shelf, *file) {
+                parts.whole.insert(*file, segment);
+            }
+        }
         Import {
             shelf: Arc::clone(shelf),
             files,
-            fetched: Mutex::default(),
+            parts: Mutex::new(parts),
         }
     }
 
     /// Returns the segments that are not here in full, and how much of each is.
     pub fn missing(&self) -> Vec<(SegmentFile, u64)> {
-        let segments = self.shelf.look(|contents| Arc::clone(&contents.segments));
-        let fetched = self.fetched.lock();
-        let mut missing = Vec::new();
-        for file in &self.files {
-            let bytes = fetched.get(file).map_or(0, |fetched| fetched.bytes);
-            let is_here = segments.find(file.name(&self.shelf), file.digest).is_some();
-            if !is_here && bytes < file.bytes {
-                missing.push((*file, bytes));
-            }
+        let have = self.files.iter().map(|file| (*file, self.have(*file)));
+        have.filter(|(file, have)| have < &file.bytes).collect()
+    }
+
+    /// Returns how much of a segment is here.
+    pub fn have(&self, file: SegmentFile) -> u64 {
+        let parts = self.parts.lock();
+        if parts.whole.contains_key(&file) {
+            return file.bytes;
         }
-        missing
+        parts.fetched.get(&file).map_or(0, |fetched| fetched.bytes)
+    }
+
+    /// Returns whether every segment is here and was checked: a commit needs nothing more.
+    pub fn is_whole(&self) -> bool {
+        let parts = self.parts.lock();
+        self.files.iter().all(|file| parts.whole.contains_key(file))
     }
 
     /// Takes in the next piece of a segment. One that does not follow what is here is passed over.
     pub fn write(&self, file: SegmentFile, offset: u64, bytes: &[u8]) -> Result<(), StoreFault> {
-        let mut fetched = self.fetched.lock();
-        if !self.files.contains(&file) {
+        let mut parts = self.parts.lock();
+        if !self.files.contains(&file) || parts.whole.contains_key(&file) {
             return Ok(());
         }
-        let piece = match fetched.entry(file) {
+        let piece = match parts.fetched.entry(file) {
             Entry::Occupied(there) => there.into_mut(),
             Entry::Vacant(free) => free.insert(self.create(file)?),
         };
@@ -175,17 +218,45 @@ impl Import {
         Ok(())
     }
 
+    /// Checks a segment that was fetched in full, and makes it durable. One that is damaged is let go of, so that it
+    /// can be fetched anew.
+    pub fn settle(&self, file: SegmentFile) -> Result<(), StoreFault> {
+        let Some(fetched) = self.parts.lock().fetched.remove(&file) else {
+            return Ok(());
+        };
+        let answer = self.name_fetched(file, &fetched);
+        if let Err(fault) = &answer
+            && fault.is_of_sync()
+        {
+            self.shelf.log.wal.fail(fault);
+        }
+        forget(&self.shelf, &fetched);
+        match answer {
+            Ok(segment) => {
+                self.parts.lock().whole.insert(file, Arc::new(segment));
+                Ok(())
+            }
+            Err(fault) => {
+                let name = file.name(&self.shelf).file_name(file.digest);
+                self.shelf.importing.lock().remove(&name);
+                Err(fault)
+            }
+        }
+    }
+
     /// Checks what was fetched and puts the checkpoint in place of all that the group has beside its log, in the
     /// background. Once `done` is told so, it is durable. One that is no newer than what is here changes nothing.
     pub fn commit(self, checkpoint: Checkpoint, done: Done) {
         let jobs = Arc::clone(&self.shelf.jobs);
         let job = Box::new(move || {
-            let is_closed = self.shelf.jobs.is_closed();
-            done(if is_closed {
+            let answer = if self.shelf.jobs.is_closed() {
                 Err(StoreFault::Closed)
             } else {
                 self.do_commit(&checkpoint)
-            });
+            };
+            // Whoever is told may begin another.
+            drop(self);
+            done(answer);
         });
         if let Err(late) = jobs.push(job) {
             late();
@@ -221,14 +292,14 @@ impl Import {
 
     fn install(&self, checkpoint: &Checkpoint) -> Result<(), StoreFault> {
         let shelf = &*self.shelf;
-        let before = shelf.look(|contents| Arc::clone(&contents.segments));
         let mut list = Vec::with_capacity(self.files.len());
         for file in &self.files {
-            let name = file.name(shelf);
-            match before.find(name, file.digest) {
-                Some(segment) => list.push(Arc::clone(segment)),
-                None => list.push(Arc::new(self.name_fetched(*file, name)?)),
-            }
+            self.settle(*file)?;
+            let segment = self.parts.lock().whole.get(file).cloned();
+            list.push(segment.ok_or_else(|| {
+                let path = shelf.directory.join(file.name(shelf).file_name(file.digest));
+                StoreFault::corrupt(&path, 0, "the segment was not fetched")
+            })?);
         }
         shelf
             .disk
@@ -244,12 +315,9 @@ impl Import {
     }
 
     /// Checks a fetched segment, makes it durable and gives it its name.
-    fn name_fetched(&self, file: SegmentFile, name: SegmentName) -> Result<Segment, StoreFault> {
+    fn name_fetched(&self, file: SegmentFile, fetched: &Fetched) -> Result<Segment, StoreFault> {
         let shelf = &*self.shelf;
-        let path = shelf.directory.join(name.file_name(file.digest));
-        let Some(fetched) = self.fetched.lock().get(&file).cloned() else {
-            return Err(StoreFault::corrupt(&path, 0, "the segment was not fetched"));
-        };
+        let name = file.name(shelf);
         let segment = Segment::open_path(&*shelf.disk, &fetched.path, name)?;
         if segment.bytes != file.bytes || segment.digest != file.digest {
             return Err(StoreFault::corrupt(
@@ -263,6 +331,9 @@ impl Import {
             .file
             .sync(SyncPoint::SegmentFile)
             .map_err(|error| StoreFault::io("sync", &fetched.path, &error))?;
+        let named = name.file_name(file.digest);
+        let path = shelf.directory.join(&named);
+        shelf.importing.lock().insert(named);
         shelf
             .disk
             .rename(&fetched.path, &path)
@@ -273,13 +344,21 @@ impl Import {
 
 impl Drop for Import {
     fn drop(&mut self) {
-        let mut importing = self.shelf.importing.lock();
-        for fetched in self.fetched.lock().values() {
-            if let Some(name) = fetched.path.file_name().and_then(|name| name.to_str()) {
-                importing.remove(name);
-            }
-            // After a commit it has another name; else it is not needed.
-            let _ = self.shelf.disk.remove(&fetched.path);
+        let parts = std::mem::take(&mut *self.parts.lock());
+        for fetched in parts.fetched.values() {
+            forget(&self.shelf, fetched);
+        }
+        let mut is_left = false;
+        for file in parts.whole.keys() {
+            let name = file.name(&self.shelf).file_name(file.digest);
+            self.shelf.importing.lock().remove(&name);
+            is_left |= !self.shelf.look(|contents| contents.names(&name));
+        }
+        if is_left {
+            // A cut may be making the same file: what nothing names is looked for where cuts are made. When that is
+            // too late, it is at the next start.
+            let shelf = Arc::clone(&self.shelf);
+            let _ = self.shelf.jobs.push(Box::new(move || shelf.remove_unnamed()));
         }
     }
 }
@@ -290,4 +369,38 @@ impl std::fmt::Debug for Import {
             .field("files", &self.files)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns a segment if it is here, and sees to it that no cut removes it from now on.
+fn pin(shelf: &Shelf, file: SegmentFile) -> Option<Arc<Segment>> {
+    let name = file.name(shelf);
+    let file_name = name.file_name(file.digest);
+    // First this, then the look: what is still named then, is not removed.
+    shelf.importing.lock().insert(file_name.clone());
+    let found = shelf.look(|contents| contents.segments.find(name, file.digest).cloned());
+    let found = found.filter(|segment| segment.bytes == file.bytes);
+    if found.is_none() {
+        shelf.importing.lock().remove(&file_name);
+    }
+    found
+}
+
+/// Lets go of a segment's file that was not given its name, or no longer has this one.
+fn forget(shelf: &Shelf, fetched: &Fetched) {
+    if let Some(name) = fetched.path.file_name().and_then(|name| name.to_str()) {
+        shelf.importing.lock().remove(name);
+    }
+    // Once it was named it is not there, else it is not needed.
+    let _ = shelf.disk.remove(&fetched.path);
+}
+
+fn take_wanted<T>(
+    parts: &mut BTreeMap<SegmentFile, T>,
+    wanted: &BTreeSet<SegmentFile>,
+) -> BTreeMap<SegmentFile, T> {
+    let (taken, left) = std::mem::take(parts)
+        .into_iter()
+        .partition(|(file, _)| wanted.contains(file));
+    *parts = left;
+    taken
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use posthouse_model::LogIndex;
-use posthouse_store::{GroupId, Store, StoreFault};
+use posthouse_store::{Checkpoint, Export, GroupId, Import, SegmentFile, Store, StoreFault};
 use tokio::sync::{oneshot, watch};
 
+use super::log::{sender, wait};
 use super::record::Position;
 use super::state::Encoder;
 
@@ -63,26 +64,46 @@ impl Checkpoints {
         Ok(checkpoint.state)
     }
 
+    /// Opens the newest checkpoint with its segments, to send them.
+    pub(crate) fn export(&self) -> io::Result<Export> {
+        let export = self.store.export(self.group).map_err(io::Error::other)?;
+        export.ok_or_else(|| io::Error::other("the checkpoint is gone"))
+    }
+
+    /// Begins to take in a checkpoint with these segments.
+    pub(crate) fn import(&self, files: Vec<SegmentFile>) -> Import {
+        self.store.import(self.group, files)
+    }
+
+    /// Returns a fault when there is no room for so much more.
+    pub(crate) fn admit(&self, bytes: u64) -> Result<(), StoreFault> {
+        self.store.admit_import(bytes)
+    }
+
+    /// Puts a checkpoint that was taken in in the place of all that the group has beside its log, and waits until it
+    /// is durable.
+    pub(crate) async fn install(&self, position: Position, state: Bytes, import: Import) -> io::Result<()> {
+        let (done, durable) = oneshot::channel();
+        let checkpoint = Checkpoint {
+            at: index_of(&position),
+            meta: position.encode(),
+            state,
+        };
+        import.commit(checkpoint, sender(done));
+        wait(durable).await?;
+        self.is_durable(position);
+        Ok(())
+    }
+
     /// Writes a checkpoint of a state without bodies, and waits until it is durable.
     pub(crate) async fn write(self: &Arc<Self>, position: Position, encoder: Encoder) -> io::Result<()> {
         let (done, durable) = oneshot::channel();
-        let written = move |result: Result<(), StoreFault>| {
-            // Who no longer waits needs no answer.
-            drop(done.send(result));
-        };
         let meta = position.encode();
         self.store
-            .write_checkpoint(self.group, index_of(&position), meta, encoder, Box::new(written));
-        match durable.await {
-            Ok(Ok(())) => {
-                self.is_durable(position);
-                Ok(())
-            }
-            Ok(Err(fault)) => Err(io::Error::other(fault)),
-            Err(_) => Err(io::Error::other(
-                "the store stopped before the checkpoint was written",
-            )),
-        }
+            .write_checkpoint(self.group, index_of(&position), meta, encoder, sender(done));
+        wait(durable).await?;
+        self.is_durable(position);
+        Ok(())
     }
 }
 

@@ -371,12 +371,16 @@ fn entry_of(record: LogRecord) -> io::Result<RaftEntry> {
     })
 }
 
-fn sender(done: oneshot::Sender<Result<(), StoreFault>>) -> Box<dyn FnOnce(Result<(), StoreFault>) + Send> {
+/// Returns what tells a waiter of a write.
+pub(super) fn sender(
+    done: oneshot::Sender<Result<(), StoreFault>>,
+) -> Box<dyn FnOnce(Result<(), StoreFault>) + Send> {
     // Who no longer waits needs no answer.
     Box::new(move |result| drop(done.send(result)))
 }
 
-async fn wait(durable: oneshot::Receiver<Result<(), StoreFault>>) -> io::Result<()> {
+/// Waits until a write is durable.
+pub(super) async fn wait(durable: oneshot::Receiver<Result<(), StoreFault>>) -> io::Result<()> {
     match durable.await {
         Ok(result) => result.map_err(fault),
         Err(_) => Err(io::Error::other("the store stopped before the write was durable")),

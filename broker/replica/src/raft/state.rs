@@ -10,6 +10,7 @@ use futures::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 
 use super::checkpoint::Checkpoints;
+use super::peer::Received;
 use super::record::Position;
 use super::{Answer, LeaderTerm, LogId, Payload, Proposal, StoredMembership, Types};
 
@@ -45,10 +46,10 @@ pub(crate) struct Builder {
     newer: Option<(Position, Encoder)>,
 }
 
-/// A state as bytes: those of a checkpoint in this replica's store, read when they are wanted, or received ones.
+/// A state with what it names: the newest checkpoint in this replica's store, or what was received of another's.
 pub(crate) enum StateBytes {
     Stored(Arc<Checkpoints>),
-    Received(Bytes),
+    Received(Received),
 }
 
 type RaftSnapshot = Snapshot<LeaderTerm, u64, (), StateBytes>;
@@ -121,17 +122,13 @@ impl RaftStateMachine<Types> for AppliedState {
             log_id: meta.last_log_id,
             membership: meta.last_membership.clone(),
         };
-        let state = snapshot.into_bytes()?;
-        if self
-            .checkpoints
-            .newest()
-            .is_none_or(|newest| newest.log_id < position.log_id)
-        {
-            let bytes = state.clone();
-            self.checkpoints
-                .write(position.clone(), Box::new(move || bytes.into()))
-                .await?;
-        }
+        let (state, import) = match snapshot {
+            StateBytes::Stored(checkpoints) => (checkpoints.read()?, self.checkpoints.import(Vec::new())),
+            StateBytes::Received(received) => (received.state, received.import),
+        };
+        self.checkpoints
+            .install(position.clone(), state.clone(), import)
+            .await?;
         self.applier.replace(&position, state)?;
         self.position = position;
         Ok(())
@@ -157,18 +154,6 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let newest = self.checkpoints.newest();
         let position = newest.ok_or_else(|| io::Error::other("no checkpoint was written yet"))?;
         Ok(snapshot(position, self.checkpoints.clone()))
-    }
-}
-
-// === impl StateBytes ===
-
-impl StateBytes {
-    /// Returns the bytes.
-    pub(crate) fn into_bytes(self) -> io::Result<Bytes> {
-        match self {
-            StateBytes::Stored(checkpoints) => checkpoints.read(),
-            StateBytes::Received(bytes) => Ok(bytes),
-        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Groups over real stores in temporary directories: one replica alone, and three with a network between them, in memory
 //! or over TCP.
 
+mod away;
 mod kit;
 mod lone;
+mod mesh;
 mod replica;
 mod three;
 mod wired;

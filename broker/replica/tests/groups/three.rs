@@ -1,94 +1,28 @@
-//! Three replicas with a network between them.
+//! Three replicas of which one goes or is cut off.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use posthouse_model::{ReplicaId, Set, SetReply};
-use posthouse_replica::{Fault, Group, Groups, Network, NetworkFault, Outbound, Reason};
-use tempfile::TempDir;
+use posthouse_replica::{Fault, Group, Reason};
 
 use crate::kit::{active, define, send_one, until, within};
-use crate::replica::{Replica, leader_of, send_many};
+use crate::mesh::{Mesh, Replica, ids_in, leader_of};
 
-/// Carries frames between replicas of one process, and cuts some off.
-#[derive(Clone, Default)]
-struct Mesh {
-    state: Arc<Mutex<MeshState>>,
-}
-
-#[derive(Default)]
-struct MeshState {
-    replicas: BTreeMap<ReplicaId, Arc<Groups>>,
-    cut_off: BTreeSet<ReplicaId>,
-}
-
-/// One replica's way into the mesh.
-struct Port {
-    mesh: Mesh,
-    from: ReplicaId,
-}
-
-// === impl Port ===
-
-impl Network for Port {
-    fn call(&self, frame: Outbound) -> BoxFuture<'static, Result<Bytes, NetworkFault>> {
-        let target = {
-            let state = self.mesh.state.lock();
-            let is_cut = state.cut_off.contains(&self.from) || state.cut_off.contains(&frame.to);
-            if is_cut {
-                None
-            } else {
-                state.replicas.get(&frame.to).cloned()
-            }
+/// Sends by whoever leads, until so many messages were answered; returns their ids.
+async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_model::MessageId> {
+    let mut answered = BTreeSet::new();
+    let mut pause = tokio::time::interval(Duration::from_millis(5));
+    while answered.len() < count {
+        let Some(set) = sets.iter().find(|set| set.is_leader()) else {
+            pause.tick().await;
+            continue;
         };
-        async move {
-            let target = target.ok_or(NetworkFault::Unreachable(frame.to))?;
-            let answer = target.answer(frame.group, frame.frame).await;
-            answer.map_err(|error| NetworkFault::NoAnswer(error.to_string()))
+        if let Ok(id) = send_one(set, b"hello").await {
+            answered.insert(id);
         }
-        .boxed()
     }
-}
-
-// === impl Mesh ===
-
-impl Mesh {
-    async fn start(&self, number: u64, dir: TempDir) -> Replica {
-        let id = ReplicaId(number);
-        let port = Port {
-            mesh: self.clone(),
-            from: id,
-        };
-        let replica = Replica::open(id, dir, Arc::new(port)).await;
-        self.state.lock().replicas.insert(id, replica.groups.clone());
-        replica
-    }
-
-    async fn start_three(&self) -> Vec<Replica> {
-        let mut replicas = Vec::new();
-        for number in 1..=3 {
-            let dir = tempfile::tempdir().expect("a directory");
-            replicas.push(self.start(number, dir).await);
-        }
-        replicas
-    }
-
-    async fn stop(&self, replica: Replica) -> TempDir {
-        self.state.lock().replicas.remove(&replica.id);
-        replica.stop().await
-    }
-
-    fn cut_off(&self, replica: ReplicaId) {
-        self.state.lock().cut_off.insert(replica);
-    }
-
-    fn join(&self, replica: ReplicaId) {
-        self.state.lock().cut_off.remove(&replica);
-    }
+    answered
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,14 +40,14 @@ async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
 
     let gone = first as u64 + 1;
     mesh.cut_off(ReplicaId(gone));
-    let dir = mesh.stop(replicas.remove(first)).await;
+    let dir = replicas.remove(first).stop(&mesh, gone).await;
     let mut answered = BTreeSet::new();
     for sender in senders {
         answered.extend(within(sender).await.expect("the sender got its answers"));
     }
     assert_eq!(answered.len(), 800, "no id was given twice");
     let second = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
-    assert!(replicas[second].ids().is_superset(&answered));
+    assert!(ids_in(&replicas[second]).is_superset(&answered));
 
     mesh.join(ReplicaId(gone));
     let back = mesh.start(gone, dir).await;
@@ -121,7 +55,7 @@ async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
     within(back.set().wait_applied(applied))
         .await
         .expect("it catches up");
-    assert!(back.ids().is_superset(&answered));
+    assert!(ids_in(&back).is_superset(&answered));
     let other = &replicas[1 - second];
     within(other.set().wait_applied(applied))
         .await
@@ -169,7 +103,7 @@ async fn a_leader_that_is_cut_off_confirms_nothing_and_says_what_may_have_been_d
     within(replicas[first].set().wait_applied(applied))
         .await
         .expect("it catches up");
-    assert_eq!(replicas[first].ids(), BTreeSet::from([id]));
+    assert_eq!(ids_in(&replicas[first]), BTreeSet::from([id]));
     let refused = within(replicas[first].set().propose(define())).await;
     assert!(
         matches!(

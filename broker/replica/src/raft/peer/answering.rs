@@ -1,0 +1,88 @@
+//! Answers the frames of other replicas, by the group's engine and what it receives of a snapshot.
+
+use std::io;
+
+use bytes::Bytes;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
+use posthouse_wire::Kind;
+
+use super::frame::{Answer, Request};
+use super::{PeerFault, Reception};
+use crate::raft::{Engine, LogId, RaftEntry, Types};
+
+/// Has a group's engine answer a frame.
+pub(crate) async fn answer(engine: &Engine, reception: &Reception, frame: &[u8]) -> Result<Bytes, PeerFault> {
+    let request: Request = posthouse_wire::decode(Kind::Peer, frame)?;
+    let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
+    let answer = match request {
+        Request::Append {
+            vote,
+            previous,
+            entries,
+            committed,
+        } => {
+            let entries: io::Result<Vec<RaftEntry>> = entries.into_iter().map(RaftEntry::try_from).collect();
+            let rpc = AppendEntriesRequest {
+                vote: vote.into(),
+                prev_log_id: previous.map(LogId::from),
+                entries: entries?,
+                leader_commit: committed.map(LogId::from),
+            };
+            check_entries(&rpc)?;
+            let previous = rpc.prev_log_id;
+            let response = engine
+                .append_entries(rpc)
+                .await
+                .map_err(|error| stopped(&error))?;
+            if let AppendEntriesResponse::Success = response {
+                reception.is_past(previous);
+            }
+            Answer::Appended(response.into())
+        }
+        Request::Vote(ballot) => {
+            let response = engine
+                .vote(ballot.into())
+                .await
+                .map_err(|error| stopped(&error))?;
+            response.into()
+        }
+        Request::PreVote(ballot) => {
+            let response = engine
+                .pre_vote(ballot.into())
+                .await
+                .map_err(|error| stopped(&error))?;
+            response.into()
+        }
+        Request::Offer(offer) => reception.take_offer(engine, offer).await?,
+        Request::Piece {
+            snapshot,
+            part,
+            offset,
+            bytes,
+        } => reception.take_piece(snapshot, part, offset, bytes).await?,
+        Request::Install { vote, snapshot } => reception.install(engine, vote, snapshot).await?,
+        Request::TransferLeader { from, to, last } => {
+            let rpc = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
+            let response = engine
+                .handle_transfer_leader(rpc)
+                .await
+                .map_err(|error| stopped(&error))?;
+            Answer::Transferred(response.into())
+        }
+    };
+    Ok(posthouse_wire::encode(Kind::Peer, &answer))
+}
+
+/// Refuses entries that do not follow each other: the engine takes it for granted that they do.
+fn check_entries(rpc: &AppendEntriesRequest<Types>) -> io::Result<()> {
+    let mut next = rpc
+        .prev_log_id
+        .map_or(0, |previous| previous.index.saturating_add(1));
+    for entry in &rpc.entries {
+        if entry.log_id.index != next {
+            return Err(io::Error::other("entries do not follow each other"));
+        }
+        next = next.saturating_add(1);
+    }
+    Ok(())
+}
