@@ -20,7 +20,7 @@ use crate::held::Held;
 use crate::leadership::{Leadership, Seat, Watcher};
 use crate::proposer::{self, Intake, ProposerParts};
 use crate::raft::Engine;
-use crate::raft::peer::{self, Reception};
+use crate::raft::peer::{self, Peers, Reception};
 use crate::ticker::Ticker;
 use crate::{Fault, GroupName, Machine, Observer, PeerFault, Reason};
 
@@ -48,6 +48,7 @@ pub(crate) struct GroupParts<M> {
     pub(crate) name: GroupName,
     pub(crate) engine: Engine,
     pub(crate) reception: Reception,
+    pub(crate) peers: Peers,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -61,6 +62,7 @@ impl<M: Machine> Group<M> {
             name,
             engine,
             reception,
+            peers,
             held,
             observer,
         } = parts;
@@ -77,6 +79,7 @@ impl<M: Machine> Group<M> {
         let watcher = Watcher {
             group: name,
             engine: engine.clone(),
+            peers,
             held: held.clone(),
             seat: seat.clone(),
             stopping: stop_signal.clone(),
@@ -284,7 +287,8 @@ impl<M: Machine> Group<M> {
 
     /// Answers a frame of another replica.
     pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
-        peer::answer(&self.inner.engine, &self.inner.reception, frame).await
+        let time = || self.inner.held.counted_time();
+        peer::answer(&self.inner.engine, &self.inner.reception, time, frame).await
     }
 
     /// Returns what tells the group's tasks to end.

@@ -236,6 +236,7 @@ impl Opening {
             name,
             engine,
             reception,
+            peers: Peers::new(name, self.network.clone()),
             held,
             observer: self.observer.clone(),
         };

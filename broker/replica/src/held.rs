@@ -89,6 +89,16 @@ impl<M: Machine> Held<M> {
         self.time.lock().now(self.clock.monotonic())
     }
 
+    /// Returns what time it is for the group, if this replica was there to count since the last stamp.
+    pub(crate) fn counted_time(&self) -> Option<Time> {
+        self.time.lock().counted(self.clock.monotonic())
+    }
+
+    /// Takes notice of what time it is for the group, as another replica counted it.
+    pub(crate) fn observe_time(&self, time: Time) {
+        self.time.lock().observe(time, self.clock.monotonic());
+    }
+
     /// Returns the stamp for an entry that is proposed now.
     pub(crate) fn stamp(&self) -> Time {
         self.time.lock().stamp(self.clock.wall(), self.clock.monotonic())

@@ -10,20 +10,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use parking_lot::Mutex;
-use posthouse_model::{ReplicaId, Term};
+use posthouse_model::{ReplicaId, Term, Time};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::held::Held;
+use crate::raft::peer::Peers;
 use crate::raft::{Engine, Types};
 use crate::{GroupName, Machine, Observer, Reason};
 
 /// How long a leader that finds no majority waits before it looks again.
 const MAJORITY_RETRY: Duration = Duration::from_millis(50);
+
+/// How long another replica has to say what time it is.
+const TIME_WITHIN: Duration = Duration::from_millis(300);
 
 /// Who leads a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +55,7 @@ pub(crate) struct Seat {
 pub(crate) struct Watcher<M> {
     pub(crate) group: GroupName,
     pub(crate) engine: Engine,
+    pub(crate) peers: Peers,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -119,10 +125,37 @@ impl<M: Machine> Watcher<M> {
         self.become_leader(term, alone).await;
     }
 
+    /// Makes sure that this replica knows how time went on for the group. One that has just started was not there to
+    /// count it, and its wall clock may be ahead of the group's time: a majority is asked, of whom the one that has
+    /// counted longest is believed. Only when none was there is the wall clock all there is.
+    async fn knows_time(&self) -> bool {
+        if self.held.counted_time().is_some() {
+            return true;
+        }
+        let own = ReplicaId(*self.engine.node_id());
+        let voters: Vec<ReplicaId> = {
+            let metrics = self.engine.server_metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.voter_ids().map(ReplicaId).collect()
+        };
+        let others = voters.iter().filter(|voter| **voter != own);
+        let asked = others.map(|other| self.peers.time(*other, TIME_WITHIN));
+        let told: Vec<Option<Time>> = join_all(asked).await.into_iter().flatten().collect();
+        if let Some(time) = told.iter().flatten().max() {
+            self.held.observe_time(*time);
+        }
+        // This replica is one of the majority.
+        told.len() >= voters.len() / 2
+    }
+
     /// Waits until all that earlier leaders agreed on is applied here: only then is the last stamp known, and the
     /// last message id.
     async fn become_leader(&self, term: Term, alone: bool) {
         match self.engine.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) if !self.knows_time().await => {
+                debug!(group = %self.group, %term, "elected, and too few say what time it is");
+                tokio::time::sleep(MAJORITY_RETRY).await;
+            }
             Ok(_) => {
                 info!(group = %self.group, %term, "elected");
                 self.held.lead();

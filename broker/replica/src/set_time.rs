@@ -69,6 +69,11 @@ impl SetTime {
         time_of(self.nanos)
     }
 
+    /// Returns what time it is, if something was stamped since this process started.
+    pub(crate) fn counted(&self, monotonic: Duration) -> Option<Time> {
+        self.at.map(|_| self.now(monotonic))
+    }
+
     /// Returns what time it is.
     pub(crate) fn now(&self, monotonic: Duration) -> Time {
         time_of(self.read(monotonic))
@@ -108,6 +113,17 @@ mod tests {
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
+    }
+
+    #[test]
+    fn one_that_was_not_there_goes_on_from_what_another_counted() {
+        let mut time = SetTime::since_before(START);
+        assert_eq!(time.counted(seconds(10)), None);
+        // The other's time lags an hour behind the wall clock: no lease may end that hour early.
+        time.observe(Time::from_seconds(START.seconds() + 5), seconds(10));
+        time.lead(Time::from_seconds(START.seconds() + 3_600), seconds(11));
+        assert_eq!(time.now(seconds(12)).since(START).seconds(), 7);
+        assert_eq!(time.counted(seconds(12)), Some(time.now(seconds(12))));
     }
 
     #[test]

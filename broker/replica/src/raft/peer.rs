@@ -12,7 +12,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
-use posthouse_model::ReplicaId;
+use posthouse_model::{ReplicaId, Time};
 use posthouse_store::StoreFault;
 use posthouse_wire::{DecodeError, Kind};
 
@@ -82,6 +82,15 @@ type CallResult<T> = Result<T, RPCError<Types>>;
 impl Peers {
     pub(crate) fn new(group: GroupName, network: Arc<dyn Network>) -> Peers {
         Peers { group, network }
+    }
+
+    /// Asks a replica what time it is for the group; none when it does not answer.
+    pub(crate) async fn time(&self, of: ReplicaId, within: Duration) -> Option<Option<Time>> {
+        let peer = self.peer(of.0, Lane::Heartbeat);
+        match peer.ask(&Request::Time, within).await {
+            Ok(Answer::Time(time)) => Some(time),
+            Ok(_) | Err(_) => None,
+        }
     }
 
     fn peer(&self, to: u64, lane: Lane) -> Peer {

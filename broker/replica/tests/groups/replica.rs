@@ -13,7 +13,6 @@ use crate::kit::{QUEUE, active, open_store, send_one, until, within};
 
 /// A replica with what it stands on.
 pub(crate) struct Replica {
-    pub(crate) id: ReplicaId,
     pub(crate) groups: Arc<Groups>,
     store: Store,
     dir: TempDir,
@@ -35,7 +34,6 @@ impl Replica {
         let clock = Arc::new(SystemClock::new());
         let groups = Groups::open(config, store.clone(), network, clock, Arc::new(Unobserved));
         Replica {
-            id,
             groups: Arc::new(groups.await.expect("a replica opens")),
             store,
             dir,

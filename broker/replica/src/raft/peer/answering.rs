@@ -4,14 +4,20 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
+use posthouse_model::Time;
 use posthouse_wire::Kind;
 
 use super::frame::{Answer, Request};
 use super::{PeerFault, Reception};
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
-/// Has a group's engine answer a frame.
-pub(crate) async fn answer(engine: &Engine, reception: &Reception, frame: &[u8]) -> Result<Bytes, PeerFault> {
+/// Has a group's engine answer a frame. What time it is for the group is none of the engine's.
+pub(crate) async fn answer(
+    engine: &Engine,
+    reception: &Reception,
+    time: impl FnOnce() -> Option<Time>,
+    frame: &[u8],
+) -> Result<Bytes, PeerFault> {
     let request: Request = posthouse_wire::decode(Kind::Peer, frame)?;
     let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
     let answer = match request {
@@ -61,6 +67,7 @@ pub(crate) async fn answer(engine: &Engine, reception: &Reception, frame: &[u8])
             bytes,
         } => reception.take_piece(snapshot, part, offset, bytes).await?,
         Request::Install { vote, snapshot } => reception.install(engine, vote, snapshot).await?,
+        Request::Time => Answer::Time(time()),
         Request::TransferLeader { from, to, last } => {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
             let response = engine

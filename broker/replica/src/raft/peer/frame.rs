@@ -6,7 +6,7 @@ use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use posthouse_model::LogIndex;
+use posthouse_model::{LogIndex, Time};
 use posthouse_store::{KeepClass, SegmentFile};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,8 @@ pub(super) enum Request {
         to: u64,
         last: Option<LogIdRecord>,
     },
+    /// What time it is for the group, to one that was not there to count.
+    Time,
 }
 
 /// What the other answers.
@@ -64,6 +66,8 @@ pub(super) enum Answer {
     /// Another snapshot is being installed.
     Busy,
     Transferred(Transferred),
+    /// None: it was not there either.
+    Time(Option<Time>),
 }
 
 /// A checkpoint with its segments, as a leader offers it.
