@@ -13,8 +13,8 @@ use posthouse_model::{
 };
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Config, CutPlan, Disk, Done, Driving, GroupId, Live, LogObserver, LogPoint, LogRecord, Op, OpenError,
-    ProjectionKind, RealDisk, RecordKind, Store, StoreFault, SyncPoint,
+    Checkpoint, Config, CutPlan, Disk, Done, Driving, GroupId, Import, Live, LogObserver, LogPoint,
+    LogRecord, Op, OpenError, ProjectionKind, RealDisk, RecordKind, Store, StoreFault, SyncPoint,
 };
 
 const SET: SetId = SetId(0);
@@ -119,11 +119,15 @@ fn send(store: &Store, number: u64) {
 }
 
 fn cut(store: &Store, at: u64) -> Result<(), StoreFault> {
+    cut_with(store, at, All)
+}
+
+fn cut_with(store: &Store, at: u64, live: impl Live + 'static) -> Result<(), StoreFault> {
     let (done, told) = answer();
     let plan = CutPlan {
         at: LogIndex(at),
         rewrite: Vec::new(),
-        live: Box::new(All),
+        live: Box::new(live),
         state: Box::new(|| b"state".to_vec()),
         meta: Bytes::new(),
     };
@@ -732,6 +736,85 @@ fn an_import_with_a_flipped_bit_is_refused() {
     ));
     assert_eq!(other.checkpoint(GROUP), Ok(None));
     assert!(files(&other_disk, "groups", "").is_empty());
+}
+
+#[test]
+fn an_import_keeps_what_it_counts_on_and_leaves_nothing_behind() {
+    struct Nothing;
+    impl Live for Nothing {
+        fn is_live(&self, _key: BodyKey) -> bool {
+            false
+        }
+        fn live_in(&self, _stream: Incarnation, _sequences: Sequences) -> u64 {
+            0
+        }
+    }
+    let disk = CrashDisk::new(20);
+    let store = open(&disk).expect("a new store");
+    let other_disk = CrashDisk::new(21);
+    let other = open(&other_disk).expect("a new store");
+    send(&store, 1);
+    cut(&store, 1).expect("the disk is well");
+    let first = store.export(GROUP).expect("readable").expect("a checkpoint");
+    for number in 2..=3 {
+        send(&store, number);
+        cut(&store, number).expect("the disk is well");
+    }
+    let export = store.export(GROUP).expect("readable").expect("a checkpoint");
+    let fetch = |import: &Import| {
+        for (file, have) in import.missing() {
+            let piece = export.read(file, have, usize::MAX).expect("readable");
+            import.write(file, have, &piece).expect("writable");
+            import.settle(file).expect("it is whole");
+        }
+        assert!(import.is_whole());
+    };
+
+    send(&other, 1);
+    cut(&other, 1).expect("the disk is well");
+    let import = other.import(GROUP, first.files());
+    assert!(import.is_whole(), "replicas have the same files");
+    let import = import.turn_to(export.files());
+    let missing: Vec<u64> = import.missing().iter().map(|(file, _)| file.made_at.0).collect();
+    assert_eq!(missing, [2, 3]);
+    fetch(&import);
+    cut_with(&other, 2, Nothing).expect("the disk is well");
+    assert!(other.bodies(SET).segments().is_empty());
+    drop(import);
+    while other.step_job() {}
+    assert!(
+        files(&other_disk, "groups", ".segment").is_empty(),
+        "no commit came"
+    );
+
+    let import = other.import(GROUP, export.files());
+    fetch(&import);
+    let (done, told) = answer();
+    import.commit(export.checkpoint().clone(), done);
+    while other.step_job() {}
+    told.recv().expect("an answer").expect("it is whole");
+    let import = other.import(GROUP, export.files());
+    cut_with(&other, 4, Nothing).expect("the disk is well");
+    assert!(import.is_whole(), "a cut takes nothing from it");
+    let newer = Checkpoint {
+        at: LogIndex(5),
+        ..export.checkpoint().clone()
+    };
+    let (done, told) = answer();
+    import.commit(newer, done);
+    while other.step_job() {}
+    told.recv().expect("an answer").expect("it is whole");
+    drop(other);
+    other_disk.cut_power();
+    let other = open(&other_disk).expect("opens");
+    for number in 1..=3 {
+        let found = other
+            .bodies(SET)
+            .read(key(number))
+            .expect("readable")
+            .expect("there");
+        assert_eq!(found.message, message(number));
+    }
 }
 
 #[test]
