@@ -45,7 +45,10 @@ impl GuestTable for Table {
             "too-many" => vec![self.everyone.clone(); batch.len() + 1],
             "giant-list" => vec![vec![0; GIANT_POSITIONS]],
             "giant-batch" => vec![Vec::new(); GIANT_LISTS],
-            "one-byte" => batch.iter().map(|envelope| self.those_of_one_byte(envelope)).collect(),
+            "one-byte" => batch
+                .iter()
+                .map(|envelope| self.those_of_one_byte(envelope))
+                .collect(),
             _ => vec![self.everyone.clone(); batch.len()],
         }
     }
