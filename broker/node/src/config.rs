@@ -399,7 +399,8 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
 
 fn read_node(table: &mut Table, flags: &Flags) -> NodeConfig {
     let dev = table.boolean("node.dev", false) || flags.dev;
-    let label = table.text("node.label").unwrap_or_else(|| "1".to_owned());
+    let number = flags.node.unwrap_or(1);
+    let label = table.text("node.label").unwrap_or_else(|| number.to_string());
     if label.is_empty() || label.len() > 64 || label.chars().any(char::is_control) {
         table.refuse(
             "node.label",
