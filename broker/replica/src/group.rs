@@ -287,7 +287,7 @@ impl<M: Machine> Group<M> {
 
     /// Answers a frame of another replica.
     pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
-        let time = || self.inner.held.counted_time();
+        let time = || self.inner.held.counted();
         peer::answer(&self.inner.engine, &self.inner.reception, time, frame).await
     }
 

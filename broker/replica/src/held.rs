@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use posthouse_model::{Batch, LogIndex, MessageId, SetId, Time};
+use posthouse_model::{Batch, LogIndex, MessageId, SetId, Term, Time};
 use tokio::sync::watch;
 
-use crate::raft::checkpoint::index_of;
+use crate::raft::checkpoint::{index_of, term_of};
+use crate::raft::peer::Counted;
 use crate::raft::record::Position;
 use crate::raft::state::{Applier, Encoder};
 use crate::raft::{Answer, Proposal};
@@ -90,13 +91,21 @@ impl<M: Machine> Held<M> {
     }
 
     /// Returns what time it is for the group, if this replica was there to count since the last stamp.
-    pub(crate) fn counted_time(&self) -> Option<Time> {
-        self.time.lock().counted(self.clock.monotonic())
+    pub(crate) fn counted(&self) -> Option<Counted> {
+        // Read in this order, time is never that of an earlier entry, which a new leader's may be behind.
+        let since = self.last_stamped();
+        let now = self.time.lock().counted(self.clock.monotonic())?;
+        Some(Counted { since, now })
     }
 
-    /// Takes notice of what time it is for the group, as another replica counted it.
-    pub(crate) fn observe_time(&self, time: Time) {
-        self.time.lock().observe(time, self.clock.monotonic());
+    /// Returns the last entry with a stamp that was applied here.
+    pub(crate) fn last_stamped(&self) -> LogIndex {
+        self.state.read().applied()
+    }
+
+    /// Takes notice of what time it is for the group, as another replica counted it from the same last stamp.
+    pub(crate) fn believe(&self, time: Time) {
+        self.time.lock().believe(time, self.clock.monotonic());
     }
 
     /// Returns the stamp for an entry that is proposed now.
@@ -104,9 +113,11 @@ impl<M: Machine> Held<M> {
         self.time.lock().stamp(self.clock.wall(), self.clock.monotonic())
     }
 
-    /// Begins to lead: from now on this replica stamps.
-    pub(crate) fn lead(&self) {
-        self.time.lock().lead(self.clock.wall(), self.clock.monotonic());
+    /// Begins to lead at a term: from now on this replica stamps.
+    pub(crate) fn lead(&self, term: Term) {
+        self.time
+            .lock()
+            .lead(term, self.clock.wall(), self.clock.monotonic());
         let last_applied = self.state.read().last_message_id();
         let mut last = self.last_message_id.lock();
         *last = last_applied.max(*last);
@@ -164,12 +175,13 @@ impl<M: Machine> HeldApplier<M> {
         }
     }
 
-    fn take_stamp(&self, index: LogIndex, stamp: Time) {
+    fn take_stamp(&self, position: &Position, stamp: Time) {
+        let term = term_of(position);
         let mut time = self.held.time.lock();
-        if index <= self.replayed_to {
-            time.replay(stamp);
+        if index_of(position) <= self.replayed_to {
+            time.replay(term, stamp);
         } else {
-            time.observe(stamp, self.held.clock.monotonic());
+            time.observe(term, stamp, self.held.clock.monotonic());
         }
     }
 }
@@ -178,7 +190,7 @@ impl<M: Machine> Applier for HeldApplier<M> {
     fn apply(&mut self, position: &Position, proposal: &Proposal) -> io::Result<Answer> {
         let index = index_of(position);
         let batch = batch_of::<M>(proposal)?;
-        self.take_stamp(index, batch.now);
+        self.take_stamp(position, batch.now);
         let applied;
         let deadline;
         {
@@ -208,7 +220,7 @@ impl<M: Machine> Applier for HeldApplier<M> {
         self.held
             .time
             .lock()
-            .observe(state.now(), self.held.clock.monotonic());
+            .observe(term_of(position), state.now(), self.held.clock.monotonic());
         self.held.set_deadline(state.deadline());
         *self.held.state.write() = state;
         let index = index_of(position);

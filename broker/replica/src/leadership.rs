@@ -15,12 +15,12 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use parking_lot::Mutex;
-use posthouse_model::{ReplicaId, Term, Time};
+use posthouse_model::{ReplicaId, Term};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::held::Held;
-use crate::raft::peer::Peers;
+use crate::raft::peer::{Counted, Peers};
 use crate::raft::{Engine, Types};
 use crate::{GroupName, Machine, Observer, Reason};
 
@@ -28,7 +28,7 @@ use crate::{GroupName, Machine, Observer, Reason};
 const MAJORITY_RETRY: Duration = Duration::from_millis(50);
 
 /// How long another replica has to say what time it is.
-const TIME_WITHIN: Duration = Duration::from_millis(300);
+const TIME_WITHIN: Duration = Duration::from_millis(200);
 
 /// Who leads a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -92,12 +92,13 @@ impl<M: Machine> Watcher<M> {
         let mut stopping = self.stopping.clone();
         loop {
             let seen = metrics.borrow_watched().clone();
-            self.take_notice(&seen).await;
+            let is_settled = self.take_notice(&seen).await;
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() {
                     self.seat.set(Leadership::Stopped(Reason::StoreFailed));
                     return;
                 },
+                () = tokio::time::sleep(MAJORITY_RETRY), if !is_settled => {}
                 _ = stopping.wait_for(|stopping| *stopping) => {
                     self.seat.set(Leadership::Stopped(Reason::Stopping));
                     return;
@@ -106,11 +107,12 @@ impl<M: Machine> Watcher<M> {
         }
     }
 
-    async fn take_notice(&self, metrics: &RaftServerMetrics<Types>) {
+    /// Returns whether all is known that there is to know until the engine says something new.
+    async fn take_notice(&self, metrics: &RaftServerMetrics<Types>) -> bool {
         if !metrics.state.is_leader() {
             let leader = metrics.current_leader.map(ReplicaId);
             self.seat.set(Leadership::Following { leader });
-            return;
+            return true;
         }
         let term = Term(metrics.vote.leader_id.term);
         let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
@@ -118,20 +120,18 @@ impl<M: Machine> Watcher<M> {
             Leadership::Elected { term: known, .. } | Leadership::Leading { term: known, .. }
                 if known == term =>
             {
-                return;
+                return true;
             }
             _ => {}
         }
-        self.become_leader(term, alone).await;
+        self.become_leader(term, alone).await
     }
 
-    /// Makes sure that this replica knows how time went on for the group. One that has just started was not there to
-    /// count it, and its wall clock may be ahead of the group's time: a majority is asked, of whom the one that has
-    /// counted longest is believed. Only when none was there is the wall clock all there is.
+    /// Makes sure that this replica knows how time went on for the group. It may have just started, and not been there
+    /// to count it, or have seen the last stamp late, and be behind: a majority is asked, of whom the one that is ahead
+    /// is believed. None is too far ahead that counted from the last stamp of all; who has not come so far is to do so
+    /// first. Only when none was there is the wall clock all there is.
     async fn knows_time(&self) -> bool {
-        if self.held.counted_time().is_some() {
-            return true;
-        }
         let own = ReplicaId(*self.engine.node_id());
         let voters: Vec<ReplicaId> = {
             let metrics = self.engine.server_metrics();
@@ -140,30 +140,35 @@ impl<M: Machine> Watcher<M> {
         };
         let others = voters.iter().filter(|voter| **voter != own);
         let asked = others.map(|other| self.peers.time(*other, TIME_WITHIN));
-        let told: Vec<Option<Time>> = join_all(asked).await.into_iter().flatten().collect();
-        if let Some(time) = told.iter().flatten().max() {
-            self.held.observe_time(*time);
+        let told: Vec<Option<Counted>> = join_all(asked).await.into_iter().flatten().collect();
+        let last = self.held.last_stamped();
+        let is_behind = |counted: &Option<Counted>| counted.is_some_and(|counted| counted.since < last);
+        let behind = told.iter().filter(|counted| is_behind(counted)).count();
+        let counted = told.iter().flatten().filter(|counted| counted.since >= last);
+        if let Some(now) = counted.map(|counted| counted.now).max() {
+            self.held.believe(now);
         }
         // This replica is one of the majority.
-        told.len() >= voters.len() / 2
+        told.len() - behind >= voters.len() / 2
     }
 
     /// Waits until all that earlier leaders agreed on is applied here: only then is the last stamp known, and the
-    /// last message id.
-    async fn become_leader(&self, term: Term, alone: bool) {
+    /// last message id. Returns whether this replica has become the leader; else it is to be tried again.
+    async fn become_leader(&self, term: Term, alone: bool) -> bool {
         match self.engine.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) if !self.knows_time().await => {
                 debug!(group = %self.group, %term, "elected, and too few say what time it is");
-                tokio::time::sleep(MAJORITY_RETRY).await;
+                false
             }
             Ok(_) => {
                 info!(group = %self.group, %term, "elected");
-                self.held.lead();
+                self.held.lead(term);
                 self.seat.set(Leadership::Elected { term, alone });
+                true
             }
             Err(error) => {
                 debug!(group = %self.group, %term, %error, "elected, and finds no majority");
-                tokio::time::sleep(MAJORITY_RETRY).await;
+                false
             }
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthouse_model::LogIndex;
+use posthouse_model::{LogIndex, Term};
 use posthouse_store::{Checkpoint, Export, GroupId, Import, SegmentFile, Store, StoreFault};
 use tokio::sync::{oneshot, watch};
 
@@ -112,4 +112,11 @@ pub(crate) fn index_of(position: &Position) -> LogIndex {
     position
         .log_id
         .map_or(LogIndex::default(), |log_id| LogIndex(log_id.index))
+}
+
+/// Returns the term of the last entry in a state at `position`.
+pub(crate) fn term_of(position: &Position) -> Term {
+    position
+        .log_id
+        .map_or(Term::default(), |log_id| Term(log_id.leader_id.term))
 }

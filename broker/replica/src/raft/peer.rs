@@ -12,7 +12,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
-use posthouse_model::{ReplicaId, Time};
+use posthouse_model::ReplicaId;
 use posthouse_store::StoreFault;
 use posthouse_wire::{DecodeError, Kind};
 
@@ -30,6 +30,7 @@ mod sending;
 mod tests;
 
 pub(crate) use answering::answer;
+pub(crate) use frame::Counted;
 pub(crate) use receiving::{Received, Reception};
 
 use frame::{Answer, Appended, EntryRecord, Request, Transferred};
@@ -84,8 +85,9 @@ impl Peers {
         Peers { group, network }
     }
 
-    /// Asks a replica what time it is for the group; none when it does not answer.
-    pub(crate) async fn time(&self, of: ReplicaId, within: Duration) -> Option<Option<Time>> {
+    /// Asks a replica what time it is for the group; none when it does not answer, none within when it was not there
+    /// to count.
+    pub(crate) async fn time(&self, of: ReplicaId, within: Duration) -> Option<Option<Counted>> {
         let peer = self.peer(of.0, Lane::Heartbeat);
         match peer.ask(&Request::Time, within).await {
             Ok(Answer::Time(time)) => Some(time),

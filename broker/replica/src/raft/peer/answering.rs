@@ -4,10 +4,9 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
-use posthouse_model::Time;
 use posthouse_wire::Kind;
 
-use super::frame::{Answer, Request};
+use super::frame::{Answer, Counted, Request};
 use super::{PeerFault, Reception};
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
@@ -15,7 +14,7 @@ use crate::raft::{Engine, LogId, RaftEntry, Types};
 pub(crate) async fn answer(
     engine: &Engine,
     reception: &Reception,
-    time: impl FnOnce() -> Option<Time>,
+    time: impl FnOnce() -> Option<Counted>,
     frame: &[u8],
 ) -> Result<Bytes, PeerFault> {
     let request: Request = posthouse_wire::decode(Kind::Peer, frame)?;

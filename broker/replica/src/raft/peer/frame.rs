@@ -67,7 +67,16 @@ pub(super) enum Answer {
     Busy,
     Transferred(Transferred),
     /// None: it was not there either.
-    Time(Option<Time>),
+    Time(Option<Counted>),
+}
+
+/// What time it is for the group, as a replica counted it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    /// The last stamped entry that it has applied: it counted from that one's stamp.
+    pub(crate) since: LogIndex,
+    /// What time it is.
+    pub(crate) now: Time,
 }
 
 /// A checkpoint with its segments, as a leader offers it.
