@@ -65,10 +65,29 @@ impl Client {
         self.ask_bytes(action, &parameters)
     }
 
+    /// Asks for an action under a token: asked again with it, it is done once.
+    pub fn ask_once(
+        &mut self,
+        token: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> anyhow::Result<Answer> {
+        let parameters: Vec<(&str, &[u8])> = parameters
+            .iter()
+            .map(|(name, value)| (*name, value.as_bytes()))
+            .collect();
+        let form = self.form(action, &parameters);
+        self.answer(action, &form, &format!("x-posthouse-token: {token}\r\n"))
+    }
+
     /// Asks for an action whose parameters may be any bytes.
     pub fn ask_bytes(&mut self, action: &str, parameters: &[(&str, &[u8])]) -> anyhow::Result<Answer> {
         let form = self.form(action, parameters);
-        let answer = self.post(&form);
+        self.answer(action, &form, "")
+    }
+
+    fn answer(&mut self, action: &str, form: &[u8], headers: &str) -> anyhow::Result<Answer> {
+        let answer = self.post_with(form, headers);
         if answer.is_err() {
             self.connection = None;
         }
@@ -98,11 +117,15 @@ impl Client {
 
     /// Posts a form over the kept connection.
     pub fn post(&mut self, form: &[u8]) -> anyhow::Result<HttpAnswer> {
+        self.post_with(form, "")
+    }
+
+    fn post_with(&mut self, form: &[u8], headers: &str) -> anyhow::Result<HttpAnswer> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(Connection::open(self.address)?),
         };
-        connection.request("POST", API_PATH, &self.host, "", form)?;
+        connection.request("POST", API_PATH, &self.host, headers, form)?;
         connection.answer()
     }
 

@@ -5,10 +5,16 @@
 
 mod client;
 mod cluster;
+mod endpoint;
+mod example;
 mod http;
 mod node;
+mod wires;
 
 pub use client::{Answer, Client};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Plan};
+pub use endpoint::{Endpoint, Push};
+pub use example::run_example;
 pub use http::{Connection, HttpAnswer};
 pub use node::{Node, Setting};
+pub use wires::Wires;

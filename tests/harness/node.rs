@@ -69,6 +69,13 @@ impl Node {
         })
     }
 
+    /// Puts another text into the node's configuration file, for its next start.
+    pub fn configure(&mut self, configuration: &str) -> anyhow::Result<()> {
+        self.setting.configuration = configuration.to_owned();
+        std::fs::write(self.folder.path().join("posthouse.toml"), configuration)?;
+        Ok(())
+    }
+
     /// Starts the node again on the same folder, after it was stopped or killed.
     pub fn launch(&mut self) -> anyhow::Result<()> {
         self.spawn()?;
