@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use posthouse_tests::Cluster;
 
-use crate::{cluster, create_queue, send, take};
+use crate::{cluster, create_queue, drain, send, wait_for};
 
 /// Sends through a node until told to stop; returns what was acknowledged and how many were not.
 fn producer(
@@ -35,21 +34,6 @@ fn producer(
         }
         (acknowledged, refused)
     })
-}
-
-fn wait_for(count: &AtomicUsize, more: usize) {
-    let aim = count.load(Ordering::Relaxed) + more;
-    let began = Instant::now();
-    while count.load(Ordering::Relaxed) < aim {
-        assert!(began.elapsed() < Duration::from_secs(60), "sends come to a halt");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Takes everything out of the queue, through one node.
-fn drain(cluster: &Cluster, node: usize) -> Vec<String> {
-    let mut client = cluster.node(node).client();
-    std::iter::from_fn(|| take(&mut client, "q")).collect()
 }
 
 #[test]

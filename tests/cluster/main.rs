@@ -6,17 +6,105 @@
     reason = "a step that fails ends its test"
 )]
 
+mod certificates;
 mod course;
+mod examples;
 mod failover;
 mod history;
+mod rolling;
 mod service;
+mod survival;
 
-use posthouse_tests::{Client, Cluster};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use posthouse_tests::{Client, Cluster, Node};
+use serde_json::Value;
+
+/// How long what must come is waited for.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Returns the program under test.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_posthouse"))
+}
 
 /// Starts three nodes.
 fn cluster(sets: u8) -> Cluster {
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_posthouse"));
-    Cluster::start(program, 3, sets, "").expect("the cluster starts")
+    Cluster::start(program(), 3, sets, "").expect("the cluster starts")
+}
+
+/// Says something to a node on the command line, and returns its answer.
+fn command(node: &Node, arguments: &[&str]) -> Value {
+    let output = Command::new(program())
+        .args(arguments)
+        .args(["--json", "--url", &node.url()])
+        .env("POSTHOUSE_SECRET_ID", "AKIDdev")
+        .env("POSTHOUSE_SECRET_KEY", "dev")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Asks a node for the cluster's status.
+fn status(node: &Node) -> Value {
+    command(node, &["cluster", "status"])
+}
+
+/// Returns the number of the node that leads a set, asking a node.
+fn leader(node: &Node, set: u64) -> usize {
+    let began = Instant::now();
+    loop {
+        let status = status(node);
+        let groups = status["groups"].as_array().unwrap();
+        let found = groups.iter().find(|group| group["set"] == set).unwrap();
+        // Nodes that found a cluster are replicas of the same numbers.
+        if let Some(leader) = found["leader"].as_u64() {
+            return usize::try_from(leader).unwrap();
+        }
+        assert!(began.elapsed() < WITHIN, "nobody leads set {set}: {status}");
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Kills the node that leads a set, and returns its number.
+fn kill_leader(cluster: &mut Cluster, set: u64) -> usize {
+    let victim = leader(cluster.node(1), set);
+    cluster.node_mut(victim).kill();
+    victim
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < WITHIN, "not so: {what}");
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Asks for what is to be done, and returns the answer.
+fn done(client: &mut Client, action: &str, parameters: &[(&str, &str)]) -> Value {
+    client.ask(action, parameters).unwrap().success().unwrap().0
+}
+
+/// Waits until so much more was counted.
+fn wait_for(count: &AtomicUsize, more: usize) {
+    let aim = count.load(Ordering::Relaxed) + more;
+    let began = Instant::now();
+    while count.load(Ordering::Relaxed) < aim {
+        assert!(began.elapsed() < WITHIN, "sends come to a halt");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Makes a queue.
@@ -50,4 +138,10 @@ fn take(client: &mut Client, queue: &str) -> Option<String> {
         .unwrap();
     assert_eq!(deleted.code(), 0, "{}", deleted.0);
     Some(got.text("msgBody").to_owned())
+}
+
+/// Takes everything out of the queue `q`, through one node.
+fn drain(cluster: &Cluster, node: usize) -> Vec<String> {
+    let mut client = cluster.node(node).client();
+    std::iter::from_fn(|| take(&mut client, "q")).collect()
 }

@@ -1,27 +1,10 @@
 //! Any node serves any request, and sees what any other answered before.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{cluster, create_queue, send, take};
-
-/// Asks a node for the cluster's status on the command line.
-fn status(node: &posthouse_tests::Node) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_posthouse"))
-        .args(["cluster", "status", "--json", "--url", &node.url()])
-        .env("POSTHOUSE_SECRET_ID", "AKIDdev")
-        .env("POSTHOUSE_SECRET_KEY", "dev")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+use crate::{cluster, create_queue, send, status, take};
 
 #[test]
 fn leaders_spread_over_the_nodes_and_the_status_tells() {

@@ -199,6 +199,60 @@ fn development_needs_nothing_and_listens_on_loopback_only() {
     );
 }
 
+/// Returns the flags of the first node of three at addresses.
+fn peers(address: &str) -> Flags {
+    Flags {
+        node: Some(1),
+        peers: Some(format!("1={address}:7071,2={address}:7072,3={address}:7073")),
+        data: Some("/tmp/x".into()),
+        ..Flags::default()
+    }
+}
+
+#[test]
+fn peers_without_certificates_are_on_loopback_unless_told_otherwise() {
+    for address in ["127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]"] {
+        assert_eq!(
+            errors("", &peers(address), &root),
+            Vec::<String>::new(),
+            "{address}"
+        );
+    }
+    for address in ["10.0.0.1", "0.0.0.0", "[2001:db8::1]", "[::]"] {
+        let flags = peers(address);
+        let errors = errors("", &flags, &root);
+        assert!(
+            errors.len() == 1 && names(&errors, "cluster.peers") && errors[0].contains("cluster.allow_plain"),
+            "{address}: {errors:?}"
+        );
+        for told in [
+            "[cluster]\nallow_plain = true",
+            "[cluster]\ncertificate = \"/c\"\nkey = \"/k\"\nca = \"/a\"",
+        ] {
+            let config = Config::parse(told, &flags, &root).expect(told);
+            let cluster = config.cluster.expect("it has peers");
+            assert_eq!(cluster.tls.is_some(), told.contains("certificate"));
+        }
+    }
+}
+
+#[test]
+fn half_of_what_nodes_know_each_other_by_is_refused() {
+    for keys in [
+        "certificate",
+        "key",
+        "ca",
+        "certificate key",
+        "certificate ca",
+        "key ca",
+    ] {
+        let keys = keys.split(' ').map(|key| format!("{key} = \"/p\"\n"));
+        let text = format!("[cluster]\n{}", keys.collect::<String>());
+        let errors = errors(&text, &peers("127.0.0.1"), &root);
+        assert!(names(&errors, "cluster.certificate"), "{text}: {errors:?}");
+    }
+}
+
 #[test]
 fn the_development_account_is_not_made_elsewhere() {
     let flags = Flags {
