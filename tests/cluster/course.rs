@@ -1,5 +1,5 @@
-//! A random course: producers and consumers at work while nodes are killed, paused, stopped and come back; then the
-//! history of all calls is checked.
+//! A random course: producers and consumers at work while nodes are killed, paused, stopped and cut off, and come
+//! back; then the history of all calls is checked.
 //!
 //! `POSTHOUSE_COURSE_SECONDS` says how long, `POSTHOUSE_COURSE_SEED` which one: the seed decides what is done to which
 //! node and what clients ask; the machine's own timing stays its own.
@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use posthouse_tests::{Answer, Client};
+use posthouse_tests::{Answer, Client, Cluster};
 
-use crate::cluster;
+use crate::cuts::wired;
 use crate::history::{Call, End, Got, Name, Rules, Span, violations};
 
 const SECONDS_USUAL: u64 = 120;
@@ -20,6 +20,34 @@ const CONSUMERS: usize = 4;
 /// The queue that the first consumer reads alone.
 const ORDERED_QUEUE: usize = 0;
 const VISIBILITY: Duration = Duration::from_secs(6);
+/// How long each piece takes between nodes that are far from each other.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// What happens to a node.
+#[derive(Clone, Copy, Debug)]
+enum Mishap {
+    Kill,
+    Pause,
+    Stop,
+    /// It neither hears the others nor is heard.
+    Isolate,
+    /// One of the others does not hear it.
+    Mute,
+    /// All between it and the others takes longer.
+    Slow,
+    /// Nothing.
+    Spare,
+}
+
+const MISHAPS: [Mishap; 7] = [
+    Mishap::Kill,
+    Mishap::Pause,
+    Mishap::Stop,
+    Mishap::Isolate,
+    Mishap::Mute,
+    Mishap::Slow,
+    Mishap::Spare,
+];
 
 /// Numbers from a seed (SplitMix64).
 struct Chance(u64);
@@ -231,6 +259,39 @@ fn setting(variable: &str, usual: u64) -> u64 {
         .unwrap_or(usual)
 }
 
+/// Has something happen to a node for a while.
+fn mishap(cluster: &mut Cluster, what: Mishap, node: usize, pause: Duration) {
+    let next = node % 3 + 1;
+    match what {
+        Mishap::Kill => {
+            cluster.node_mut(node).kill();
+            std::thread::sleep(pause);
+            cluster.node_mut(node).launch().unwrap();
+        }
+        Mishap::Pause => {
+            cluster.node(node).pause().unwrap();
+            std::thread::sleep(pause);
+            cluster.node(node).resume().unwrap();
+        }
+        Mishap::Stop => {
+            assert_eq!(cluster.node_mut(node).terminate().unwrap(), Some(0));
+            std::thread::sleep(pause);
+            cluster.node_mut(node).launch().unwrap();
+        }
+        Mishap::Isolate => cluster.wires().unwrap().isolate(node),
+        Mishap::Mute => cluster.wires().unwrap().cut(node, next),
+        Mishap::Slow => cluster.wires().unwrap().slow(node, SLOW),
+        Mishap::Spare => {}
+    }
+    match what {
+        Mishap::Kill | Mishap::Pause | Mishap::Stop => {}
+        Mishap::Isolate | Mishap::Mute | Mishap::Slow | Mishap::Spare => {
+            std::thread::sleep(pause);
+            cluster.wires().unwrap().mend();
+        }
+    }
+}
+
 #[test]
 fn a_random_course_keeps_every_promise() {
     let fresh = std::time::SystemTime::now()
@@ -241,7 +302,7 @@ fn a_random_course_keeps_every_promise() {
     let seconds = setting("POSTHOUSE_COURSE_SECONDS", SECONDS_USUAL);
     println!("POSTHOUSE_COURSE_SEED={seed} POSTHOUSE_COURSE_SECONDS={seconds}");
     let mut chance = Chance(seed);
-    let mut cluster = cluster(3);
+    let mut cluster = wired(3);
     for queue in 0..QUEUES {
         let visibility = VISIBILITY.as_secs().to_string();
         cluster
@@ -280,30 +341,9 @@ fn a_random_course_keeps_every_promise() {
     while course.began.elapsed() < Duration::from_secs(seconds) {
         let pause = Duration::from_millis(500 + chance.below(4_000));
         let node = 1 + usize::try_from(chance.below(3)).unwrap();
-        let what = chance.below(4);
-        println!(
-            "{:?}: {} node {node} for {pause:?}",
-            course.began.elapsed(),
-            ["kill", "pause", "stop", "spare"][usize::try_from(what).unwrap()]
-        );
-        match what {
-            0 => {
-                cluster.node_mut(node).kill();
-                std::thread::sleep(pause);
-                cluster.node_mut(node).launch().unwrap();
-            }
-            1 => {
-                cluster.node(node).pause().unwrap();
-                std::thread::sleep(pause);
-                cluster.node(node).resume().unwrap();
-            }
-            2 => {
-                assert_eq!(cluster.node_mut(node).terminate().unwrap(), Some(0));
-                std::thread::sleep(pause);
-                cluster.node_mut(node).launch().unwrap();
-            }
-            _ => std::thread::sleep(pause),
-        }
+        let what = MISHAPS[usize::try_from(chance.below(MISHAPS.len() as u64)).unwrap()];
+        println!("{:?}: {what:?} node {node} for {pause:?}", course.began.elapsed());
+        mishap(&mut cluster, what, node, pause);
     }
     course.stop.store(true, Ordering::Relaxed);
     for worker in workers {

@@ -8,6 +8,7 @@
 
 mod certificates;
 mod course;
+mod cuts;
 mod examples;
 mod failover;
 mod history;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use openraft::Instant as OpenraftInstant;
 use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -19,13 +17,11 @@ use tracing::warn;
 use crate::held::Held;
 use crate::leadership::{Leadership, Seat, Watcher};
 use crate::proposer::{self, Intake, ProposerParts};
+use crate::quiet::{self, MAJORITY_SILENCE_MAX, Quieter};
 use crate::raft::Engine;
 use crate::raft::peer::{self, Peers, Reception};
 use crate::ticker::Ticker;
 use crate::{Fault, GroupName, Machine, Observer, PeerFault, Reason};
-
-/// How long a leader that no majority answers goes on taking commands.
-const MAJORITY_SILENCE_MAX: Duration = Duration::from_millis(1_500);
 
 /// A replicated group. Clones are handles to the same one.
 pub struct Group<M: Machine> {
@@ -88,12 +84,18 @@ impl<M: Machine> Group<M> {
             held: held.clone(),
             intake: intake.clone(),
             leadership: seat.watch(),
+            stopping: stop_signal.clone(),
+        };
+        let quieter = Quieter {
+            group: name,
+            engine: engine.clone(),
             stopping: stop_signal,
         };
         let tasks = vec![
             tokio::spawn(proposer.run()),
             tokio::spawn(watcher.run()),
             tokio::spawn(ticker.run()),
+            tokio::spawn(quieter.run()),
         ];
         Group {
             inner: Arc::new(Inner {
@@ -207,11 +209,7 @@ impl<M: Machine> Group<M> {
             | Leadership::Following { .. }
             | Leadership::Stopped(_) => return true,
         }
-        let metrics = self.inner.engine.data_metrics();
-        let metrics = metrics.borrow_watched();
-        // A leader that was elected in this moment has not asked anybody yet.
-        let acked = metrics.last_quorum_acked;
-        acked.is_none_or(|acked| OpenraftInstant::elapsed(&acked.into_inner()) < MAJORITY_SILENCE_MAX)
+        quiet::silence(&self.inner.engine) < MAJORITY_SILENCE_MAX
     }
 
     /// Returns what time it is for the group.

@@ -29,6 +29,7 @@ mod observer;
 mod peers;
 mod proposer;
 mod purger;
+mod quiet;
 mod raft;
 mod set_effects;
 mod set_time;

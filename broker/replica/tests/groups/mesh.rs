@@ -27,6 +27,8 @@ pub(crate) struct Mesh {
 struct MeshState {
     replicas: BTreeMap<ReplicaId, Arc<Groups>>,
     cut_off: BTreeSet<ReplicaId>,
+    /// Those who are heard and hear nobody.
+    deaf: BTreeSet<ReplicaId>,
     snapshots: Snapshots,
 }
 
@@ -87,9 +89,12 @@ impl Network for Port {
     fn call(&self, frame: Outbound) -> BoxFuture<'static, Result<Bytes, NetworkFault>> {
         let (target, fate) = {
             let mut state = self.mesh.state.lock();
-            let is_cut = state.cut_off.contains(&self.from) || state.cut_off.contains(&frame.to);
+            let is_cut = state.cut_off.contains(&self.from)
+                || state.cut_off.contains(&frame.to)
+                || state.deaf.contains(&frame.to);
             let target = state.replicas.get(&frame.to).cloned().filter(|_| !is_cut);
             let fate = match frame.lane {
+                _ if state.deaf.contains(&self.from) => Fate::LosesItsAnswer,
                 Lane::Snapshot if target.is_some() => state.snapshots.fate(frame.frame.len()),
                 Lane::Snapshot | Lane::Log | Lane::Heartbeat => Fate::Passes,
             };
@@ -170,8 +175,15 @@ impl Mesh {
         self.state.lock().cut_off.insert(replica);
     }
 
+    /// Has nothing get to a replica, while all that it says gets to others.
+    pub(crate) fn deafen(&self, replica: ReplicaId) {
+        self.state.lock().deaf.insert(replica);
+    }
+
     pub(crate) fn join(&self, replica: ReplicaId) {
-        self.state.lock().cut_off.remove(&replica);
+        let mut state = self.state.lock();
+        state.cut_off.remove(&replica);
+        state.deaf.remove(&replica);
     }
 }
 

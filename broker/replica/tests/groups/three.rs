@@ -118,6 +118,53 @@ async fn a_leader_that_is_cut_off_confirms_nothing_and_says_what_may_have_been_d
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_heard_and_hears_nobody_makes_room_for_another() {
+    let mesh = Mesh::default();
+    let replicas = mesh.start_three().await;
+    let all: Vec<&Replica> = replicas.iter().collect();
+    let first = leader_of(&all).await;
+    let defined = within(replicas[first].set().propose(define())).await;
+    assert_eq!(defined, Ok(Ok(SetReply::Defined)));
+
+    mesh.deafen(ReplicaId(first as u64 + 1));
+    let others: Vec<&Replica> = all
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| *place != first)
+        .map(|(_, r)| *r)
+        .collect();
+    let second = leader_of(&others).await;
+    let id = within(send_one(others[second].set(), b"agreed without it"))
+        .await
+        .expect("sent");
+
+    mesh.join(ReplicaId(first as u64 + 1));
+    let applied = others[second].set().applied();
+    within(replicas[first].set().wait_applied(applied))
+        .await
+        .expect("it catches up");
+    assert_eq!(ids_in(&replicas[first]), BTreeSet::from([id]));
+
+    // It speaks again when it leads again.
+    within(others[second].set().hand_over(ReplicaId(first as u64 + 1)))
+        .await
+        .expect("asked");
+    let speaks_for = Duration::from_secs(3);
+    until("it leads again", || replicas[first].set().is_leader()).await;
+    tokio::time::timeout(
+        speaks_for,
+        others[second]
+            .set()
+            .led_by_other_than(Some(ReplicaId(first as u64 + 1))),
+    )
+    .await
+    .expect_err("nobody else is elected");
+    for replica in &replicas {
+        within(replica.groups.stop()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_hands_over() {
     let mesh = Mesh::default();
     let replicas = mesh.start_three().await;
