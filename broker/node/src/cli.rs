@@ -1,6 +1,7 @@
 //! The command line: `serve`, and commands that speak to a running node's admin API.
 //!
-//! Exit status: 0 when done, 1 when the node refused, 2 when the command line is wrong or no node answered.
+//! Exit status: 0 when done; 1 when the node refused, or went away so that what was asked may have been done; 2 when
+//! nothing was done, because the command line is wrong or no node answered.
 
 mod client;
 mod cluster;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::output::Output;
 use crate::admin::auth::{Authorization, CONTENT_DIGEST_HEADER, ContentDigest, Signed};
 use crate::admin::shapes::Page;
-use crate::admin::{AdminError, Operation, ROOT_PATH};
+use crate::admin::{AdminError, Operation, ROOT_PATH, Verb};
 use crate::config::{DEV_ID, DEV_SECRET};
 
 /// The environment's variable with the access key's id.
@@ -74,6 +74,9 @@ pub enum CliError {
     /// No node answered, or what answered is none.
     #[error("{0}")]
     Unreachable(String),
+    /// A node was asked to change something, and its answer did not come.
+    #[error("{0}")]
+    InDoubt(String),
 }
 
 /// Speaks to one node.
@@ -267,8 +270,11 @@ impl Client {
                 .timeout(PUSH_ANSWER)
                 .body(in_pieces(component, progress)),
         };
-        let answer = request.send().await.map_err(|error| self.unreachable(&error))?;
-        self.read(answer).await
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.unanswered(verb, &error))?;
+        self.read(verb, answer).await
     }
 
     /// Returns the address of an operation with its parameters filled in.
@@ -296,10 +302,15 @@ impl Client {
         url
     }
 
-    async fn read<T: DeserializeOwned>(&self, mut answer: reqwest::Response) -> Result<T, CliError> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        verb: Verb,
+        mut answer: reqwest::Response,
+    ) -> Result<T, CliError> {
         let status = answer.status();
         let mut body = Vec::new();
-        while let Some(piece) = answer.chunk().await.map_err(|error| self.unreachable(&error))? {
+        let broken_off = |error| self.unanswered(verb, &error);
+        while let Some(piece) = answer.chunk().await.map_err(broken_off)? {
             if body.len() + piece.len() > ANSWER_BYTES_MAX {
                 return Err(self.not_a_node("the answer is too long"));
             }
@@ -314,17 +325,24 @@ impl Client {
         }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> CliError {
+    /// Says why there is no answer, and whether what was asked may have been done all the same.
+    fn unanswered(&self, verb: Verb, error: &reqwest::Error) -> CliError {
         let mut reason = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(next) = cause {
             reason = next.to_string();
             cause = next.source();
         }
-        CliError::Unreachable(format!(
-            "no answer from {}: {reason}; is the node running, and is --url or POSTHOUSE_URL right?",
-            self.url
-        ))
+        let text = format!("no answer from {}: {reason}", self.url);
+        match (error.is_connect(), verb) {
+            (true, _) => CliError::Unreachable(format!(
+                "{text}; is the node running, and is --url or POSTHOUSE_URL right?"
+            )),
+            (false, Verb::Get) => CliError::Unreachable(text),
+            (false, Verb::Post | Verb::Put | Verb::Patch | Verb::Delete) => {
+                CliError::InDoubt(format!("{text}; what was asked may have been done"))
+            }
+        }
     }
 
     fn not_a_node(&self, reason: &str) -> CliError {
@@ -415,10 +433,10 @@ impl CliError {
         ExitCode::from(self.exit_status())
     }
 
-    /// Returns the exit status: 1 when the node refused, 2 when it was not asked.
+    /// Returns the exit status: 1 when the node refused or nobody knows, 2 when nothing was done.
     pub fn exit_status(&self) -> u8 {
         match self {
-            CliError::Refused(_) => 1,
+            CliError::Refused(_) | CliError::InDoubt(_) => 1,
             CliError::Usage(_) | CliError::Unreachable(_) => 2,
         }
     }

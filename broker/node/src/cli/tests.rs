@@ -1,6 +1,7 @@
 //! Commands parse, and what they print and exit with, against a node that is made up.
 
 use clap::CommandFactory;
+use tokio::io::AsyncReadExt;
 
 use super::*;
 use crate::admin::fake;
@@ -235,6 +236,46 @@ async fn refusals_and_unreachable_nodes_have_different_statuses() {
         .expect_err("nobody is there");
     assert_eq!(error.exit_status(), 2);
     assert!(error.to_string().contains("POSTHOUSE_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn a_change_that_breaks_off_may_have_been_done_and_a_question_is_only_unanswered() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    // It takes what is asked, and goes away.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0]).await;
+        }
+    });
+    let ask = async |line: &str| {
+        let line = format!("posthouse {line} --url http://{address}");
+        let cli = Cli::try_parse_from(line.split(' ')).expect("a good command line");
+        let Command::Client(command) = cli.command else {
+            panic!("a client command")
+        };
+        let asked = command.perform(&|_| Some("root".to_owned())).await;
+        asked.expect_err("it goes away")
+    };
+    for change in [
+        "queue send q x",
+        "queue create q",
+        "queue receive q",
+        "queue delete q",
+    ] {
+        let error = ask(change).await;
+        assert!(
+            error.exit_status() == 1 && error.to_string().contains("may have been done"),
+            "{change}: {error}"
+        );
+    }
+    let error = ask("status").await;
+    assert!(
+        error.exit_status() == 2 && !error.to_string().contains("may have been done"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
