@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -27,6 +28,15 @@ pub(crate) struct Tally {
     pub(crate) messages: u64,
     /// How long it took.
     pub(crate) elapsed: Duration,
+}
+
+/// What became of sends at a steady rate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    /// When they were acknowledged.
+    pub(crate) acknowledged: Vec<Instant>,
+    /// How many were refused.
+    pub(crate) refused: u64,
 }
 
 /// A connection with what was read from it.
@@ -103,10 +113,22 @@ pub(crate) fn repeat(
     request: &Request,
     span: Duration,
 ) -> anyhow::Result<Tally> {
+    repeat_at(&[address], connections, std::slice::from_ref(request), span)
+}
+
+/// The same at some nodes alike, with a request for each.
+pub(crate) fn repeat_at(
+    addresses: &[SocketAddr],
+    connections: u16,
+    requests: &[Request],
+    span: Duration,
+) -> anyhow::Result<Tally> {
     let tally = RefCell::new(Tally::default());
     let start = Instant::now();
-    on_each(connections, async |_| {
-        let mut connection = Connection::open(address).await?;
+    on_each(connections, async |place| {
+        let node = usize::from(place) % addresses.len();
+        let request = &requests[node];
+        let mut connection = Connection::open(addresses[node]).await?;
         while start.elapsed() < span {
             let body = connection.ask(request).await?;
             expect_done(body)?;
@@ -150,24 +172,81 @@ pub(crate) fn consume(
     queue: &str,
     span: Duration,
 ) -> anyhow::Result<Tally> {
+    consume_at(
+        &[address],
+        connections,
+        std::slice::from_ref(signing),
+        queue,
+        span,
+    )
+}
+
+/// The same at some nodes alike, with what signs for each.
+pub(crate) fn consume_at(
+    addresses: &[SocketAddr],
+    connections: u16,
+    signings: &[Signing],
+    queue: &str,
+    span: Duration,
+) -> anyhow::Result<Tally> {
+    let receives: Vec<Request> = signings
+        .iter()
+        .map(|signing| signing.receive_batch(queue))
+        .collect();
     let tally = RefCell::new(Tally::default());
-    let receive = signing.receive_batch(queue);
     let start = Instant::now();
-    on_each(connections, async |_| {
-        let mut connection = Connection::open(address).await?;
+    on_each(connections, async |place| {
+        let node = usize::from(place) % addresses.len();
+        let mut connection = Connection::open(addresses[node]).await?;
         while start.elapsed() < span {
-            let body = connection.ask(&receive).await?;
-            if answer::said(body)? == Said::NoMessage {
+            let taken = take(&mut connection, &receives[node], &signings[node], queue).await?;
+            if taken == 0 {
                 return Ok(());
             }
-            let delete = signing.delete_batch(queue, &answer::handles(body));
-            let body = connection.ask(&delete).await?;
-            expect_done(body)?;
-            count(&tally, delete.messages, start);
+            count(&tally, taken, start);
         }
         Ok(())
     })?;
     Ok(tally.into_inner())
+}
+
+/// Receives messages as they come and deletes them, until the time is over.
+pub(crate) fn follow(
+    signing: &Signing,
+    address: SocketAddr,
+    connections: u16,
+    queue: &str,
+    span: Duration,
+) -> anyhow::Result<Tally> {
+    let receive = signing.wait_for_batch(queue);
+    let tally = RefCell::new(Tally::default());
+    let start = Instant::now();
+    on_each(connections, async |_| {
+        let mut connection = Connection::open(address).await?;
+        while start.elapsed() < span {
+            let taken = take(&mut connection, &receive, signing, queue).await?;
+            count(&tally, taken, start);
+        }
+        Ok(())
+    })?;
+    Ok(tally.into_inner())
+}
+
+/// Receives a batch and deletes it; returns how many messages it had.
+async fn take(
+    connection: &mut Connection,
+    receive: &Request,
+    signing: &Signing,
+    queue: &str,
+) -> anyhow::Result<u64> {
+    let body = connection.ask(receive).await?;
+    if answer::said(body)? == Said::NoMessage {
+        return Ok(0);
+    }
+    let delete = signing.delete_batch(queue, &answer::handles(body));
+    let body = connection.ask(&delete).await?;
+    expect_done(body)?;
+    Ok(delete.messages)
 }
 
 /// Sends one request at a steady rate, whether or not the ones before were answered. Returns how long each took, in
@@ -197,6 +276,36 @@ pub(crate) fn steady(
         Ok(())
     })?;
     Ok(taken.into_inner())
+}
+
+/// Sends one request at a steady rate until told to stop, and notes when each was acknowledged.
+pub(crate) fn watch(
+    address: SocketAddr,
+    connections: u16,
+    request: &Request,
+    per_second: u32,
+    stop: &AtomicBool,
+) -> anyhow::Result<Watched> {
+    let watched = RefCell::new(Watched::default());
+    let gap = Duration::from_secs(1) / per_second;
+    let start = Instant::now();
+    on_each(connections, async |place| {
+        let mut connection = Connection::open(address).await?;
+        let mut due = start + gap * u32::from(place);
+        while !stop.load(Ordering::Relaxed) {
+            reach(due).await;
+            let done = answer::said(connection.ask(request).await?).is_ok();
+            let mut watched = watched.borrow_mut();
+            match done {
+                true => watched.acknowledged.push(Instant::now()),
+                false => watched.refused += 1,
+            }
+            // What was late is not made up for.
+            due = (due + gap * u32::from(connections)).max(Instant::now());
+        }
+        Ok(())
+    })?;
+    Ok(watched.into_inner())
 }
 
 /// Waits for a send to be due and returns when it began to wait for its answer: now, or, when the answer before came too

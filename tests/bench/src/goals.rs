@@ -1,6 +1,9 @@
 //! The goals, one file each: what is measured for it and how the measurements are arranged.
 
 pub(crate) mod backlog;
+pub(crate) mod cluster;
+pub(crate) mod failover;
+pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod queues;
 pub(crate) mod route;

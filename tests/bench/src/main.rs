@@ -1,4 +1,4 @@
-//! Measures the goals of one node: bodies of 1 KiB, acknowledged after `fdatasync`, the load from the same machine.
+//! Measures the goals of one node and of three: bodies of 1 KiB, acknowledged after `fdatasync`, the load from the same machine.
 //!
 //! Starts a release build of `posthouse serve` on a folder of its own, and prints each figure beside its goal. What is
 //! compared is measured in turn, round by round, so that a machine that slows down slows both. Requests that can be
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::goals::{backlog, latency, queues, route, seal, send};
+use crate::goals::{backlog, cluster, failover, idle, latency, queues, route, seal, send};
 use crate::options::{Goal, Options};
 use crate::report::Report;
 
@@ -53,6 +53,9 @@ fn measure(goal: Goal, options: &Options, report: &mut Report) -> anyhow::Result
         Goal::Route => route::measure(options, report),
         Goal::Queues => queues::measure(options, report),
         Goal::Backlog => backlog::measure(options, report),
+        Goal::Failover => failover::measure(options, report),
+        Goal::Cluster => cluster::measure(options, report),
+        Goal::Idle => idle::measure(options, report),
         Goal::All => Ok(()),
     }
 }

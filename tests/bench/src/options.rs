@@ -17,7 +17,7 @@ const QUICK_SECONDS: u64 = 1;
 const QUICK_MESSAGES: u64 = 100_000;
 const QUICK_QUEUES: u64 = 2_000;
 
-/// Measures the goals of one Posthouse node.
+/// Measures the goals of Posthouse, of one node and of three.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "posthouse-bench", max_term_width = 100)]
 pub(crate) struct Options {
@@ -69,6 +69,12 @@ pub(crate) enum Goal {
     Queues,
     /// Memory, restart and speed with many messages waiting.
     Backlog,
+    /// How long nobody serves when the leader of three nodes dies, and when it is stopped.
+    Failover,
+    /// Batches with three nodes.
+    Cluster,
+    /// What idle sets cost three nodes.
+    Idle,
     /// All of them.
     All,
 }
@@ -154,12 +160,18 @@ impl Goal {
             Goal::Route => &[Goal::Route],
             Goal::Queues => &[Goal::Queues],
             Goal::Backlog => &[Goal::Backlog],
+            Goal::Failover => &[Goal::Failover],
+            Goal::Cluster => &[Goal::Cluster],
+            Goal::Idle => &[Goal::Idle],
             Goal::All => &[
                 Goal::Send,
                 Goal::Latency,
                 Goal::Seal,
                 Goal::Route,
                 Goal::Queues,
+                Goal::Failover,
+                Goal::Cluster,
+                Goal::Idle,
                 Goal::Backlog,
             ],
         }

@@ -35,6 +35,8 @@ pub(crate) enum Unit {
     Times,
     /// Processors kept busy.
     Processors,
+    /// Calls.
+    Calls,
 }
 
 /// What a figure has to be.
@@ -127,6 +129,7 @@ impl Unit {
             Unit::Percent => format!("{value:.1} %"),
             Unit::Times => format!("{value:.2} ×"),
             Unit::Processors => format!("{value:.2}"),
+            Unit::Calls => format!("{value:.0}"),
         }
     }
 }

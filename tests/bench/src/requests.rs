@@ -57,11 +57,20 @@ impl Signing {
 
     /// Receives as many messages as a call gives, without waiting for any.
     pub(crate) fn receive_batch(&self, queue: &str) -> Request {
+        self.receive(queue, "0")
+    }
+
+    /// Receives as many messages as a call gives, waiting a second for the first.
+    pub(crate) fn wait_for_batch(&self, queue: &str) -> Request {
+        self.receive(queue, "1")
+    }
+
+    fn receive(&self, queue: &str, wait: &str) -> Request {
         let count = BATCH.to_string();
         let parameters = [
             ("queueName", queue),
             ("numOfMsg", count.as_str()),
-            ("pollingWaitSeconds", "0"),
+            ("pollingWaitSeconds", wait),
         ];
         self.request("BatchReceiveMessage", &parameters, BATCH)
     }

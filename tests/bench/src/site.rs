@@ -1,5 +1,7 @@
 //! A node under measurement: started, set up through its own command line, asked how it is.
 
+mod trio;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,13 +17,22 @@ use crate::processor;
 use crate::report::{Bound, Report, Unit};
 use crate::requests::{Request, Signing};
 
-/// The tenant whose quotas are raised and on whose behalf everything is done.
-const TENANT: &str = "dev";
-/// More than a load program of this kind asks for.
-const CALLS_PER_SECOND: &str = "10000000";
-const BYTES_PER_SECOND: &str = "100000000000";
-const QUEUES: &str = "2000000";
-const PLUGIN_MICROS_PER_SECOND: &str = "1000000000";
+pub(crate) use trio::Trio;
+
+/// Allows the tenant on whose behalf everything is done more than a load program of this kind asks for.
+const ALLOWANCE: [&str; 11] = [
+    "tenant",
+    "quota",
+    "dev",
+    "--calls-per-second",
+    "10000000",
+    "--bytes-per-second",
+    "100000000000",
+    "--queues",
+    "2000000",
+    "--plugin-cpu",
+    "1000000000",
+];
 /// How long a node may take to be ready.
 const READY: Duration = Duration::from_secs(300);
 /// How often it is asked.
@@ -65,19 +76,7 @@ impl Site {
             node,
         };
         site.wait_ready()?;
-        site.command(&[
-            "tenant",
-            "quota",
-            TENANT,
-            "--calls-per-second",
-            CALLS_PER_SECOND,
-            "--bytes-per-second",
-            BYTES_PER_SECOND,
-            "--queues",
-            QUEUES,
-            "--plugin-cpu",
-            PLUGIN_MICROS_PER_SECOND,
-        ])?;
+        site.command(&ALLOWANCE)?;
         Ok(site)
     }
 
@@ -126,19 +125,7 @@ impl Site {
 
     /// Says something to the node with its own command line.
     pub(crate) fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .args(["--url", &self.node.url()])
-            .output()
-            .with_context(|| format!("{} cannot be started", self.program.display()))?;
-        if !output.status.success() {
-            bail!(
-                "posthouse {}: {}",
-                arguments.join(" "),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        Ok(())
+        command(&self.program, &self.node, arguments).map(drop)
     }
 
     /// Stops the node as an operator would, starts it again, and returns how long the start took until it was ready.
@@ -174,6 +161,23 @@ impl Site {
         }
         bail!("the node was not ready within {} s", READY.as_secs())
     }
+}
+
+/// Says something to a node with a program's command line, and returns what it prints.
+fn command(program: &Path, node: &Node, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let output = Command::new(program)
+        .args(arguments)
+        .args(["--url", &node.url()])
+        .output()
+        .with_context(|| format!("{} cannot be started", program.display()))?;
+    if !output.status.success() {
+        bail!(
+            "posthouse {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(output.stdout)
 }
 
 /// Returns a new folder on the disk under measurement, gone when it is dropped.

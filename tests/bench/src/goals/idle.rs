@@ -1,0 +1,37 @@
+//! What many sets cost that nobody asks for anything.
+
+use std::time::{Duration, Instant};
+
+use crate::options::Options;
+use crate::report::{Bound, Report, Unit};
+use crate::site::Trio;
+
+const SETS: u8 = 100;
+const PERCENT_MAX: f64 = 10.0;
+/// How long the nodes have to spread leaders among themselves before they are looked at.
+const SETTLING: Duration = Duration::from_secs(30);
+/// How long they are looked at.
+const SPAN: Duration = Duration::from_secs(30);
+/// The same, for a brief look.
+const QUICK: Duration = Duration::from_secs(10);
+
+/// Measures the processor time of three nodes with nothing to do.
+pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    let trio = Trio::start(options, SETS)?;
+    let [settling, span] = [SETTLING, SPAN].map(|usual| if options.quick { QUICK } else { usual });
+    std::thread::sleep(settling);
+    let start = Instant::now();
+    let before = trio.busy_seconds()?;
+    std::thread::sleep(span);
+    let after = trio.busy_seconds()?;
+    let elapsed = start.elapsed().as_secs_f64();
+    for (node, (before, after)) in before.iter().zip(&after).enumerate() {
+        report.add(
+            format!("{SETS} idle sets: node {} keeps a core busy", node + 1),
+            (after - before) / elapsed * 100.0,
+            Unit::Percent,
+            Bound::Below(PERCENT_MAX),
+        );
+    }
+    Ok(())
+}
