@@ -1,12 +1,14 @@
 //! Nodes die, stop and come back: nothing acknowledged is lost, and what cannot be agreed on is refused.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use posthouse_tests::Cluster;
 
-use crate::{cluster, create_queue, drain, send, wait_for};
+use crate::{cluster, create_queue, drain, program, send, until, wait_for};
 
 /// Sends through a node until told to stop; returns what was acknowledged and how many were not.
 fn producer(
@@ -190,4 +192,52 @@ fn a_waiting_receive_is_carried_on_when_its_leader_dies() {
         cluster.node_mut(victim).launch().unwrap();
         cluster.wait_ready().unwrap();
     }
+}
+
+/// Returns whether bytes have come to a node that it did not read yet, as Linux tells it.
+fn is_unread(address: SocketAddr) -> bool {
+    let IpAddr::V4(ip) = address.ip() else {
+        panic!("nodes of tests have IPv4 addresses");
+    };
+    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().any(|socket| {
+        // A number, where it is, where it leads, its state (01 is connected), and how much waits each way.
+        let fields: Vec<&str> = socket.split_whitespace().collect();
+        let [_, here, _, "01", queues, ..] = fields[..] else {
+            return false;
+        };
+        let unread = queues
+            .split_once(':')
+            .map(|(_, unread)| u64::from_str_radix(unread, 16));
+        here == local && matches!(unread, Some(Ok(unread)) if unread > 0)
+    })
+}
+
+#[test]
+fn a_client_whose_own_node_dies_is_told_that_its_call_may_have_been_done() {
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    // It takes the call, and is killed before it can answer.
+    cluster.node(2).pause().unwrap();
+    let asking = Command::new(program())
+        .args(["queue", "send", "q", "hello", "--url", &cluster.node(2).url()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the call is at the node", || is_unread(cluster.node(2).address()));
+    cluster.node_mut(2).kill();
+    let told = asking.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&told.stderr);
+    assert!(text.contains("may have been done"), "{text}");
+    assert_eq!(told.status.code(), Some(1), "{text}");
+
+    // Nobody is there any more: then it was not.
+    let asked = Command::new(program())
+        .args(["queue", "send", "q", "hello", "--url", &cluster.node(2).url()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&asked.stderr);
+    assert!(!text.contains("may have been done"), "{text}");
+    assert_eq!(asked.status.code(), Some(2), "{text}");
 }
