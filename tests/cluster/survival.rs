@@ -149,7 +149,7 @@ fn pushes_go_on_where_they_were_when_their_leader_dies() {
         backlog(cluster.node(1), "half") == left
     });
     // The third attempt is followed by a pause of four seconds.
-    let third = (0..3).map(|_| failing.next(WITHIN).unwrap()).last().unwrap();
+    let [_, _, third] = [(); 3].map(|()| failing.next(WITHIN).unwrap());
     until("the third attempt is noted", || {
         let explained = command(cluster.node(1), &["explain", refused["msgId"].as_str().unwrap()]);
         let delivery = &explained["deliveries"][0];
@@ -182,4 +182,34 @@ fn pushes_go_on_where_they_were_when_their_leader_dies() {
         next_pause + SLEW >= Duration::from_secs(8),
         "tried after {next_pause:?}"
     );
+}
+
+#[test]
+fn a_plugin_is_there_when_the_node_that_took_it_is_gone() {
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    let component = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/plugins/json-filter/component.wasm"
+    );
+    for taker in 1..=3 {
+        let name = format!("filter-{taker}");
+        command(cluster.node(taker), &["plugin", "push", &name, component]);
+        cluster.node_mut(taker).kill();
+        let other = cluster.node(taker % 3 + 1);
+        until("another node leads", || send(&mut other.client(), "q", "{}"));
+        let bound = [
+            "plugin",
+            "bind",
+            &name,
+            "--queue",
+            "q",
+            "--config",
+            r#"{"when":{"field":"/x","exists":true}}"#,
+        ];
+        command(other, &bound);
+        command(other, &["plugin", "unbind", "--queue", "q", "--world", "filter"]);
+        cluster.node_mut(taker).launch().unwrap();
+        cluster.wait_ready().unwrap();
+    }
 }

@@ -222,6 +222,7 @@ impl Broker {
             .spawn(broker.clone().forget_history(assembly.explain));
         if !broker.is_alone() {
             broker.tasks.spawn(broker.clone().balance());
+            broker.tasks.spawn(broker.clone().gather_components());
         }
         Ok(broker)
     }

@@ -243,6 +243,10 @@ async fn assemble(
             .with_context(|| format!("plugins.builtin_dir {}", folder.display()))?,
         None => Builtins::embedded(),
     };
+    broker
+        .keep_builtins(&builtins)
+        .await
+        .context("the built-in plugins cannot be kept")?;
     let (tell, misfit) = watch::channel(None);
     match &cluster {
         Some(cluster) => {

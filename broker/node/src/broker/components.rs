@@ -1,15 +1,29 @@
 //! Plugin components as files, by content; and the built-in ones, which every node brings along.
+//!
+//! A version is recorded once a majority of the nodes keeps its component, so that it can be had whichever node is
+//! lost. The others fetch it when they see the record.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use posthouse_model::{
     BindingRecord, DirectoryCommand, DirectoryReply, FailurePolicy, Kind, Name, Place, PluginRecord,
     PluginVersion, TenantId, World,
 };
+use posthouse_replica::{Fault, Reason};
 
+use super::reach::{Ask, PATIENCE, Told};
 use super::{Broker, BrokerError};
+
+/// How often a node looks for components that it lacks.
+const LOOK: Duration = Duration::from_secs(2);
+/// What the name of a component's file ends in while it is being written.
+const DRAFT: &str = "draft";
 
 /// The built-in plugins: their names, worlds and places.
 const BUILTINS: [(&str, World, Place); 4] = [
@@ -37,6 +51,13 @@ impl Components {
     /// Opens the folder, and makes it if need be.
     pub fn open(folder: PathBuf) -> std::io::Result<Components> {
         std::fs::create_dir_all(&folder)?;
+        for file in std::fs::read_dir(&folder)? {
+            let path = file?.path();
+            // Nobody writes it any more.
+            if path.extension().is_some_and(|extension| extension == DRAFT) {
+                std::fs::remove_file(path)?;
+            }
+        }
         Ok(Components { folder })
     }
 
@@ -47,7 +68,10 @@ impl Components {
         if self.get(&digest)?.is_some() {
             return Ok(digest);
         }
-        let draft = path.with_extension("draft");
+        // Two may be at the same component.
+        static DRAFTS: AtomicU64 = AtomicU64::new(0);
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = path.with_extension(format!("{number}.{DRAFT}"));
         let mut file = std::fs::File::create(&draft)?;
         file.write_all(component)?;
         file.sync_all()?;
@@ -72,6 +96,11 @@ impl Components {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns whether a component is here; what is in its file is looked at when it is read.
+    fn has(&self, digest: &[u8; 32]) -> bool {
+        self.path(digest).is_file()
     }
 
     fn path(&self, digest: &[u8; 32]) -> PathBuf {
@@ -196,12 +225,9 @@ impl Broker {
             .check(world, component.clone())
             .await
             .map_err(|refusal| BrokerError::Argument(refusal.to_string()))?;
-        let components = self.components.lock().await;
-        let folder = components.clone();
-        let digest = tokio::task::spawn_blocking(move || folder.put(&component))
-            .await
-            .expect("the file task does not panic")
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+        let _components = self.components.lock().await;
+        let digest = self.keep_component(component.clone()).await?;
+        self.have_kept(&component).await?;
         let command = DirectoryCommand::PushPlugin {
             tenant,
             name,
@@ -215,6 +241,78 @@ impl Broker {
         }
     }
 
+    /// Keeps the built-in components that this node brings, whoever records them.
+    pub async fn keep_builtins(&self, builtins: &Builtins) -> Result<(), BrokerError> {
+        for (_, _, _, component) in &builtins.found {
+            self.keep_component(component.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a component here, and returns its digest.
+    pub(super) async fn keep_component(&self, component: Bytes) -> Result<[u8; 32], BrokerError> {
+        let components = self.component_files.clone();
+        tokio::task::spawn_blocking(move || components.put(&component))
+            .await
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))
+    }
+
+    /// Has as many other nodes keep a component as make a majority with this one.
+    async fn have_kept(&self, component: &Bytes) -> Result<(), BrokerError> {
+        let others = self.others.all();
+        let mut missing = others.len().div_ceil(2);
+        let ask = Ask::Keep {
+            component: component.clone(),
+        };
+        let mut asked: FuturesUnordered<_> = others
+            .into_iter()
+            .map(|other| self.ask_one(other, &ask, PATIENCE))
+            .collect();
+        while missing > 0 {
+            match asked.next().await {
+                Some(Some(Told::Kept)) => missing -= 1,
+                Some(_) => {}
+                None => return Err(Fault::NotDone(Reason::NoMajority).into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches what is recorded and not here, now and then, until the broker stops.
+    pub(super) async fn gather_components(self) {
+        let mut complete_at = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stopped() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let applied = self.directory.applied();
+            if complete_at != Some(applied) && self.gather_once().await {
+                complete_at = Some(applied);
+            }
+        }
+    }
+
+    /// Fetches what is recorded and not here; returns whether nothing is missing any more.
+    async fn gather_once(&self) -> bool {
+        let records: Vec<PluginRecord> = self
+            .directory
+            .view(|directory| directory.all_plugins().cloned().collect());
+        let mut complete = true;
+        for record in records {
+            if self.component_files.has(&record.digest) {
+                continue;
+            }
+            if let Err(error) = self.component(&self.component_files, &record).await {
+                tracing::debug!(name = %record.name, %error, "a component is not here yet");
+                complete = false;
+            }
+        }
+        complete
+    }
+
     /// Returns a version's component: from here, or from another node, to be kept here.
     async fn component(&self, components: &Components, record: &PluginRecord) -> Result<Bytes, BrokerError> {
         let unreadable = |error: std::io::Error| BrokerError::Unreadable(error.to_string());
@@ -225,11 +323,7 @@ impl Broker {
             let text = format!("the component of {} is missing", record.name);
             return Err(BrokerError::Unreadable(text));
         };
-        let (components, kept) = (components.clone(), component.clone());
-        tokio::task::spawn_blocking(move || components.put(&kept))
-            .await
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
-            .map_err(unreadable)?;
+        self.keep_component(component.clone()).await?;
         Ok(component)
     }
 

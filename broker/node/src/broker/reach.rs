@@ -77,6 +77,8 @@ pub(super) enum Ask {
     Component { digest: [u8; 32] },
     /// How the node is.
     Report,
+    /// Keeps a plugin's component.
+    Keep { component: Bytes },
 }
 
 /// What the other answers.
@@ -89,6 +91,7 @@ pub(super) enum Told {
     Received(Vec<Received>),
     Component(Option<Bytes>),
     Report(NodeReport),
+    Kept,
 }
 
 /// What names the calls that this node passes on.
@@ -408,6 +411,7 @@ impl Broker {
                 Ok(Told::Component(component))
             }
             Ask::Report => Ok(Told::Report(self.report().await)),
+            Ask::Keep { component } => self.keep_component(component).await.map(|_| Told::Kept),
         }
     }
 }
