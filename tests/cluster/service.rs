@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{cluster, create_queue, send, status, take};
+use crate::{cluster, command, create_queue, send, status, take};
 
 #[test]
 fn leaders_spread_over_the_nodes_and_the_status_tells() {
@@ -84,6 +84,32 @@ fn what_one_node_answered_every_other_sees_at_once() {
             None,
             "{queue}: a new queue is empty"
         );
+    }
+}
+
+#[test]
+fn a_node_shows_what_was_just_changed_through_it() {
+    let cluster = cluster(4);
+    for number in 1..=3 {
+        let node = cluster.node(number);
+        let [tenant, topic, queue, key] =
+            ["shop", "news", "box", "key"].map(|word| format!("{word}{number}"));
+        let quota = ["tenant", "quota", &tenant, "--queues", "7"];
+        assert_eq!(command(node, &["tenant", "create", &tenant])["name"], tenant);
+        assert_eq!(command(node, &quota)["quotas"]["queues"], 7);
+        let id = format!("AKID{tenant}");
+        command(node, &["tenant", "key", "add", &tenant, "--id", &id]);
+        let disabled = command(node, &["tenant", "key", "disable", &tenant, &id]);
+        assert_eq!(disabled["status"], "disabled");
+        assert_eq!(command(node, &["key", "create", &key])["name"], key);
+        assert_eq!(command(node, &["queue", "create", &queue])["name"], queue);
+        let longer = command(node, &["queue", "set", &queue, "--visibility", "77"]);
+        assert_eq!(longer["visibility_seconds"], 77);
+        command(node, &["topic", "create", &topic]);
+        let subscribe = ["sub", "create", &topic, "s", "--queue", &queue];
+        assert_eq!(command(node, &subscribe)["name"], "s");
+        let tagged = command(node, &["sub", "set", &topic, "s", "--filter-tag", "a"]);
+        assert_eq!(tagged["filter_tags"], serde_json::json!(["a"]));
     }
 }
 

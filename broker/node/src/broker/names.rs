@@ -289,7 +289,7 @@ impl Broker {
             name,
             definition,
         };
-        match self.command(found.set, command).await? {
+        match self.command_seen(found.set, command).await? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(BrokerError::Refused { refusal, kind }),
         }

@@ -205,9 +205,34 @@ impl Broker {
             return Ok(self.directory.propose(command).await?);
         }
         let call = self.name_call();
-        match self.reach_with(None, Ask::Directory { call, command }).await? {
-            Told::Directory(outcome) => Ok(outcome),
-            other => Err(senseless(&other)),
+        let outcome = match self.reach_with(None, Ask::Directory { call, command }).await? {
+            Told::Directory(outcome) => outcome,
+            other => return Err(senseless(&other)),
+        };
+        self.see_done(None).await;
+        Ok(outcome)
+    }
+
+    /// Has a set do a command that what this node shows next is to show.
+    pub(super) async fn command_seen(
+        &self,
+        set: SetId,
+        command: SetCommand,
+    ) -> Result<Result<SetReply, Refusal>, BrokerError> {
+        let outcome = self.command(set, command).await?;
+        self.see_done(Some(set)).await;
+        Ok(outcome)
+    }
+
+    /// Has this node see what another just did, so that who asked it is shown so. It was done, whether that succeeds
+    /// or not.
+    async fn see_done(&self, set: Option<SetId>) {
+        let leads = match set {
+            Some(set) => self.set(set).is_leader(),
+            None => self.directory.is_leader(),
+        };
+        if !leads && let Err(error) = self.refresh(set).await {
+            tracing::debug!(?set, %error, "what was done is not seen here yet");
         }
     }
 

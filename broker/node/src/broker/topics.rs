@@ -90,7 +90,7 @@ impl Broker {
                     name: name.clone(),
                     attributes: attributes.clone(),
                 };
-                match self.command(found.set, command).await? {
+                match self.command_seen(found.set, command).await? {
                     Ok(SetReply::Subscribed(id)) => Ok(id),
                     Ok(other) => Err(senseless(&other)),
                     Err(refusal) => Err(BrokerError::topic(refusal)),
@@ -129,7 +129,7 @@ impl Broker {
             name: name.clone(),
             attributes: change(known),
         };
-        match self.command(found.set, command).await? {
+        match self.command_seen(found.set, command).await? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(BrokerError::topic(refusal)),
         }
@@ -148,7 +148,7 @@ impl Broker {
             topic: found.incarnation,
             name,
         };
-        if let Err(refusal) = self.command(found.set, command).await? {
+        if let Err(refusal) = self.command_seen(found.set, command).await? {
             return Err(BrokerError::topic(refusal));
         }
         if let Some(subscription) = known {
