@@ -1,4 +1,5 @@
-//! The directory: who the tenants are, what their names stand for, and which plugins and keys serve them.
+//! The directory: who the tenants are, what their names stand for, which plugins and keys serve them, and which nodes
+//! hold which replicas.
 //!
 //! It is a function of its log, as a set is. What it holds is bounded: per tenant by quotas or by the constants of
 //! its parts, and tenants by [`TENANTS_MAX`]. It says of a queue or topic only which incarnation and set a name
@@ -8,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccessKeyRecord, Batch, BindingRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation,
-    Kind, LogIndex, MasterKeyRecord, Name, NameRecord, Place, PluginRecord, PluginVersion, TenantId,
-    TenantRecord, Time, World,
+    Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId, NodeRecord, Place, PluginRecord,
+    PluginVersion, ReplicaId, ReplicaRecord, SetId, TenantId, TenantRecord, Time, World,
 };
 
 mod changes;
 mod master_keys;
 mod names;
+mod nodes;
 mod plugins;
 mod sessions;
 mod tenants;
@@ -24,6 +26,7 @@ mod tests;
 
 use master_keys::MasterKeys;
 use names::Names;
+use nodes::Nodes;
 use plugins::{Binding, Plugins};
 use sessions::Sessions;
 use tenants::Tenants;
@@ -31,6 +34,7 @@ use tenants::Tenants;
 pub use changes::{DirectoryApplied, DirectoryChange};
 pub use master_keys::{MASTER_KEY_VERSIONS_MAX, MASTER_KEYS_MAX};
 pub use names::{NAMES_MAX, SETS_MAX};
+pub use nodes::{ADDRESS_BYTES_MAX, FOUNDER_REPLICA_MAX, NODES_MAX, REPLICAS_MAX, REPLICAS_PER_SET};
 pub use plugins::{
     BINDINGS_MAX, CONFIGURATION_BYTES_MAX, CONFIGURATIONS_BYTES_MAX, PLATFORM_PLUGINS_MAX,
     QUARANTINE_BYTES_MAX, SUBSCRIPTION_BINDINGS_MAX,
@@ -52,6 +56,8 @@ pub struct Directory {
     plugins: Plugins,
     master_keys: MasterKeys,
     sessions: Sessions,
+    /// Last: states that were kept before there was this end here.
+    nodes: Nodes,
 }
 
 /// What the cluster is, said once.
@@ -233,6 +239,46 @@ impl Directory {
         self.master_keys.of(tenant)
     }
 
+    /// Returns the nodes, by number, with those that are gone; none as long as nobody said which there are.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.nodes.all()
+    }
+
+    /// Returns a node, also when it is gone.
+    pub fn node(&self, node: NodeId) -> Option<&NodeRecord> {
+        self.nodes.get(node)
+    }
+
+    /// Returns the replicas of all groups, by group and id: those that are wanted, and those that are leaving.
+    pub fn replicas(&self) -> impl Iterator<Item = &ReplicaRecord> {
+        self.nodes.replicas()
+    }
+
+    /// Returns a replica of a set, or (none) of the directory.
+    pub fn replica(&self, set: Option<SetId>, replica: ReplicaId) -> Option<&ReplicaRecord> {
+        self.nodes.replica(set, replica)
+    }
+
+    /// Returns the replicas that are to be members of a set, or (none) of the directory.
+    pub fn replicas_wanted(&self, set: Option<SetId>) -> impl Iterator<Item = &ReplicaRecord> {
+        self.nodes.wanted(set)
+    }
+
+    /// Returns the replica of a set, or (none) of the directory, that a node is to hold.
+    pub fn replica_wanted_on(&self, node: NodeId, set: Option<SetId>) -> Option<&ReplicaRecord> {
+        self.nodes.wanted_on(node, set)
+    }
+
+    /// Returns whether an id named a replica of a set, or (none) of the directory, once, and never will again.
+    pub fn is_discarded(&self, set: Option<SetId>, replica: ReplicaId) -> bool {
+        self.nodes.is_discarded(set, replica)
+    }
+
+    /// Returns the index of the entry that last changed nodes or replicas.
+    pub fn nodes_changed(&self) -> LogIndex {
+        self.nodes.changed()
+    }
+
     fn perform(
         &mut self,
         command: &DirectoryCommand,
@@ -250,9 +296,9 @@ impl Directory {
                 root_check: *root_check,
             });
         }
-        if self.founding.is_none() {
+        let Some(founding) = self.founding else {
             return Err(DirectoryRefusal::NotFounded);
-        }
+        };
         match command {
             DirectoryCommand::Found { .. } => Err(DirectoryRefusal::Founded),
             DirectoryCommand::CreateTenant { name, quotas } => {
@@ -422,7 +468,38 @@ impl Directory {
                 self.tell_name(*incarnation, changes);
                 Ok(DirectoryReply::Done)
             }
+            DirectoryCommand::Enroll { founders } => {
+                self.change_nodes(|nodes| nodes.enroll(founders, founding.sets))
+            }
+            DirectoryCommand::Admit { node, address, disk } => {
+                self.change_nodes(|nodes| nodes.admit(*node, address, *disk))
+            }
+            DirectoryCommand::Ready { node } => self.change_nodes(|nodes| nodes.ready(*node, founding.sets)),
+            DirectoryCommand::Locate { node, address } => {
+                self.change_nodes(|nodes| nodes.locate(*node, address))
+            }
+            DirectoryCommand::Relocate { set, from, to } => {
+                self.change_nodes(|nodes| nodes.relocate(*set, *from, *to))
+            }
+            DirectoryCommand::Drain { node } => self.change_nodes(|nodes| nodes.drain(*node)),
+            DirectoryCommand::RemoveNode { node } => self.change_nodes(|nodes| nodes.remove(*node)),
+            DirectoryCommand::Renew { set, replica } => {
+                self.change_nodes(|nodes| nodes.renew(*set, *replica))
+            }
+            DirectoryCommand::Discard { set, replica } => {
+                self.change_nodes(|nodes| nodes.discard(*set, *replica))
+            }
         }
+    }
+
+    /// Has something done with the nodes, and takes notice of the entry if it was not refused.
+    fn change_nodes(
+        &mut self,
+        change: impl FnOnce(&mut Nodes) -> Result<DirectoryReply, DirectoryRefusal>,
+    ) -> Result<DirectoryReply, DirectoryRefusal> {
+        let reply = change(&mut self.nodes)?;
+        self.nodes.change(self.applied);
+        Ok(reply)
     }
 
     fn found(&mut self, founding: Founding) -> Result<DirectoryReply, DirectoryRefusal> {

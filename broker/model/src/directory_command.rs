@@ -1,12 +1,15 @@
 //! What can be asked of the directory, and what it answers: the words of its log.
 //!
 //! The directory owns what is not one set's: tenants, keys (wrapped), quotas, names with their incarnation and
-//! set, plugins and bindings. As with sets, what a command means never changes and new ones come last.
+//! set, plugins and bindings, nodes and the replicas that they hold. As with sets, what a command means never changes and new ones come last.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Definition, Incarnation, LogIndex, Name, PluginVersion, SetId, SubscriptionId, TenantId, Time};
+use crate::{
+    Definition, DiskId, Incarnation, LogIndex, Name, NodeId, PluginVersion, ReplicaId, SetId, SubscriptionId,
+    TenantId, Time,
+};
 
 /// What can be asked of the directory.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -177,6 +180,66 @@ pub enum DirectoryCommand {
         /// The version.
         version: PluginVersion,
     },
+    /// Says, once, which nodes the cluster has: each holds a replica of every group, by one id.
+    Enroll {
+        /// The nodes.
+        founders: Vec<Founder>,
+    },
+    /// Takes in a node that has an empty disk, as a new one or in place of one of its number, and gives it replicas.
+    /// With the same disk again, it answers the replicas that it has.
+    Admit {
+        /// Its number.
+        node: NodeId,
+        /// Where it listens to the others, as `host:port`.
+        address: String,
+        /// Tells its disk from others.
+        disk: DiskId,
+    },
+    /// A node that joins has caught up with the directory: from now on it can be given replicas of sets.
+    Ready {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node is at another address.
+    Locate {
+        /// Which.
+        node: NodeId,
+        /// Where it listens to the others, as `host:port`.
+        address: String,
+    },
+    /// Gives a set a replica on one node in place of that on another.
+    Relocate {
+        /// The set.
+        set: SetId,
+        /// The node that has one.
+        from: NodeId,
+        /// The node that has none.
+        to: NodeId,
+    },
+    /// Gives each set that has a replica on a node one on another node in its place, and the node none any more.
+    Drain {
+        /// Which.
+        node: NodeId,
+    },
+    /// Lets a node go that was drained and whose replicas of sets are all discarded.
+    RemoveNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// Gives the node of a replica another one of the group in its place, which begins empty.
+    Renew {
+        /// The set; none is the directory.
+        set: Option<SetId>,
+        /// The replica whose files are lost or damaged.
+        replica: ReplicaId,
+    },
+    /// A replica that was leaving is a member of its group no longer: its id names nothing ever after.
+    Discard {
+        /// The set; none is the directory.
+        set: Option<SetId>,
+        /// The replica.
+        replica: ReplicaId,
+    },
 }
 
 /// What the directory answers.
@@ -194,6 +257,10 @@ pub enum DirectoryReply {
     RolledBack(PluginVersion),
     /// To `PutMasterKey`: the key's new version number.
     MasterKey(u32),
+    /// To `Admit`: the replicas that the node is to hold, the directory's first.
+    Admitted(Vec<ReplicaRecord>),
+    /// To `Relocate` and `Renew`: the new replica.
+    Replica(ReplicaId),
 }
 
 /// Why the directory refused.
@@ -267,6 +334,91 @@ pub enum DirectoryRefusal {
     /// The plugin seals.
     #[error("a plugin that seals is kept: what it sealed can be opened by nothing else")]
     PluginSeals,
+    /// The cluster's nodes were said before.
+    #[error("the cluster's nodes are known already")]
+    NodesKnown,
+    /// No such node, or it is gone.
+    #[error("there is no node {0}")]
+    NoNode(NodeId),
+    /// The node joins, is drained or is gone.
+    #[error("node {0} takes no replicas now: it has not joined yet, or is being drained")]
+    NodeNotActive(NodeId),
+    /// The node has a replica of the set.
+    #[error("node {0} has a replica of the set already")]
+    NodeHasReplica(NodeId),
+    /// The node has replicas of sets, or some that are leaving are not discarded yet.
+    #[error("node {0} still holds replicas of sets; drain it, and wait until they are elsewhere")]
+    NodeHoldsReplicas(NodeId),
+    /// No other node can take a replica.
+    #[error("there are too few other nodes to take its replicas")]
+    TooFewNodes,
+    /// No such replica, or there is none there.
+    #[error("there is no such replica")]
+    NoReplica,
+    /// The replica is to be a member.
+    #[error("the replica is to be a member of its group")]
+    ReplicaWanted,
+}
+
+/// A node that founds the cluster.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Founder {
+    /// Its number.
+    pub node: NodeId,
+    /// What all its replicas are called by: 65,535 at most.
+    pub replica: ReplicaId,
+    /// Where it listens to the others, as `host:port`.
+    pub address: String,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its number.
+    pub node: NodeId,
+    /// Where it listens to the others, as `host:port`.
+    pub address: String,
+    /// The disk that it has now.
+    pub disk: DiskId,
+    /// How far it has come or gone.
+    pub state: NodeState,
+}
+
+/// How far a node has come or gone.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// It was taken in, and has not caught up with the directory yet.
+    Joining,
+    /// It holds replicas, and can be given more.
+    Active,
+    /// Its replicas of sets go to other nodes, and it gets none.
+    Draining,
+    /// It is none of the cluster's any more.
+    Gone,
+}
+
+/// A replica of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    /// Its id in its group.
+    pub replica: ReplicaId,
+    /// The node that it is on.
+    pub node: NodeId,
+    /// The disk of the node that it is on.
+    pub disk: DiskId,
+    /// The set; none is the directory.
+    pub set: Option<SetId>,
+    /// Whether it is to be a member.
+    pub state: ReplicaState,
+}
+
+/// Whether a replica is to be a member of its group.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum ReplicaState {
+    /// It is to be one.
+    Wanted,
+    /// It is to be one no longer.
+    Leaving,
 }
 
 /// What a tenant may use. Zero is nothing at all, not "no limit".

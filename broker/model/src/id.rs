@@ -48,6 +48,10 @@ number!(
     ReplicaId(u64)
 );
 number!(
+    /// A node's number: a label that people give it, and no identity.
+    NodeId(u16)
+);
+number!(
     /// A place in a Raft log, from 1. Zero is before the first.
     LogIndex(u64)
 );
@@ -73,6 +77,11 @@ number!(
     /// set's leader before sealing, rising within a set.
     MessageId(u64)
 );
+
+/// Tells one disk of a node from another: drawn when a node with an empty disk asks to be taken in. Founders' disks
+/// have the default one.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct DiskId(pub [u8; 16]);
 
 impl MessageId {
     /// How many ids a set can stamp in one millisecond before it borrows from the next.

@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 /// The bytes before a value: its kind and its version.
 const PREFIX_BYTES: usize = 2;
+/// What the second version of a directory's state has at its end beyond the first, when there is nothing in it: no
+/// nodes, no replicas, no ids given, nothing changed.
+const NO_NODES: [u8; 4] = [0; 4];
 
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -89,10 +92,10 @@ impl Kind {
     /// Returns the version that is written now.
     pub const fn version(self) -> u8 {
         match self {
+            Kind::DirectoryState => 2,
             Kind::SetBatch
             | Kind::DirectoryBatch
             | Kind::SetState
-            | Kind::DirectoryState
             | Kind::StoredMessage
             | Kind::SetOutcome
             | Kind::DirectoryOutcome
@@ -141,7 +144,15 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 
 /// Reads the directory's state.
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
-    decode_state(Kind::DirectoryState, bytes)
+    match bytes {
+        [kind, 1, state @ ..] if *kind == Kind::DirectoryState as u8 => {
+            let mut second = vec![*kind, 2];
+            second.extend_from_slice(state);
+            second.extend_from_slice(&NO_NODES);
+            decode_state(Kind::DirectoryState, &second)
+        }
+        _ => decode_state(Kind::DirectoryState, bytes),
+    }
 }
 
 /// Returns the bytes of a machine's state.
@@ -223,7 +234,7 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Decode
             found,
         });
     }
-    if version != 1 {
+    if version != kind.version() {
         return Err(DecodeError::UnknownVersion {
             kind,
             found: version,

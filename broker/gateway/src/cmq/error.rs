@@ -222,6 +222,14 @@ impl CmqError {
             | DirectoryRefusal::NoEarlierVersion
             | DirectoryRefusal::PluginInUse
             | DirectoryRefusal::PluginSeals
+            | DirectoryRefusal::NodesKnown
+            | DirectoryRefusal::NoNode(_)
+            | DirectoryRefusal::NodeNotActive(_)
+            | DirectoryRefusal::NodeHasReplica(_)
+            | DirectoryRefusal::NodeHoldsReplicas(_)
+            | DirectoryRefusal::TooFewNodes
+            | DirectoryRefusal::NoReplica
+            | DirectoryRefusal::ReplicaWanted
             | DirectoryRefusal::MasterKeyInUse => CmqError::not_done(&refusal.to_string()),
         }
     }

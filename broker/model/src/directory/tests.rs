@@ -5,11 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    AccessKeyStatus, Definition, FailurePolicy, MasterKeyState, NameState, QueueAttributes, Quotas,
-    ReplicaId, SessionCall, SetId, Submission, SubscriptionId, TopicAttributes,
+    AccessKeyStatus, Definition, DiskId, FailurePolicy, Founder, MasterKeyState, NameState, NodeState,
+    QueueAttributes, Quotas, ReplicaState, SessionCall, Submission, SubscriptionId, TopicAttributes,
 };
 
 mod changes;
+mod nodes;
 
 /// A directory, and the index of its next entry.
 struct Log {
@@ -1206,7 +1207,61 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         }),
         Just(C::Tick),
     ];
-    prop_oneof![2 => accounts, 3 => names, 3 => plugins, 1 => keys]
+    prop_oneof![2 => accounts, 3 => names, 3 => plugins, 1 => keys, 2 => any_node_command()]
+}
+
+fn any_node() -> impl Strategy<Value = NodeId> {
+    (0_u16..7).prop_map(NodeId)
+}
+
+fn any_group() -> impl Strategy<Value = Option<SetId>> {
+    prop::option::weighted(0.7, (0_u8..4).prop_map(SetId))
+}
+
+fn any_replica() -> impl Strategy<Value = ReplicaId> {
+    let given = (0..40_u64).prop_map(|given| FOUNDER_REPLICA_MAX.0 + given);
+    prop_oneof![2 => few(), 3 => given].prop_map(ReplicaId)
+}
+
+/// Boxed, because what is nested deeper needs more of a stack than tests have.
+fn any_node_command() -> BoxedStrategy<DirectoryCommand> {
+    use DirectoryCommand as C;
+    let address = prop_oneof![9 => Just("host:1".to_owned()), 1 => any_text()];
+    let founder = (any_node(), any_replica(), address.clone()).prop_map(|(node, replica, address)| Founder {
+        node,
+        replica,
+        address,
+    });
+    prop_oneof![
+        1 => prop::collection::vec(founder, 0..4).prop_map(|founders| C::Enroll { founders }),
+        1 => Just(enroll(3)),
+        4 => (any_node(), address.clone(), 0_u8..9).prop_map(|(node, address, disk)| C::Admit {
+            node,
+            address,
+            disk: DiskId([disk; 16])
+        }),
+        3 => any_node().prop_map(|node| C::Ready { node }),
+        1 => (any_node(), address).prop_map(|(node, address)| C::Locate { node, address }),
+        3 => (0_u8..4, any_node(), any_node())
+            .prop_map(|(set, from, to)| C::Relocate { set: SetId(set), from, to }),
+        2 => any_node().prop_map(|node| C::Drain { node }),
+        2 => any_node().prop_map(|node| C::RemoveNode { node }),
+        2 => (any_group(), any_replica()).prop_map(|(set, replica)| C::Renew { set, replica }),
+        4 => (any_group(), any_replica()).prop_map(|(set, replica)| C::Discard { set, replica }),
+    ]
+    .boxed()
+}
+
+/// So many founders, each by its number.
+fn enroll(nodes: u16) -> DirectoryCommand {
+    let founders = (1..=nodes).map(|node| Founder {
+        node: NodeId(node),
+        replica: ReplicaId(u64::from(node)),
+        address: format!("host:{node}"),
+    });
+    DirectoryCommand::Enroll {
+        founders: founders.collect(),
+    }
 }
 
 fn any_batch() -> impl Strategy<Value = Batch<DirectoryCommand>> {
@@ -1292,6 +1347,7 @@ fn check_consistent(directory: &Directory) {
         );
     }
     directory.names.check_consistent();
+    directory.nodes.check_consistent();
 }
 
 proptest! {

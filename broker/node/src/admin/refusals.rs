@@ -45,6 +45,8 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::NoIncarnation(_)
         | DirectoryRefusal::NoPlugin
         | DirectoryRefusal::NotBound
+        | DirectoryRefusal::NoNode(_)
+        | DirectoryRefusal::NoReplica
         | DirectoryRefusal::NoMasterKey(_) => AdminCode::NotFound,
         DirectoryRefusal::Limit { .. } => AdminCode::LimitReached,
         DirectoryRefusal::NotYours => AdminCode::Forbidden,
@@ -55,6 +57,12 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::NoEarlierVersion
         | DirectoryRefusal::PluginInUse
         | DirectoryRefusal::PluginSeals
+        | DirectoryRefusal::NodesKnown
+        | DirectoryRefusal::NodeNotActive(_)
+        | DirectoryRefusal::NodeHasReplica(_)
+        | DirectoryRefusal::NodeHoldsReplicas(_)
+        | DirectoryRefusal::TooFewNodes
+        | DirectoryRefusal::ReplicaWanted
         | DirectoryRefusal::MasterKeyInUse => AdminCode::Conflict,
         DirectoryRefusal::WrongPlace | DirectoryRefusal::Malformed(_) => AdminCode::Malformed,
         DirectoryRefusal::NotFounded => AdminCode::NotDone,

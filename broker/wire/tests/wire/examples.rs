@@ -252,6 +252,11 @@ pub(crate) fn directory_batch_2() -> Batch<DirectoryCommand> {
     batch_of(directory_commands_2())
 }
 
+/// What came after that: nodes and replicas.
+pub(crate) fn directory_batch_3() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_3())
+}
+
 fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
     let submissions = commands
         .into_iter()
@@ -268,6 +273,54 @@ pub(crate) fn directory_commands_2() -> Vec<DirectoryCommand> {
     vec![DirectoryCommand::RemovePlugin {
         version: PluginVersion(3),
     }]
+}
+
+/// A history that leaves nodes of all states behind, and replicas.
+pub(crate) fn directory_commands_3() -> Vec<DirectoryCommand> {
+    let founder = |number: u16| Founder {
+        node: NodeId(number),
+        replica: ReplicaId(u64::from(number)),
+        address: format!("127.0.0.{number}:7071"),
+    };
+    let admit = |number: u16| DirectoryCommand::Admit {
+        node: NodeId(number),
+        address: format!("[::1]:{number}"),
+        disk: DiskId([number as u8; 16]),
+    };
+    vec![
+        DirectoryCommand::Enroll {
+            founders: vec![founder(1), founder(2), founder(3)],
+        },
+        admit(4),
+        DirectoryCommand::Ready { node: NodeId(4) },
+        admit(5),
+        DirectoryCommand::Locate {
+            node: NodeId(5),
+            address: "elsewhere.example:9".to_owned(),
+        },
+        DirectoryCommand::Relocate {
+            set: SetId(1),
+            from: NodeId(1),
+            to: NodeId(4),
+        },
+        DirectoryCommand::Renew {
+            set: None,
+            replica: ReplicaId(2),
+        },
+        DirectoryCommand::Discard {
+            set: None,
+            replica: ReplicaId(2),
+        },
+        DirectoryCommand::Renew {
+            set: Some(SetId(0)),
+            replica: ReplicaId(2),
+        },
+        admit(6),
+        DirectoryCommand::Drain { node: NodeId(6) },
+        DirectoryCommand::RemoveNode { node: NodeId(6) },
+        admit(7),
+        DirectoryCommand::Drain { node: NodeId(7) },
+    ]
 }
 
 pub(crate) fn directory_commands() -> Vec<DirectoryCommand> {
@@ -449,6 +502,40 @@ pub(crate) fn directory() -> Directory {
         },
     );
     directory
+}
+
+/// What both histories leave behind, as states are since there are nodes in them.
+pub(crate) fn directory_2() -> Directory {
+    let mut directory = directory();
+    directory.apply(LogIndex(9), &directory_batch_3());
+    directory
+}
+
+pub(crate) fn directory_outcomes_3() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    let replica = ReplicaRecord {
+        replica: ReplicaId(65_536),
+        node: NodeId(4),
+        disk: DiskId([4; 16]),
+        set: None,
+        state: ReplicaState::Wanted,
+    };
+    let leaving = ReplicaRecord {
+        set: Some(SetId(1)),
+        state: ReplicaState::Leaving,
+        ..replica
+    };
+    vec![
+        Ok(DirectoryReply::Admitted(vec![replica, leaving])),
+        Ok(DirectoryReply::Replica(ReplicaId(65_537))),
+        Err(DirectoryRefusal::NodesKnown),
+        Err(DirectoryRefusal::NoNode(NodeId(9))),
+        Err(DirectoryRefusal::NodeNotActive(NodeId(9))),
+        Err(DirectoryRefusal::NodeHasReplica(NodeId(9))),
+        Err(DirectoryRefusal::NodeHoldsReplicas(NodeId(9))),
+        Err(DirectoryRefusal::TooFewNodes),
+        Err(DirectoryRefusal::NoReplica),
+        Err(DirectoryRefusal::ReplicaWanted),
+    ]
 }
 
 pub(crate) fn directory_outcomes_2() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
@@ -734,6 +821,15 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::Tick => 20,
         DirectoryCommand::Seal { .. } => 21,
         DirectoryCommand::RemovePlugin { .. } => 22,
+        DirectoryCommand::Enroll { .. } => 23,
+        DirectoryCommand::Admit { .. } => 24,
+        DirectoryCommand::Ready { .. } => 25,
+        DirectoryCommand::Locate { .. } => 26,
+        DirectoryCommand::Relocate { .. } => 27,
+        DirectoryCommand::Drain { .. } => 28,
+        DirectoryCommand::RemoveNode { .. } => 29,
+        DirectoryCommand::Renew { .. } => 30,
+        DirectoryCommand::Discard { .. } => 31,
     }
 }
 
@@ -741,10 +837,11 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
 fn every_command_has_an_example() {
     let set: Vec<usize> = set_commands().iter().map(place_of_set_command).collect();
     assert!((0..20).all(|place| set.contains(&place)));
-    let directory: Vec<usize> = [directory_commands(), directory_commands_2()]
-        .iter()
-        .flatten()
-        .map(place_of_directory_command)
-        .collect();
-    assert!((0..23).all(|place| directory.contains(&place)));
+    let lists = [
+        directory_commands(),
+        directory_commands_2(),
+        directory_commands_3(),
+    ];
+    let directory: Vec<usize> = lists.iter().flatten().map(place_of_directory_command).collect();
+    assert!((0..32).all(|place| directory.contains(&place)));
 }

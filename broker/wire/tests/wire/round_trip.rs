@@ -52,7 +52,13 @@ fn every_outcome_comes_back() {
     for outcome in examples::set_outcomes() {
         assert_eq!(decode_set_outcome(&encode_set_outcome(&outcome)), Ok(outcome));
     }
-    for outcome in [examples::directory_outcomes(), examples::directory_outcomes_2()].concat() {
+    for outcome in [
+        examples::directory_outcomes(),
+        examples::directory_outcomes_2(),
+        examples::directory_outcomes_3(),
+    ]
+    .concat()
+    {
         assert_eq!(
             decode_directory_outcome(&encode_directory_outcome(&outcome)),
             Ok(outcome)
