@@ -1,9 +1,11 @@
 //! What groups are set to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use posthouse_model::ReplicaId;
+
+use crate::GroupName;
 
 /// The weight of an entry at which no more commands are added to it.
 pub const ENTRY_BYTES_MAX: usize = 1_048_576;
@@ -17,8 +19,10 @@ pub const COMMANDS_WAITING_MAX: usize = 4_096;
 /// What groups are set to.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This replica.
+    /// This replica, in every group that `given` does not name.
     pub replica: ReplicaId,
+    /// This replica in the groups where it got an id of its own.
+    pub given: BTreeMap<GroupName, ReplicaId>,
     /// How many sets there are.
     pub sets: u8,
     /// The voters that an empty group begins with; none for a replica that waits to be taken in.
@@ -43,6 +47,7 @@ impl Config {
         let replica = ReplicaId(1);
         Config {
             replica,
+            given: BTreeMap::new(),
             sets,
             founders: Some(BTreeSet::from([replica])),
             heartbeat: Duration::from_millis(200),
@@ -51,6 +56,11 @@ impl Config {
             cut_bytes: 128 * 1_048_576,
             checkpoint_bytes: 16 * 1_048_576,
         }
+    }
+
+    /// Returns what this replica is called in a group.
+    pub(crate) fn replica_in(&self, group: GroupName) -> ReplicaId {
+        self.given.get(&group).copied().unwrap_or(self.replica)
     }
 
     /// Returns whether nobody else votes.

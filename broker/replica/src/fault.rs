@@ -38,6 +38,9 @@ pub enum Reason {
     /// More is waiting than there is room for.
     #[error("too many commands are waiting")]
     Overloaded,
+    /// The members of the group are others than this takes, or are being changed.
+    #[error("the group's members are others, or are being changed")]
+    OtherMembers,
     /// It was not done in the time given.
     #[error("the time given ran out")]
     TimedOut,

@@ -146,9 +146,10 @@ impl<M: Machine> Group<M> {
     /// Confirms that this replica leads, and that its applied state shows all that was answered before this call.
     pub async fn confirm(&self) -> Result<(), Fault> {
         match self.inner.seat.now() {
-            // What it answered it has applied, and nobody else can have answered.
-            Leadership::Leading { alone: true, .. } => return Ok(()),
-            Leadership::Leading { alone: false, .. } => {}
+            // What it answered it has applied, and nobody else can have answered. Who votes is looked at again: others
+            // may have come in this moment.
+            Leadership::Leading { alone: true, .. } if self.voters().len() == 1 => return Ok(()),
+            Leadership::Leading { .. } => {}
             Leadership::Elected { .. } => return Err(Fault::NotDone(Reason::NotLeading { leader: None })),
             other @ (Leadership::Following { .. } | Leadership::Stopped(_)) => {
                 return Err(Fault::NotDone(other.refusal().unwrap_or(Reason::Stopping)));
@@ -222,6 +223,11 @@ impl<M: Machine> Group<M> {
         *self.inner.held.applied().borrow()
     }
 
+    /// Returns a receiver that sees each entry that is applied here. It ends with the group.
+    pub fn applied_changes(&self) -> watch::Receiver<LogIndex> {
+        self.inner.held.applied()
+    }
+
     /// Waits until the entry at `index` is applied here.
     pub async fn wait_applied(&self, index: LogIndex) -> Result<(), Fault> {
         let mut applied = self.inner.held.applied();
@@ -254,6 +260,14 @@ impl<M: Machine> Group<M> {
         let metrics = self.inner.engine.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.voter_ids().map(ReplicaId).collect()
+    }
+
+    /// Returns the replicas that get the group's log and do not vote.
+    pub fn learners(&self) -> BTreeSet<ReplicaId> {
+        let metrics = self.inner.engine.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        membership.learner_ids().map(ReplicaId).collect()
     }
 
     /// Asks another voter to lead in this replica's place. Returns once it was asked; whether it does is seen by

@@ -254,9 +254,15 @@ impl Opening {
         let failed = |text: String| OpenError::Engine { group: name, text };
         let settings = self.engine_settings(name)?;
         let peers = Peers::new(name, self.network.clone());
-        let engine = Engine::new(self.config.replica.0, Arc::new(settings), peers, log, applied)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
+        let engine = Engine::new(
+            self.config.replica_in(name).0,
+            Arc::new(settings),
+            peers,
+            log,
+            applied,
+        )
+        .await
+        .map_err(|error| failed(error.to_string()))?;
         if let Some(founders) = &self.config.founders {
             let founders: BTreeSet<u64> = founders.iter().map(|replica| replica.0).collect();
             match engine.initialize(founders).await {

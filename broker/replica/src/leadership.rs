@@ -120,6 +120,7 @@ impl<M: Machine> Watcher<M> {
             Leadership::Elected { term: known, .. } | Leadership::Leading { term: known, .. }
                 if known == term =>
             {
+                self.seat.count(term, alone);
                 return true;
             }
             _ => {}
@@ -206,6 +207,20 @@ impl Seat {
             self.leadership.send_replace(Leadership::Leading { term, alone });
             self.observer.leading(self.group, Some(term));
         }
+    }
+
+    /// Takes notice of whether this replica is the only one that votes, which changes while it leads.
+    fn count(&self, of: Term, alone_now: bool) {
+        let _telling = self.telling.lock();
+        self.leadership.send_if_modified(|leadership| match leadership {
+            Leadership::Elected { term, alone } | Leadership::Leading { term, alone } if *term == of => {
+                std::mem::replace(alone, alone_now) != alone_now
+            }
+            Leadership::Following { .. }
+            | Leadership::Elected { .. }
+            | Leadership::Leading { .. }
+            | Leadership::Stopped(_) => false,
+        });
     }
 
     fn set(&self, next: Leadership) {

@@ -24,6 +24,7 @@ mod groups;
 mod held;
 mod leadership;
 mod machine;
+mod membership;
 mod network;
 mod observer;
 mod peers;
@@ -44,6 +45,7 @@ pub use fault::{Fault, Reason};
 pub use group::Group;
 pub use groups::{Groups, OpenError};
 pub use machine::Machine;
+pub use membership::Members;
 pub use network::{Lane, Lone, Network, NetworkFault, Outbound};
 pub use observer::{GroupName, Observer, Unobserved};
 pub use peers::{

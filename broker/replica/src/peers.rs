@@ -117,6 +117,8 @@ pub struct PeerNetwork {
 struct Shared {
     local: Arc<Local>,
     peers: Mutex<HashMap<ReplicaId, Peer>>,
+    /// The node of each replica that is called otherwise than its node.
+    hosts: Mutex<HashMap<ReplicaId, ReplicaId>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -148,6 +150,7 @@ impl PeerNetwork {
             shared: Arc::new(Shared {
                 local: Arc::new(Local::new(hello, tls)),
                 peers: Mutex::new(HashMap::new()),
+                hosts: Mutex::new(HashMap::new()),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
             }),
@@ -177,6 +180,17 @@ impl PeerNetwork {
         if let Some(peer) = self.shared.peers.lock().remove(&replica) {
             peer.closing.cancel();
         }
+    }
+
+    /// Learns on which nodes replicas are that are called otherwise than their nodes, and forgets what was known of that.
+    /// A node is called by its replica of the directory, in all that is said of replicas here.
+    pub fn set_hosts(&self, hosts: HashMap<ReplicaId, ReplicaId>) {
+        *self.shared.hosts.lock() = hosts;
+    }
+
+    /// Returns the nodes whose addresses are known.
+    pub fn known(&self) -> Vec<ReplicaId> {
+        self.shared.peers.lock().keys().copied().collect()
     }
 
     /// Takes the connections that other nodes make to a listener, until stopped. To be called within a tokio runtime.
@@ -231,9 +245,10 @@ impl PeerNetwork {
         asked: Asked,
         within: Duration,
     ) -> BoxFuture<'static, Result<Bytes, NetworkFault>> {
+        let host = self.shared.hosts.lock().get(&to).copied().unwrap_or(to);
         let link = {
             let peers = self.shared.peers.lock();
-            peers.get(&to).map(|peer| peer.links[channel as usize].clone())
+            peers.get(&host).map(|peer| peer.links[channel as usize].clone())
         };
         match link {
             Some(link) => link

@@ -45,6 +45,14 @@ pub enum PeerFault {
     /// There is no such group here.
     #[error("no {0} here")]
     NoGroup(GroupName),
+    /// Another replica of the group is here than was asked. What is said to one must not be heard by another.
+    #[error("replica {asked} was asked, and replica {here} is here")]
+    OtherReplica {
+        /// Whom the frame was for.
+        asked: ReplicaId,
+        /// Who is here.
+        here: ReplicaId,
+    },
     /// The frame says nothing.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
@@ -125,7 +133,7 @@ impl RaftNetworkFactory<Types> for Peers {
 
 impl Peer {
     async fn ask(&self, request: &Request, within: Duration) -> CallResult<Answer> {
-        let frame = posthouse_wire::encode(Kind::Peer, request);
+        let frame = frame::encode_request(self.to, request);
         let call = self.network.call(Outbound {
             to: self.to,
             group: self.group,

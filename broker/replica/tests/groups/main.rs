@@ -4,6 +4,7 @@
 mod away;
 mod kit;
 mod lone;
+mod members;
 mod mesh;
 mod replica;
 mod three;

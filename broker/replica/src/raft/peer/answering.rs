@@ -4,9 +4,10 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
+use posthouse_model::ReplicaId;
 use posthouse_wire::Kind;
 
-use super::frame::{Answer, Counted, Request};
+use super::frame::{Answer, Counted, Request, decode_request};
 use super::{PeerFault, Reception};
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
@@ -17,7 +18,11 @@ pub(crate) async fn answer(
     time: impl FnOnce() -> Option<Counted>,
     frame: &[u8],
 ) -> Result<Bytes, PeerFault> {
-    let request: Request = posthouse_wire::decode(Kind::Peer, frame)?;
+    let (asked, request) = decode_request(frame)?;
+    let here = ReplicaId(*engine.node_id());
+    if asked != here {
+        return Err(PeerFault::OtherReplica { asked, here });
+    }
     let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
     let answer = match request {
         Request::Append {

@@ -1,4 +1,7 @@
 //! The frames in which replicas of a group speak: our own bytes for openraft's requests and answers.
+//!
+//! A request names the replica that it asks. A node can come to hold another replica of a group than it did, and that one
+//! must not answer for the one before.
 
 use std::io;
 
@@ -6,8 +9,9 @@ use bytes::Bytes;
 use openraft::raft::{
     AppendEntriesResponse, TransferLeaderError, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use posthouse_model::{LogIndex, Time};
+use posthouse_model::{LogIndex, ReplicaId, Time};
 use posthouse_store::{KeepClass, SegmentFile};
+use posthouse_wire::{DecodeError, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::raft::record::{LogIdRecord, MembershipRecord, PositionRecord, VoteRecord};
@@ -152,6 +156,16 @@ pub(super) enum Transferred {
         expected: Option<LogIdRecord>,
         actual: Option<LogIdRecord>,
     },
+}
+
+/// Returns the frame that asks a replica.
+pub(super) fn encode_request(to: ReplicaId, request: &Request) -> Bytes {
+    posthouse_wire::encode(Kind::Peer, &(to, request))
+}
+
+/// Reads a frame: whom it asks, and what.
+pub(super) fn decode_request(frame: &[u8]) -> Result<(ReplicaId, Request), DecodeError> {
+    posthouse_wire::decode(Kind::Peer, frame)
 }
 
 // === impl Answer ===

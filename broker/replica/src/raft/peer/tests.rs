@@ -12,7 +12,7 @@ use posthouse_store::{Export, GroupId, SegmentFile, Store};
 use posthouse_wire::Kind;
 use tempfile::TempDir;
 
-use super::frame::{Answer, FileRecord, Offer, Part, Request, Wanted};
+use super::frame::{Answer, Ballot, FileRecord, Offer, Part, Request, Wanted, encode_request};
 use super::{PIECE_BYTES_MAX, PeerFault};
 use crate::raft::Vote;
 use crate::raft::record::{LogIdRecord, Position, VoteRecord};
@@ -159,7 +159,11 @@ impl Follower {
     }
 
     async fn ask(&self, request: &Request) -> Result<Answer, PeerFault> {
-        let frame = posthouse_wire::encode(Kind::Peer, request);
+        self.ask_as(ReplicaId(2), request).await
+    }
+
+    async fn ask_as(&self, asked: ReplicaId, request: &Request) -> Result<Answer, PeerFault> {
+        let frame = encode_request(asked, request);
         let answer = self.groups.answer(SET, frame).await?;
         Ok(posthouse_wire::decode(Kind::Peer, &answer)?)
     }
@@ -396,4 +400,27 @@ async fn what_was_fetched_goes_when_it_is_not_needed() {
     assert_eq!(follower.partial_files(), 1);
     follower.groups.stop().await;
     assert_eq!(follower.partial_files(), 0, "the group has stopped");
+}
+
+#[tokio::test]
+async fn what_another_replica_is_asked_is_not_answered() {
+    let follower = Follower::empty().await;
+    let ballot = Request::Vote(Ballot {
+        vote: (&Vote::new(5, 1)).into(),
+        last: None,
+        transfer: false,
+    });
+    let answer = follower.ask_as(ReplicaId(3), &ballot).await;
+    assert!(
+        matches!(
+            answer,
+            Err(PeerFault::OtherReplica {
+                asked: ReplicaId(3),
+                here: ReplicaId(2)
+            })
+        ),
+        "{answer:?}"
+    );
+    assert_eq!(follower.store.log(GROUP).state().vote, None, "it has not voted");
+    follower.groups.stop().await;
 }
