@@ -12,6 +12,7 @@ mod cuts;
 mod examples;
 mod failover;
 mod history;
+mod membership;
 mod rolling;
 mod service;
 mod survival;

@@ -1,7 +1,7 @@
 //! Nodes that are one cluster, as processes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,19 @@ pub struct Cluster {
     nodes: Vec<Node>,
     peers: Vec<SocketAddr>,
     wires: Option<Wires>,
+    network: Network,
+    program: PathBuf,
+    parent: PathBuf,
+    sets: u8,
+}
+
+/// Loopback addresses that no other cluster of this machine has: the nodes' ports must be known beforehand, so they cannot
+/// be left to chance.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    high: u8,
+    low: u8,
+    cluster: u8,
 }
 
 /// How a cluster is started.
@@ -59,9 +72,10 @@ impl Cluster {
 
     /// Starts a cluster as it is planned; returns when all nodes are ready.
     pub fn start_as(plan: Plan<'_>) -> anyhow::Result<Cluster> {
-        let network = new_network();
-        let address = |node: u8, port| SocketAddr::new(IpAddr::V4(network(node)), port);
-        let peers: Vec<SocketAddr> = (1..=plan.nodes).map(|node| address(node, PEERS_PORT)).collect();
+        let network = Network::new();
+        let peers: Vec<SocketAddr> = (1..=plan.nodes)
+            .map(|node| network.address(node, PEERS_PORT))
+            .collect();
         let wires = plan.wired.then(|| Wires::lay(&peers)).transpose()?;
         let nodes: anyhow::Result<Vec<Node>> = (1..=plan.nodes)
             .map(|number| {
@@ -69,15 +83,8 @@ impl Cluster {
                 let setting = Setting {
                     configuration: (plan.configuration)(node),
                     environment: Vec::new(),
-                    listen: Some(address(number, CLIENTS_PORT)),
-                    arguments: vec![
-                        "--node".to_owned(),
-                        node.to_string(),
-                        "--peers".to_owned(),
-                        peers_of(node, &peers, wires.as_ref()),
-                        "--sets".to_owned(),
-                        plan.sets.to_string(),
-                    ],
+                    listen: Some(network.address(number, CLIENTS_PORT)),
+                    arguments: arguments(node, &peers_of(node, &peers, wires.as_ref()), plan.sets),
                 };
                 Node::new_in(plan.program, plan.parent, setting)
             })
@@ -86,6 +93,10 @@ impl Cluster {
             nodes: nodes?,
             peers,
             wires,
+            network,
+            program: plan.program.to_owned(),
+            parent: plan.parent.to_owned(),
+            sets: plan.sets,
         };
         for node in &mut cluster.nodes {
             node.spawn()?;
@@ -95,6 +106,22 @@ impl Cluster {
         }
         cluster.wait_ready()?;
         Ok(cluster)
+    }
+
+    /// Starts one more node, which is to join the others; returns when it serves.
+    pub fn add(&mut self) -> anyhow::Result<&Node> {
+        let number = u8::try_from(self.nodes.len() + 1)?;
+        self.peers.push(self.network.address(number, PEERS_PORT));
+        let node = usize::from(number);
+        let setting = Setting {
+            listen: Some(self.network.address(number, CLIENTS_PORT)),
+            arguments: arguments(node, &peers_of(node, &self.peers, None), self.sets),
+            ..Setting::default()
+        };
+        let mut added = Node::new_in(&self.program, &self.parent, setting)?;
+        added.launch()?;
+        self.nodes.push(added);
+        Ok(self.node(node))
     }
 
     /// Returns a node, numbered from 1.
@@ -136,6 +163,39 @@ impl Cluster {
     }
 }
 
+// === impl Network ===
+
+impl Network {
+    fn new() -> Network {
+        static CLUSTERS: AtomicU8 = AtomicU8::new(0);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        Network {
+            // 127.0.x.x is what everybody else uses.
+            high: high | 0x80,
+            low,
+            cluster: CLUSTERS.fetch_add(8, Ordering::Relaxed),
+        }
+    }
+
+    fn address(self, node: u8, port: u16) -> SocketAddr {
+        let ip = Ipv4Addr::new(127, self.high, self.low, self.cluster.wrapping_add(node));
+        SocketAddr::new(IpAddr::V4(ip), port)
+    }
+}
+
+/// Returns what a node of a cluster is told when it is started.
+fn arguments(node: usize, peers: &str, sets: u8) -> Vec<String> {
+    let arguments = [
+        "--node",
+        &node.to_string(),
+        "--peers",
+        peers,
+        "--sets",
+        &sets.to_string(),
+    ];
+    arguments.map(str::to_owned).to_vec()
+}
+
 /// Returns the list of peers as one node is given it: itself where it listens, the others where it reaches them.
 fn peers_of(node: usize, peers: &[SocketAddr], wires: Option<&Wires>) -> String {
     let listed = peers.iter().zip(1..).map(|(peer, number)| match wires {
@@ -161,15 +221,4 @@ fn ready_status(address: SocketAddr) -> anyhow::Result<u16> {
     let mut connection = Connection::open(address)?;
     connection.request("GET", "/readyz", &address.to_string(), "", b"")?;
     Ok(connection.answer()?.status)
-}
-
-/// Returns loopback addresses that no other cluster of this machine has: the nodes' ports must be known beforehand, so
-/// they cannot be left to chance.
-fn new_network() -> impl Fn(u8) -> Ipv4Addr {
-    static CLUSTERS: AtomicU8 = AtomicU8::new(0);
-    let process = std::process::id();
-    let cluster = CLUSTERS.fetch_add(8, Ordering::Relaxed);
-    let [_, _, high, low] = process.to_be_bytes();
-    // 127.0.x.x is what everybody else uses.
-    move |node| Ipv4Addr::new(127, high | 0x80, low, cluster.wrapping_add(node))
 }

@@ -141,6 +141,41 @@ impl Node {
         self.folder.path().join("data")
     }
 
+    /// Takes away all that the node has kept, as when its disk is lost. It must not run.
+    pub fn lose_disk(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.process.is_none(), "the node runs");
+        Ok(std::fs::remove_dir_all(self.data())?)
+    }
+
+    /// Puts a disk in that was kept, in place of what the node has now. It must not run.
+    pub fn put_disk(&self, from: &Path) -> anyhow::Result<()> {
+        self.lose_disk()?;
+        Ok(std::fs::rename(from, self.data())?)
+    }
+
+    /// Puts what the node has kept aside, and leaves it an empty disk. It must not run.
+    pub fn keep_disk(&self) -> anyhow::Result<PathBuf> {
+        anyhow::ensure!(self.process.is_none(), "the node runs");
+        let kept = self.folder.path().join("kept");
+        std::fs::rename(self.data(), &kept)?;
+        Ok(kept)
+    }
+
+    /// Waits until the process has ended by itself; returns its exit status.
+    pub fn wait_ended(&mut self) -> anyhow::Result<Option<i32>> {
+        let mut process = self.process.take().context("the node was started")?;
+        let began = std::time::Instant::now();
+        while began.elapsed() < START {
+            if let Some(status) = process.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = process.kill();
+        let _ = process.wait();
+        bail!("the node goes on")
+    }
+
     /// Returns the node's process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)

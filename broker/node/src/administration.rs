@@ -174,7 +174,12 @@ impl Administration for Service {
                 "only a root access key may look at the cluster",
             ));
         }
-        Ok(cluster::of(&self.broker.reports().await))
+        let reports = self.broker.reports().await;
+        let known = cluster::Known {
+            nodes: self.broker.node_records(),
+            replicas: self.broker.replica_records(),
+        };
+        Ok(cluster::of(&reports, &known))
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {

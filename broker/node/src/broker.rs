@@ -14,10 +14,12 @@ mod history;
 mod keys;
 mod listings;
 mod names;
+mod nodes;
 mod outbox;
 mod plugins;
 mod queues;
 mod reach;
+mod reconcile;
 mod report;
 mod topics;
 
@@ -102,7 +104,7 @@ pub struct Parts {
     session: Session,
     is_settled: AtomicBool,
     label: String,
-    clock: Arc<MedianClock>,
+    pub(crate) clock: Arc<MedianClock>,
     started: Instant,
     secrets: Secrets,
     listings: Listings,
@@ -223,6 +225,7 @@ impl Broker {
         if !broker.is_alone() {
             broker.tasks.spawn(broker.clone().balance());
             broker.tasks.spawn(broker.clone().gather_components());
+            broker.tasks.spawn(broker.clone().reconcile());
         }
         Ok(broker)
     }
@@ -245,6 +248,14 @@ impl Broker {
     /// Has something done until it ends, or the broker does.
     pub(crate) fn in_background(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Has something done until it ends or the broker stops, whichever comes first.
+    pub(crate) fn while_running(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(task).await;
+        });
     }
 
     /// Says that the cluster is what it is to be, as far as this node sees.
@@ -332,8 +343,8 @@ impl Broker {
 
     /// Has other nodes lead what this one leads, as far as they take it.
     async fn hand_over(&self) {
-        let sets = futures::future::join_all(self.sets.iter().map(|set| hand_over(set, self.replica)));
-        futures::join!(hand_over(&self.directory, self.replica), sets);
+        let sets = futures::future::join_all(self.sets.iter().map(hand_over));
+        futures::join!(hand_over(&self.directory), sets);
     }
 
     /// Refuses to take more in when the disk is nearly full.
@@ -371,19 +382,19 @@ impl Broker {
 }
 
 /// Has another replica lead a group in place of this one; one that does not take it within the time is passed over.
-async fn hand_over<M: Machine>(group: &Group<M>, own: ReplicaId) {
+async fn hand_over<M: Machine>(group: &Group<M>) {
     for other in group.voters() {
-        if other == own || !group.is_leader() {
+        if other == group.replica() || !group.is_leader() {
             continue;
         }
-        hand_over_to(group, own, other).await;
+        hand_over_to(group, other).await;
     }
 }
 
 /// Has a certain replica lead a group in place of this one, and waits until another leads, or the time is over.
-async fn hand_over_to<M: Machine>(group: &Group<M>, own: ReplicaId, to: ReplicaId) {
+async fn hand_over_to<M: Machine>(group: &Group<M>, to: ReplicaId) {
     if group.hand_over(to).await.is_ok() {
-        let taken = group.led_by_other_than(Some(own));
+        let taken = group.led_by_other_than(Some(group.replica()));
         let _ = tokio::time::timeout(HAND_OVER_WITHIN, taken).await;
     }
 }

@@ -48,6 +48,11 @@ impl MedianClock {
         self.others.lock().insert(replica, there.saturating_sub(here));
     }
 
+    /// Forgets the clocks of those who are not to be kept.
+    pub fn keep(&self, keep: impl Fn(ReplicaId) -> bool) {
+        self.others.lock().retain(|replica, _| keep(*replica));
+    }
+
     /// Returns whether a node's clock is further off the median than is borne; none is this one's.
     pub fn is_off(&self, replica: Option<ReplicaId>) -> bool {
         let offset = match replica {

@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use posthouse_gateway::cmq;
 use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
-use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, Span, TenantId};
+use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, SetId, Span, TenantId};
 use posthouse_replica::{Clock, Groups, Lone, Network};
-use posthouse_store::{RealDisk, Store};
+use posthouse_store::{ClusterId, GroupId, Identity, RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -188,15 +188,18 @@ async fn assemble(
     let cluster = match &config.cluster {
         Some(peers) => {
             let cluster = Cluster::open(config, peers, store.clone()).await?;
-            let shares_root_key = config.keyring.root_key_file.is_none();
-            let place = cluster.settle(entropy.as_ref(), shares_root_key, &clock).await?;
+            let place = cluster.settle(entropy.as_ref(), &clock).await?;
             groups.replica = place.replica;
+            groups.given = place.given;
             groups.founders = place.founders;
             network = Arc::new(cluster.network());
             others = cluster.others();
             Some(cluster)
         }
-        None => None,
+        None => {
+            check_lone(&store)?;
+            None
+        }
     };
     let replica = groups.replica;
     let root = root_key(&config.keyring, data, entropy.as_ref())?;
@@ -251,20 +254,60 @@ async fn assemble(
     match &cluster {
         Some(cluster) => {
             cluster.take_broker(broker.clone());
-            let (settling, config) = (broker.clone(), config.clone());
+            broker.while_running(cluster.follow(broker.directory.clone(), Arc::clone(&broker.clock)));
+            let (settling, config, told) = (broker.clone(), config.clone(), tell.clone());
             broker.in_background(async move {
                 if let Err(error) = settle_in(&settling, &config, root_check, &builtins).await {
-                    tell.send_replace(Some(format!("{error:#}")));
+                    told.send_replace(Some(format!("{error:#}")));
                 }
             });
+            let dismissed = cluster.clone().dismissed(broker.directory.clone());
+            broker.while_running(async move {
+                tell.send_replace(Some(dismissed.await));
+            });
         }
-        None => set_up(&broker, config, root_check, &builtins).await?,
+        None => {
+            set_up(&broker, config, root_check, &builtins).await?;
+            identify_lone(&broker)?;
+        }
     }
     Ok(Assembled {
         broker,
         cluster,
         misfit,
     })
+}
+
+/// Checks that a data directory can be served without the other nodes of its cluster.
+fn check_lone(store: &Store) -> anyhow::Result<()> {
+    let lone = posthouse_replica::Config::lone(0).replica;
+    let identity = store.identity().unwrap_or_default();
+    match identity.replicas.iter().all(|(_, replica)| *replica == lone) {
+        true => Ok(()),
+        false => bail!(
+            "this data directory is a node's of a cluster; give --node and --peers, or cluster.node and cluster.peers"
+        ),
+    }
+}
+
+/// Gives the directory of a node without peers an identity, with which others can join it one day.
+fn identify_lone(broker: &Broker) -> anyhow::Result<()> {
+    let founding = broker.directory.view(|directory| directory.founded().copied());
+    let (None, Some(founding)) = (broker.store.identity(), founding) else {
+        return Ok(());
+    };
+    let lone = broker.directory.replica();
+    let sets = (0..founding.sets).map(|set| GroupId::of(SetId(set)));
+    let groups = std::iter::once(GroupId::DIRECTORY).chain(sets);
+    let identity = Identity {
+        cluster: ClusterId(u128::from_be_bytes(founding.cluster)),
+        node: 1,
+        replicas: groups.map(|group| (group, lone)).collect(),
+    };
+    broker
+        .store
+        .set_identity(identity)
+        .context("the data directory's identity")
 }
 
 /// Waits until the cluster is what it is to be: the directory's leader sees to that, the others wait for it.
@@ -306,6 +349,12 @@ async fn set_up(
     builtins: &Builtins,
 ) -> anyhow::Result<()> {
     found(broker, config, root_check).await?;
+    if let Some(cluster) = &config.cluster {
+        broker
+            .enroll(cluster)
+            .await
+            .context("the cluster's nodes cannot be recorded")?;
+    }
     broker
         .install_builtins(builtins)
         .await
@@ -449,6 +498,13 @@ pub(crate) fn own_root_key(path: &Path, entropy: &dyn Entropy) -> anyhow::Result
         }
         Err(error) => Err(error).with_context(|| format!("root key {}", path.display())),
     }
+}
+
+/// Reads the root key that this node keeps, as it is told to another.
+pub(crate) fn shared_root_key(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("root key {}", path.display()))?;
+    let key = RootKey::parse(&bytes).with_context(|| format!("root key {}", path.display()))?;
+    Ok(String::from_utf8_lossy(key.to_hex().expose()).into_owned())
 }
 
 /// Keeps a root key, in place of any that was made before there was a cluster.

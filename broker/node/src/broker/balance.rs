@@ -51,29 +51,38 @@ impl Broker {
         });
         for (set, choice) in directory.into_iter().chain(sets) {
             // One whose clock is off leads nothing that another can lead.
-            let choice = match (choice == self.replica, is_off) {
+            let (own, applied, voters) = match set {
+                Some(set) => (
+                    self.set(set).replica(),
+                    self.set(set).applied(),
+                    self.set(set).voters(),
+                ),
+                None => (
+                    self.directory.replica(),
+                    self.directory.applied(),
+                    self.directory.voters(),
+                ),
+            };
+            let report_of = |replica| {
+                let host = self.host_of(set, replica)?;
+                reports.get(&host).and_then(Option::as_ref)
+            };
+            let choice = match (choice == own, is_off) {
                 (true, false) => continue,
-                (true, true) => match reports.iter().find(|(_, report)| report.is_some()) {
-                    Some((other, _)) => *other,
+                (true, true) => match voters.into_iter().find(|voter| report_of(*voter).is_some()) {
+                    Some(other) => other,
                     None => continue,
                 },
                 (false, _) => choice,
             };
-            let report = reports.get(&choice).and_then(Option::as_ref);
-            let applied = match set {
-                Some(set) => self.set(set).applied(),
-                None => self.directory.applied(),
-            };
-            if report
-                .as_ref()
-                .is_none_or(|report| is_behind(report, set, applied.0))
-            {
+            let report = report_of(choice);
+            if report.is_none_or(|report| is_behind(report, set, applied.0)) {
                 continue;
             }
             tracing::debug!(?set, %choice, "handing over to the first choice");
             match set {
-                Some(set) => hand_over_to(self.set(set), self.replica, choice).await,
-                None => hand_over_to(&self.directory, self.replica, choice).await,
+                Some(set) => hand_over_to(self.set(set), choice).await,
+                None => hand_over_to(&self.directory, choice).await,
             }
         }
     }

@@ -18,15 +18,16 @@ use posthouse_model::{
     DirectoryCommand, DirectoryRefusal, DirectoryReply, LogIndex, MessageId, Refusal, ReplicaId, SessionCall,
     SetCommand, SetId, SetReply,
 };
-use posthouse_replica::{Fault, Group, Machine, NetworkFault, Reason};
+use posthouse_replica::{Fault, Group, Machine, Members, NetworkFault, Reason};
 use posthouse_wire::Kind as WireKind;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::queues::{ReceiveAsk, Received, SendAsk};
+use super::reconcile::Reform;
 use super::report::NodeReport;
 use super::topics::PublishAsk;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, reconcile};
 
 /// How long a call looks for a leader that does it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);
@@ -79,6 +80,10 @@ pub(super) enum Ask {
     Report,
     /// Keeps a plugin's component.
     Keep { component: Bytes },
+    /// Who the members of a group are, as its leader sees them. No set is the directory.
+    Members { set: Option<SetId> },
+    /// Has a group's leader change its members.
+    Reform { set: Option<SetId>, reform: Reform },
 }
 
 /// What the other answers.
@@ -92,6 +97,9 @@ pub(super) enum Told {
     Component(Option<Bytes>),
     Report(NodeReport),
     Kept,
+    Members(Members),
+    /// Whether the members were those that the change takes.
+    Reformed(bool),
 }
 
 /// What names the calls that this node passes on.
@@ -328,7 +336,7 @@ impl Broker {
 
     async fn ask_leader(&self, set: Option<SetId>, leader: ReplicaId, ask: Ask, left: Duration) -> Attempt {
         let asking = async {
-            match leader == self.replica {
+            match self.own_in(set) == Some(leader) {
                 true => match self.perform(ask).await {
                     Ok(told) => Attempt::Answered(told),
                     Err(error) => Attempt::from(error),
@@ -375,6 +383,14 @@ impl Broker {
         match set {
             Some(set) => self.member(set).ok()?.leader(),
             None => self.directory.leader(),
+        }
+    }
+
+    /// Returns what this node's replica of a group is called, if it has one.
+    fn own_in(&self, set: Option<SetId>) -> Option<ReplicaId> {
+        match set {
+            Some(set) => Some(self.member(set).ok()?.replica()),
+            None => Some(self.directory.replica()),
         }
     }
 
@@ -437,6 +453,17 @@ impl Broker {
             }
             Ask::Report => Ok(Told::Report(self.report().await)),
             Ask::Keep { component } => self.keep_component(component).await.map(|_| Told::Kept),
+            Ask::Members { set: Some(set) } => Ok(Told::Members(self.member(set)?.members().await?)),
+            Ask::Members { set: None } => Ok(Told::Members(self.directory.members().await?)),
+            Ask::Reform {
+                set: Some(set),
+                reform,
+            } => Ok(Told::Reformed(
+                reconcile::reform(self.member(set)?, reform).await?,
+            )),
+            Ask::Reform { set: None, reform } => {
+                Ok(Told::Reformed(reconcile::reform(&self.directory, reform).await?))
+            }
         }
     }
 }

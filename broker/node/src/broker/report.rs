@@ -1,5 +1,6 @@
 //! What nodes say of themselves, and what one node knows of all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -40,16 +41,22 @@ pub struct NodeReport {
 }
 
 /// A group as one of its replicas sees it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct GroupReport {
     /// Which set; none is the directory.
     pub set: Option<SetId>,
+    /// What this replica is called in it.
+    pub replica: ReplicaId,
     /// Who leads, as far as it is known there.
     pub leader: Option<ReplicaId>,
     /// The term in which this replica leads, if it does.
     pub leads: Option<Term>,
     /// The last index that is applied there.
     pub applied: LogIndex,
+    /// Who votes, as far as it is known there.
+    pub voters: BTreeSet<ReplicaId>,
+    /// Who gets the log and does not vote.
+    pub learners: BTreeSet<ReplicaId>,
 }
 
 impl Broker {
@@ -104,8 +111,11 @@ impl Broker {
 fn group_report<M: Machine>(group: &Group<M>, set: Option<SetId>) -> GroupReport {
     GroupReport {
         set,
+        replica: group.replica(),
         leader: group.leader(),
         leads: group.term(),
         applied: group.applied(),
+        voters: group.voters(),
+        learners: group.learners(),
     }
 }

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::output::{Output, Table};
 use super::{CliError, yes_no};
 use crate::admin::Operation;
-use crate::admin::shapes::{ClusterGroup, ClusterNode, ClusterStatus};
+use crate::admin::shapes::{ClusterGroup, ClusterNode, ClusterStatus, NodeStateView};
 
 /// What is done with the cluster.
 #[derive(Debug, Subcommand)]
@@ -32,7 +32,8 @@ impl ClusterCommand {
 fn text(status: &ClusterStatus) -> String {
     let mut nodes = Table::new(&[
         "node",
-        "replica",
+        "label",
+        "state",
         "health",
         "leads",
         "disk used",
@@ -46,8 +47,9 @@ fn text(status: &ClusterStatus) -> String {
                 .map_or("-".to_owned(), |disk| format!("{} MB", bytes(disk) / 1_000_000))
         };
         nodes.row([
+            number(node.node, node.replica),
             node.label.clone().unwrap_or_else(|| "-".to_owned()),
-            node.replica.to_string(),
+            node.state.map_or("-", state).to_owned(),
             health(node),
             node.leads.map_or("-".to_owned(), |leads| leads.to_string()),
             disk(|disk| disk.used_bytes),
@@ -56,21 +58,42 @@ fn text(status: &ClusterStatus) -> String {
                 .map_or("-".to_owned(), |seconds| format!("{seconds} s")),
         ]);
     }
-    let mut groups = Table::new(&["group", "leader", "term", "applied", "lag of each replica"]);
+    let mut groups = Table::new(&["group", "leads", "term", "applied", "lag on each node"]);
     for group in &status.groups {
         groups.row([
             group
                 .set
                 .map_or("directory".to_owned(), |set| format!("set {set}")),
-            group
-                .leader
-                .map_or("none".to_owned(), |leader| leader.to_string()),
+            leads(group),
             group.term.map_or("-".to_owned(), |term| term.to_string()),
             applied(group).to_string(),
             lags(group),
         ]);
     }
     format!("healthy: {}\n\n{nodes}\n{groups}", yes_no(status.healthy))
+}
+
+/// Returns what a node is called: by its number or, as long as none is known, by its replica.
+fn number(node: Option<u16>, replica: u64) -> String {
+    node.map_or(replica.to_string(), |node| node.to_string())
+}
+
+fn state(state: NodeStateView) -> &'static str {
+    match state {
+        NodeStateView::Joining => "joining",
+        NodeStateView::Active => "active",
+        NodeStateView::Draining => "draining",
+        NodeStateView::Gone => "gone",
+    }
+}
+
+/// Returns the node that leads a group.
+fn leads(group: &ClusterGroup) -> String {
+    let leader = group
+        .replicas
+        .iter()
+        .find(|replica| Some(replica.replica) == group.leader);
+    leader.map_or("none".to_owned(), |leader| number(leader.node, leader.replica))
 }
 
 fn health(node: &ClusterNode) -> String {
@@ -95,7 +118,7 @@ fn lags(group: &ClusterGroup) -> String {
     let lags: Vec<String> = group
         .replicas
         .iter()
-        .map(|replica| format!("{}: {}", replica.replica, replica.lag))
+        .map(|replica| format!("{}: {}", number(replica.node, replica.replica), replica.lag))
         .collect();
     lags.join(", ")
 }

@@ -1,8 +1,8 @@
 //! How nodes with empty disks become a cluster, once.
 //!
 //! The node with the lowest number waits until all that are to found the cluster say that they are empty, gives each
-//! its identity, and begins when all have taken it. A node whose disk was lost finds the others not empty: it has no
-//! part in the founding any more, whatever its number.
+//! its identity, and begins when all have taken it. A node that is new, or whose disk was lost, finds the others not
+//! empty: it has no part in the founding, whatever its number, and asks to be taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,9 @@ pub(super) enum Step {
     Wait,
     /// Give all others this identity, then begin as the one who founds. None is a new one.
     Found(Option<[u8; 16]>),
-    /// The others are a cluster that this node's disk is not of.
+    /// The others are a cluster, and this node's disk is empty: ask to be taken in.
+    Join,
+    /// This node's disk is of another cluster than the others, or of none and not empty.
     Stranger,
 }
 
@@ -48,12 +50,13 @@ pub(super) fn next_step(own: &Standing, others: &BTreeMap<u16, Standing>, founde
     match (own.cluster, own.empty) {
         (Some(_), false) => return Step::Begin,
         (Some(_), true) if !is_first => return Step::Begin,
-        (Some(_) | None, _) => {}
+        (None, false) => return Step::Stranger,
+        (Some(_) | None, true) => {}
     }
     if others.values().any(|other| !other.empty) {
         return match own.cluster {
             Some(_) => Step::Begin,
-            None => Step::Stranger,
+            None => Step::Join,
         };
     }
     let all_answered = founders
@@ -122,9 +125,15 @@ mod tests {
     #[test]
     fn a_lost_disk_founds_nothing() {
         let others = [standing(2, Some(A), false), standing(3, Some(A), true)];
-        assert_eq!(step(standing(1, None, true), &others), Step::Stranger);
+        assert_eq!(step(standing(1, None, true), &others), Step::Join);
         let others = [standing(1, Some(A), false), standing(3, Some(A), false)];
-        assert_eq!(step(standing(2, None, true), &others), Step::Stranger);
+        assert_eq!(step(standing(2, None, true), &others), Step::Join);
+    }
+
+    #[test]
+    fn a_disk_of_no_cluster_that_is_not_empty_is_of_no_use_to_one() {
+        let others = [standing(2, None, true), standing(3, None, true)];
+        assert_eq!(step(standing(1, None, false), &others), Step::Stranger);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::Flags;
 use super::table::Table;
 
-/// The most nodes that found a cluster.
-const FOUNDERS_MAX: usize = 5;
+/// The most nodes that are given.
+const PEERS_MAX: usize = 128;
 
 /// The cluster that a node is one of.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -37,7 +37,7 @@ pub struct PeerTlsConfig {
 /// Reads what file and flags say of the cluster; flags win.
 pub(super) fn read(table: &mut Table, flags: &Flags) -> Option<ClusterConfig> {
     let node_in_file = table.number("cluster.node", 0, 0..=u16::MAX);
-    let peers_in_file = table.texts("cluster.peers", FOUNDERS_MAX);
+    let peers_in_file = table.texts("cluster.peers", PEERS_MAX);
     let tls = read_tls(table);
     let allow_plain = table.boolean("cluster.allow_plain", false);
     let node = flags.node.unwrap_or(node_in_file);
@@ -125,13 +125,6 @@ fn read_peers(table: &mut Table, texts: &[String]) -> BTreeMap<u16, String> {
                 "give each as NUMBER=HOST:PORT, numbers from 1",
             ),
         }
-    }
-    if peers.len() > FOUNDERS_MAX || peers.len() == 2 {
-        table.refuse(
-            "cluster.peers",
-            format!("{} nodes do not found a cluster well", peers.len()),
-            "give 1, 3 or 5: of two, neither may fail",
-        );
     }
     peers
 }

@@ -19,8 +19,14 @@ pub struct ClusterStatus {
 /// One node.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterNode {
-    /// The replica that it is.
+    /// Its number; absent as long as the cluster does not know which nodes it has.
+    pub node: Option<u16>,
+    /// The replica that it is of the directory.
     pub replica: u64,
+    /// How far it has come or gone; absent like its number.
+    pub state: Option<NodeStateView>,
+    /// Where it listens to the other nodes; absent like its number.
+    pub address: Option<String>,
     /// Whether it answered. What follows is what it said.
     pub reachable: bool,
     /// Its label.
@@ -37,6 +43,20 @@ pub struct ClusterNode {
     pub leads: Option<u64>,
 }
 
+/// How far a node has come or gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeStateView {
+    /// It was taken in, and has not caught up yet.
+    Joining,
+    /// It holds replicas, and can be given more.
+    Active,
+    /// Its replicas of sets go to other nodes.
+    Draining,
+    /// It is none of the cluster's any more.
+    Gone,
+}
+
 /// One group.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterGroup {
@@ -46,6 +66,8 @@ pub struct ClusterGroup {
     pub leader: Option<u64>,
     /// Its term.
     pub term: Option<u64>,
+    /// Whether its members are not yet what they are to be.
+    pub changing: bool,
     /// Its replicas, in the order of the nodes that answered.
     pub replicas: Vec<ClusterReplica>,
 }
@@ -53,8 +75,12 @@ pub struct ClusterGroup {
 /// One replica of a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterReplica {
-    /// The replica.
+    /// What it is called in its group.
     pub replica: u64,
+    /// The number of its node; absent as long as the cluster does not know which nodes it has.
+    pub node: Option<u16>,
+    /// Whether it votes; a learner only follows.
+    pub votes: bool,
     /// The last index that is applied there.
     pub applied: u64,
     /// How many entries it is behind the one that has applied the most.
