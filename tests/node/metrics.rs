@@ -3,6 +3,7 @@
 use posthouse_tests::{Client, Connection, Node};
 
 use crate::sealing::run;
+use crate::steps::Steps;
 use crate::{get, node, node_with, until};
 
 #[test]
@@ -94,6 +95,34 @@ fn a_refused_call_is_counted_with_its_code_and_one_over_the_rate_as_throttled() 
     let mut acme = Client::new(node.address(), "AKIDacme", b"acme-secret-0123456789");
     assert_eq!(acme.ask("ListQueue", &[]).unwrap().code(), 4420);
     assert_eq!(figure(&node, "calls_throttled_total", "tenant"), 1.0);
+}
+
+#[test]
+fn sends_are_decided_again_for_what_decides_and_for_nothing_else() {
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("q", &[]);
+    let mut maker = node.client();
+    let making = std::thread::spawn(move || {
+        for number in 0..200 {
+            maker.create_queue(&format!("other-{number}"), &[]);
+        }
+    });
+    let senders: Vec<_> = (0..4)
+        .map(|_| {
+            let mut sender = node.client();
+            std::thread::spawn(move || {
+                for _ in 0..200 {
+                    sender.send("q", "x");
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    making.join().unwrap();
+    assert_eq!(figure(&node, "sends_decided_again_total", ""), 0.0);
 }
 
 #[test]

@@ -356,6 +356,7 @@ impl Directory {
             }
             DirectoryCommand::Forget { incarnation } => {
                 if let Some(record) = self.names.forget(*incarnation)? {
+                    // Nothing is decided any more for what is gone: that its bindings go with it is not told.
                     self.plugins.unbind_incarnation(record.tenant, *incarnation);
                     changes.push(DirectoryChange::from(&record));
                 }
@@ -409,24 +410,29 @@ impl Directory {
                     on_failure: *on_failure,
                     changed: self.applied,
                 })?;
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Unbind { place, world } => {
                 let owner = self.owner_of(*place);
                 self.plugins.unbind(*place, *world, owner)?;
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Activate { version } => {
                 self.plugins.activate(*version, self.applied)?;
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::RollBack { tenant, name } => {
                 let version = self.plugins.roll_back(*tenant, name, self.applied)?;
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::RolledBack(version))
             }
             DirectoryCommand::Quarantine { place, world, reason } => {
                 self.plugins
                     .quarantine(*place, *world, reason.as_deref(), self.applied)?;
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::PutMasterKey {
@@ -466,6 +472,7 @@ impl Directory {
                 };
                 self.names.seal(*incarnation, key)?;
                 self.tell_name(*incarnation, changes);
+                changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Enroll { founders } => {

@@ -7,6 +7,7 @@
 mod balance;
 mod components;
 mod decide;
+mod deciding;
 mod delivery;
 mod error;
 mod events;
@@ -58,6 +59,7 @@ pub use reach::{Nobody, Others};
 pub use report::{GroupReport, NodeReport};
 pub use topics::Draft;
 
+use deciding::Deciding;
 use delivery::Deliveries;
 use keys::Secrets;
 use listings::Listings;
@@ -107,6 +109,7 @@ pub struct Parts {
     pub(crate) clock: Arc<MedianClock>,
     started: Instant,
     secrets: Secrets,
+    deciding: Deciding,
     listings: Listings,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
@@ -192,6 +195,7 @@ impl Broker {
                 clock: assembly.clock,
                 started: Instant::now(),
                 secrets: Secrets::default(),
+                deciding: Deciding::since(directory.applied()),
                 listings: Listings::new(assembly.store.projection()),
                 tables: RwLock::default(),
                 tasks: TaskTracker::new(),
@@ -211,6 +215,8 @@ impl Broker {
         });
         let broker = Broker(parts);
         events.tell(&broker);
+        // What was applied meanwhile, nobody was told of.
+        broker.deciding.reach(broker.directory.applied());
         broker.listings.feed(broker.directory.clone())?;
         for (number, news) in broker.outgoing.iter().enumerate() {
             let set = SetId(u8::try_from(number).expect("a cluster has at most 128 sets"));

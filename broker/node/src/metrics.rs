@@ -63,6 +63,7 @@ struct Figures {
     received: Family<Tenant, Counter>,
     deleted: Family<Tenant, Counter>,
     throttled: Family<Tenant, Counter>,
+    decided_again: Counter,
     guest_faults: Family<Guest, Counter>,
     guests: Arc<GuestFigures>,
     pushes: Family<Push, Counter>,
@@ -70,6 +71,7 @@ struct Figures {
     sync_bytes: Counter,
     connections: Gauge,
     waiters: Gauge,
+    bodies_held_bytes: Gauge,
     store_used_bytes: Gauge,
     store_free_bytes: Gauge,
     store_wal_bytes: Gauge,
@@ -187,6 +189,11 @@ impl Metrics {
         self.0.throttled.get_or_create(&self.tenant(tenant)).inc();
     }
 
+    /// Counts a send or publish that is decided again, because what decides changed meanwhile.
+    pub fn decided_again(&self) {
+        self.0.decided_again.inc();
+    }
+
     /// Counts a decision that a plugin failed to make: its failure policy answered for it.
     pub fn guest_fault(&self, tenant: TenantId, world: World) {
         self.0
@@ -226,6 +233,13 @@ impl Metrics {
     /// Says how many receives are waiting for a message.
     pub fn observe_waiters(&self, waiters: usize) {
         self.0.waiters.set(i64::try_from(waiters).unwrap_or(i64::MAX));
+    }
+
+    /// Says how many bytes the large bodies of requests and replies take that are held.
+    pub fn observe_bodies(&self, bytes: u64) {
+        self.0
+            .bodies_held_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Says how the store is.
@@ -305,6 +319,7 @@ impl Figures {
             received: Family::default(),
             deleted: Family::default(),
             throttled: Family::default(),
+            decided_again: Counter::default(),
             guest_faults: Family::default(),
             guests: Arc::default(),
             pushes: Family::default(),
@@ -312,6 +327,7 @@ impl Figures {
             sync_bytes: Counter::default(),
             connections: Gauge::default(),
             waiters: Gauge::default(),
+            bodies_held_bytes: Gauge::default(),
             store_used_bytes: Gauge::default(),
             store_free_bytes: Gauge::default(),
             store_wal_bytes: Gauge::default(),
@@ -359,6 +375,11 @@ impl Figures {
 
     fn register_node(&mut self) {
         let registry = &mut self.registry;
+        registry.register(
+            "sends_decided_again",
+            "Sends and publishes decided again because bindings or sealing changed meanwhile",
+            self.decided_again.clone(),
+        );
         registry.register_with_unit(
             "log_sync_duration",
             "Time to make a batch of the log durable",
@@ -372,6 +393,11 @@ impl Figures {
         );
         registry.register("connections", "Connections open", self.connections.clone());
         registry.register("waiters", "Receives waiting for a message", self.waiters.clone());
+        registry.register(
+            "bodies_held_bytes",
+            "Bytes of requests and replies above 64 KiB that are held",
+            self.bodies_held_bytes.clone(),
+        );
         registry.register(
             "store_used_bytes",
             "Bytes of files",

@@ -12,7 +12,7 @@ pub struct DirectoryApplied {
 }
 
 /// What was made, altered or removed. It names the thing alone: what the thing is now, the directory says. Access
-/// keys and bindings are not told of.
+/// keys are not told of, and bindings only as what decides.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DirectoryChange {
     /// A tenant; when it is gone, its master keys are gone with it.
@@ -40,6 +40,8 @@ pub enum DirectoryChange {
         /// The version.
         version: PluginVersion,
     },
+    /// What decides about messages: a binding, or whether something is sealed. What was decided before is out of date.
+    Deciding,
     /// A master key.
     MasterKey {
         /// Whose.

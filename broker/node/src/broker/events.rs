@@ -58,12 +58,14 @@ impl Observer for Events {
         for change in changes {
             broker.learn(change);
         }
+        broker.deciding.follow(index, changes);
         broker.listings.follow(index, changes);
     }
 
     fn directory_replaced(&self) {
         let Some(broker) = self.broker() else { return };
         broker.learn_all();
+        broker.deciding.reach(broker.directory.applied());
         broker.listings.follow_all();
     }
 

@@ -164,7 +164,7 @@ impl Broker {
                 record.iter().for_each(|record| self.learn_master_key(record));
             }
             // Looked up in the directory whenever they are needed.
-            DirectoryChange::Name { .. } | DirectoryChange::Plugin { .. } => {}
+            DirectoryChange::Name { .. } | DirectoryChange::Plugin { .. } | DirectoryChange::Deciding => {}
         }
     }
 

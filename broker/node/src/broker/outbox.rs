@@ -160,7 +160,7 @@ impl Broker {
             ..stored.message
         };
         if let Some(key) = key {
-            let decided_at = self.directory.view(|directory| directory.applied());
+            let decided_at = self.decided_at();
             self.seal(
                 target.tenant,
                 target.incarnation,

@@ -150,6 +150,7 @@ impl Broker {
         // What this node has not seen yet it cannot tell the sets of.
         self.refresh(None).await?;
         let directory = self.directory.applied();
+        self.deciding.reach(directory);
         let told = self
             .sets
             .iter()

@@ -16,7 +16,7 @@ use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 use crate::waiters::Turn;
 
-/// How often a send is decided again because the directory changed meanwhile.
+/// How often a send is decided again because what decides changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
 
 /// What a producer puts into a message.
@@ -104,7 +104,7 @@ impl Broker {
         for _ in 0..DECISIONS_MAX {
             // Whether the queue is sealed, and what is bound to it, is looked up after the index that says so: a set that
             // has seen a later one refuses, and all is decided again.
-            let decided_at = self.directory.view(|directory| directory.applied());
+            let decided_at = self.decided_at();
             let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
             self.check_sizes(&found, &ask.contents)?;
             let ids = self.member(found.set)?.next_message_ids(ask.contents.len());
@@ -125,7 +125,7 @@ impl Broker {
             match self.member(found.set)?.propose_as(ask.call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
-                Err(Refusal::DecidedTooEarly { seen, .. }) => self.directory.wait_applied(seen).await?,
+                Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
                 Err(refusal) => return Err(BrokerError::queue(refusal)),
             }
         }

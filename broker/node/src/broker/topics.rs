@@ -47,7 +47,7 @@ impl Broker {
         self.check_room()?;
         let PublishAsk { topic, draft, call } = ask;
         for _ in 0..DECISIONS_MAX {
-            let decided_at = self.directory.view(|directory| directory.applied());
+            let decided_at = self.decided_at();
             let found = self.find_incarnation(topic, Kind::Topic).await?;
             let context = self.topic_context(&found)?;
             check_batch(&draft.contents, context.body_bytes_max).map_err(BrokerError::topic)?;
@@ -64,7 +64,7 @@ impl Broker {
             match self.member(found.set)?.propose_as(call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
-                Err(Refusal::DecidedTooEarly { seen, .. }) => self.directory.wait_applied(seen).await?,
+                Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
                 Err(refusal) => return Err(BrokerError::topic(refusal)),
             }
         }

@@ -20,6 +20,8 @@ fn look_up(directory: &Directory, change: &DirectoryChange) -> Option<String> {
         DirectoryChange::MasterKey { tenant, name } => directory
             .master_key(*tenant, name)
             .map(|found| format!("{found:?}")),
+        // Names nothing.
+        DirectoryChange::Deciding => None,
     }
 }
 
@@ -49,7 +51,27 @@ fn folded(change: DirectoryChange) -> DirectoryChange {
             tenant,
             name: fold(name),
         },
+        DirectoryChange::Deciding => DirectoryChange::Deciding,
     }
+}
+
+/// Returns all that decides about messages of what there is: bindings, and what is sealed.
+fn deciding(directory: &Directory) -> Vec<String> {
+    let is_there = |place: Place| match place {
+        Place::Incarnation(incarnation) | Place::Subscription(incarnation, _) => {
+            directory.record(incarnation).is_some()
+        }
+        Place::Tenant(tenant) => directory.tenant(tenant).is_some(),
+        Place::Platform | Place::HttpEndpoints | Place::QueueEndpoints => true,
+    };
+    let bindings = directory.bindings().filter(|binding| is_there(binding.place));
+    let sealed = directory
+        .names_after(None)
+        .filter_map(|record| record.sealed_under.as_ref().map(|key| (record.incarnation, key)));
+    bindings
+        .map(|binding| format!("{binding:?}"))
+        .chain(sealed.map(|sealed| format!("{sealed:?}")))
+        .collect()
 }
 
 /// Returns everything that is there, as the directory's walks find it.
@@ -113,6 +135,24 @@ proptest! {
             });
         }
         prop_assert_eq!(followed, everything(&directory));
+    }
+
+    #[test]
+    fn whatever_decides_about_messages_changes_only_when_that_is_told(batches in any_log()) {
+        let mut directory = Directory::new();
+        for batch in &batches {
+            let before = deciding(&directory);
+            let applied = directory.apply(directory.applied().next(), batch);
+            let after = deciding(&directory);
+            if applied.changes.contains(&DirectoryChange::Deciding) {
+                continue;
+            }
+            // What went with a queue, topic or tenant decides nothing any more, whoever knows of it.
+            let removed = applied.changes.iter().any(|change| look_up(&directory, change).is_none());
+            let is_gone = before.iter().any(|one| !after.contains(one));
+            let is_new = after.iter().any(|one| !before.contains(one));
+            prop_assert!(!is_new && (!is_gone || removed), "{after:?} after {before:?}");
+        }
     }
 
     #[test]
