@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::steps::Steps;
 use crate::{node_with, program};
 
 /// What no file may say.
 const SECRET: &str = "the-heron-flies-at-midnight";
+/// What the filter of this test says when it fails.
+const SAID_BY_FILTER: &str = "as it was told to";
 
 #[test]
 fn no_file_says_what_was_sent_to_a_sealed_queue_or_topic() {
@@ -74,10 +77,34 @@ fn no_file_says_what_was_sent_to_a_sealed_queue_or_topic() {
         .unwrap();
     assert!(got.text("msgBody").starts_with(SECRET));
     assert_eq!(node.terminate().unwrap(), Some(0));
-    let searched = assert_silent(&node.data());
+    let searched = assert_silent(&node.data(), SECRET);
     assert!(searched > 5, "only {searched} files were searched");
     let log = node.take_log().join("\n");
     assert!(!log.contains(SECRET), "the log says it");
+}
+
+#[test]
+fn no_file_says_what_a_filter_said_of_a_body_that_is_sealed() {
+    let mut node = node_with("");
+    let mut client = node.client();
+    run(&node, &["key", "create", "k"]);
+    client.create_queue("q", &[]);
+    run(&node, &["queue", "seal", "q", "--key", "k"]);
+    crate::plugins::push(&node, "filter", "tests/plugins/hostile-filter");
+    let bind = ["plugin", "bind", "filter", "--queue", "q", "--config", "fail"];
+    run(&node, &[&bind[..], &["--on-failure", "fallback"]].concat());
+    // The filter fails with the second half of this.
+    let body = format!("guilty {SAID_BY_FILTER}");
+    let sent = client.send("q", &body);
+    let told = run(&node, &["explain", sent.text("msgId")]);
+    assert!(told.contains("repeats the body"), "{told}");
+    assert_eq!(client.receive("q").text("msgBody"), body);
+    assert_eq!(node.terminate().unwrap(), Some(0));
+    // The filter's own code says it.
+    for folder in ["components", "plugin-cache"] {
+        std::fs::remove_dir_all(node.data().join(folder)).unwrap();
+    }
+    assert!(assert_silent(&node.data(), SAID_BY_FILTER) > 5);
 }
 
 #[test]
@@ -128,19 +155,19 @@ pub(crate) fn run(node: &posthouse_tests::Node, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Searches every file below a folder; returns how many there were.
-fn assert_silent(folder: &Path) -> usize {
+/// Searches every file below a folder for a secret; returns how many files there were.
+fn assert_silent(folder: &Path, secret: &str) -> usize {
     let mut searched = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            searched += assert_silent(&path);
+            searched += assert_silent(&path, secret);
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
         let found = bytes
-            .windows(SECRET.len())
-            .any(|window| window == SECRET.as_bytes());
+            .windows(secret.len())
+            .any(|window| window == secret.as_bytes());
         assert!(!found, "{} says what was sent", path.display());
         searched += 1;
     }

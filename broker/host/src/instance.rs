@@ -293,7 +293,8 @@ impl Instance {
         if !body.sealed {
             return Err(GuestFault::Nonsense("a body that no data key sealed".to_owned()));
         }
-        returned::sealed(item.plain.len(), sealed.header, body.bytes)
+        let wrapped = self.store.data().sealed_with();
+        returned::sealed(&item.plain, wrapped, sealed.header, body.bytes)
     }
 
     /// Asks a seal plugin to open a body.

@@ -75,6 +75,8 @@ struct Use {
     log_lines: u32,
     /// Where the message is sealed.
     incarnation: Incarnation,
+    /// The data key that sealed last, wrapped.
+    sealed_with: Bytes,
 }
 
 /// What an instance has in memory, and on whose account.
@@ -146,6 +148,11 @@ impl Lent {
             return Err(OutOfTime.into());
         }
         Ok(1)
+    }
+
+    /// Returns the data key that the call sealed with last, wrapped; empty if none.
+    pub(crate) fn sealed_with(&self) -> &[u8] {
+        &self.call.sealed_with
     }
 
     pub(crate) fn binding(&self) -> &Binding {
@@ -301,6 +308,7 @@ impl keyring::HostDataKey for Lent {
         self.count_bytes(plain.len())?;
         let key = self.handles.get(&key)?.0.clone();
         let (nonce, sealed) = key.seal(&associated, &plain)?;
+        self.call.sealed_with = key.wrapped();
         let body = self.lent(sealed, true)?;
         Ok(keyring::Sealed {
             nonce: nonce.to_vec(),
@@ -344,6 +352,7 @@ impl Use {
             lent_bytes: 0,
             log_lines: 0,
             incarnation,
+            sealed_with: Bytes::new(),
         }
     }
 }

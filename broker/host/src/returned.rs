@@ -11,6 +11,7 @@ use crate::{
     call::{Action, Filtered, HttpRequest, Outcome, Payload, RouteTable, Sealed, Step},
     config::{OUTPUT_BYTES_MAX, SEAL_GROWTH_BYTES_MAX, SEAL_HEADER_BYTES_MAX, STATE_BYTES_MAX},
     contract::{delivering, filtering, types},
+    copied::repeats_body,
     fault::GuestFault,
     text,
 };
@@ -254,18 +255,42 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Returns what a seal plugin made of a body of `plain_bytes`.
-pub(crate) fn sealed(plain_bytes: usize, header: Vec<u8>, ciphertext: Bytes) -> Result<Sealed, GuestFault> {
+/// Returns what a seal plugin made of a plain body. `wrapped`: the data key that it sealed with, as it may be kept.
+pub(crate) fn sealed(
+    plain: &[u8],
+    wrapped: &[u8],
+    header: Vec<u8>,
+    ciphertext: Bytes,
+) -> Result<Sealed, GuestFault> {
     if header.len() > SEAL_HEADER_BYTES_MAX {
         return nonsense(format!("a header of {} bytes", header.len()));
     }
-    if ciphertext.len() > plain_bytes + SEAL_GROWTH_BYTES_MAX {
-        return nonsense(format!("{} sealed bytes for {plain_bytes}", ciphertext.len()));
+    if ciphertext.len() > plain.len() + SEAL_GROWTH_BYTES_MAX {
+        return nonsense(format!("{} sealed bytes for {}", ciphertext.len(), plain.len()));
+    }
+    // The wrapped key names the master key, as a body may: it is the host's, and says nothing of the body.
+    if without(&header, wrapped)
+        .iter()
+        .any(|own| repeats_body(own, plain))
+    {
+        return nonsense("a header that repeats the body".to_owned());
     }
     Ok(Sealed {
         header: Bytes::from(header),
         ciphertext,
     })
+}
+
+/// Returns what stands before and after the first place of a part.
+fn without<'a>(bytes: &'a [u8], part: &[u8]) -> [&'a [u8]; 2] {
+    let at = match part.is_empty() {
+        true => None,
+        false => bytes.windows(part.len()).position(|found| found == part),
+    };
+    match at {
+        Some(at) => [&bytes[..at], &bytes[at + part.len()..]],
+        None => [bytes, &[]],
+    }
 }
 
 /// Returns what a seal plugin opened.

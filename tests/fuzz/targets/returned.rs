@@ -20,6 +20,8 @@ mod call;
 mod config;
 #[path = "../../../broker/host/src/contract.rs"]
 mod contract;
+#[path = "../../../broker/host/src/copied.rs"]
+mod copied;
 #[path = "../../../broker/host/src/fault.rs"]
 mod fault;
 #[path = "../../../broker/host/src/returned.rs"]
@@ -158,12 +160,16 @@ fn stepped(input: &mut Unstructured<'_>) -> Result<()> {
 }
 
 fn sealed(input: &mut Unstructured<'_>) -> Result<()> {
-    let plain_bytes = input.int_in_range(0..=1_048_576)?;
+    let sealed_bytes = input.int_in_range(0..=1_048_576)?;
     let body: Vec<u8> = input.arbitrary()?;
-    let header = input.arbitrary()?;
-    let _ = returned::sealed(plain_bytes, header, body.clone().into());
-    if let Ok(opened) = returned::opened(plain_bytes, body.into()) {
-        assert!(opened.len() <= plain_bytes);
+    let header: Vec<u8> = input.arbitrary()?;
+    let plain: Vec<u8> = input.arbitrary()?;
+    if let Ok(sealed) = returned::sealed(&plain, &[], header.clone(), body.clone().into()) {
+        assert_eq!(sealed.header, header);
+        assert!(plain.len() < 8 || !header.windows(plain.len()).any(|part| part == plain));
+    }
+    if let Ok(opened) = returned::opened(sealed_bytes, body.into()) {
+        assert!(opened.len() <= sealed_bytes);
     }
     Ok(())
 }

@@ -159,11 +159,26 @@ fn attributes_have_bounds_and_are_named_once() {
 
 #[test]
 fn what_is_sealed_and_opened_has_bounds() {
-    assert!(sealed(0, vec![0; SEAL_HEADER_BYTES_MAX], Bytes::new()).is_ok());
-    assert!(sealed(0, vec![0; SEAL_HEADER_BYTES_MAX + 1], Bytes::new()).is_err());
-    assert!(sealed(0, Vec::new(), Bytes::from(vec![0; SEAL_GROWTH_BYTES_MAX + 1])).is_err());
+    let header = |bytes| vec![0; bytes];
+    assert!(sealed(b"", b"", header(SEAL_HEADER_BYTES_MAX), Bytes::new()).is_ok());
+    assert!(sealed(b"", b"", header(SEAL_HEADER_BYTES_MAX + 1), Bytes::new()).is_err());
+    let grown = Bytes::from(vec![0; SEAL_GROWTH_BYTES_MAX + 1]);
+    assert!(sealed(b"", b"", Vec::new(), grown.clone()).is_err());
+    assert!(sealed(b"a", b"", Vec::new(), grown).is_ok());
     assert!(opened(3, Bytes::from_static(b"abc")).is_ok());
     assert!(opened(2, Bytes::from_static(b"abc")).is_err());
+}
+
+#[test]
+fn a_header_repeats_nothing_of_the_body_but_what_the_wrapped_key_says() {
+    let plain = b"sealed under the key customers-of-the-north";
+    let wrapped = b"\x01key customers-of-the-north\x02\x03";
+    let told = |header: &[&[u8]]| sealed(plain, wrapped, header.concat(), Bytes::new()).is_ok();
+    assert!(told(&[wrapped, b"nonce"]));
+    assert!(told(&[b"nonce", wrapped]));
+    assert!(!told(&[wrapped, b"customers-of-the-north"]));
+    assert!(!told(&[b"sealed under the", wrapped]));
+    assert!(!told(&[plain]));
 }
 
 proptest! {

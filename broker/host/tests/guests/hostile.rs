@@ -269,6 +269,18 @@ async fn a_seal_that_keeps_a_body_in_clear_is_refused() {
             "{how}: {answer:?}"
         );
     }
+    // What is short enough to be a header is none either.
+    for plain in [&b"one two three four five"[..], b"passw0rd"] {
+        let short = ToSeal {
+            plain: Bytes::from_static(plain),
+            ..item.clone()
+        };
+        let answer = bench
+            .host
+            .seal(&binding("clear-header"), &master_key("mine"), short)
+            .await;
+        assert!(matches!(answer, Err(GuestFault::Nonsense(_))), "{answer:?}");
+    }
     for how in ["trap", "hoard", "giant-associated"] {
         let answer = bench
             .host

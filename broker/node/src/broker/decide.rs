@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_host::{
     Binding, BindingIdentity, Envelope, Filtered, GuestFault, RouteSubscription, RouteTable, Sealed, ToOpen,
-    ToSeal,
+    ToSeal, repeats_body,
 };
 use posthouse_model::{
     BindingRecord, Body, BodyKey, Decision, FailurePolicy, Incarnation, Incoming, LogIndex, Message,
@@ -369,7 +369,7 @@ impl Broker {
             }
             Err(fault) => {
                 self.metrics.guest_fault(tenant, World::Filter);
-                let text = fault.to_string();
+                let text = kept_text(&fault, &message.body);
                 decide(&mut message, Verdict::Failed(text.clone()));
                 match bound.on_failure {
                     FailurePolicy::Reject => Err(BrokerError::PluginFailed {
@@ -689,6 +689,15 @@ fn envelope(message: &Message) -> Envelope {
         routing_key: message.routing_key.clone(),
         body_bytes: u32::try_from(message.body.len()).unwrap_or(u32::MAX),
         attributes: message.attributes.clone(),
+    }
+}
+
+/// Returns what is kept of what a plugin failed with: where bodies are sealed, no text beside them may say what they do.
+fn kept_text(fault: &GuestFault, body: &Body) -> String {
+    let text = fault.to_string();
+    match repeats_body(text.as_bytes(), &clear(body)) {
+        true => "the plugin failed, with a text that repeats the body and is not kept".to_owned(),
+        false => text,
     }
 }
 
