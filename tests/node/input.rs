@@ -1,13 +1,13 @@
 //! Bad input gets a clear answer and changes nothing.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 
-use posthouse_tests::Connection;
+use posthouse_tests::{Connection, Node, Setting};
 
-use crate::{node, node_with};
-
-/// An action, its parameters, and the code and module code that answer it.
-type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], (i64, i64));
+use crate::metrics::figure;
+use crate::steps::{Case, Steps};
+use crate::{get, node, node_with, program, until};
 
 #[test]
 fn garbage_is_refused_and_the_node_lives_on() {
@@ -127,6 +127,97 @@ fn slow_senders_are_hung_up_on() {
 }
 
 #[test]
+fn who_takes_in_no_reply_is_hung_up_on_and_its_messages_come_back() {
+    let node = node_with("[limits]\nreply_write_seconds = 1\n");
+    let mut client = node.client();
+    client.create_queue("q", &[("maxMsgSize", "1048576"), ("visibilityTimeout", "43200")]);
+    // More than the system keeps for one connection.
+    let body = "x".repeat(1_048_576);
+    for _ in 0..16 {
+        client.send("q", &body);
+    }
+    let mut deaf = Connection::open(node.address()).unwrap();
+    let form = client.form("BatchReceiveMessage", &[("queueName", b"q"), ("numOfMsg", b"16")]);
+    let host = node.address().to_string();
+    deaf.request("POST", "/v2/index.php", &host, "", &form).unwrap();
+    let mut holds = |attribute: &str| {
+        let queue = client.done("GetQueueAttributes", &[("queueName", "q")]);
+        (queue.0[attribute] == 16).then_some(())
+    };
+    until(|| holds("inactiveMsgNum"));
+    until(|| holds("activeMsgNum"));
+    // It was never handed over, so it was never received.
+    assert_eq!(client.receive("q").0["dequeueCount"], 1);
+}
+
+#[test]
+fn the_node_holds_only_so_many_bytes_of_requests_at_once() {
+    let node = node_with("[limits]\nbodies_bytes_max = 67108864\nbody_read_seconds = 600\n");
+    let mut client = node.client();
+    client.create_queue("q", &[("maxMsgSize", "1048576")]);
+    // Each brings nearly all of what it announced, and then nothing more. There is no room left for another megabyte.
+    let part = vec![b'a'; 3_350_000];
+    let stalled: Vec<Connection> = (0..20)
+        .map(|_| {
+            let mut connection = Connection::open(node.address()).unwrap();
+            let head = b"POST /v2/index.php HTTP/1.1\r\nHost: x\r\nContent-Length: 3350001\r\n\r\n";
+            connection.send(head).unwrap();
+            connection.send(&part).unwrap();
+            connection
+        })
+        .collect();
+    let large = "x".repeat(1_000_000);
+    let held = 20.0 * 3_350_528.0;
+    until(|| (figure(&node, "bodies_held_bytes", "") == held).then_some(()));
+    let mut send = |body: &str| {
+        client
+            .ask("SendMessage", &[("queueName", "q"), ("msgBody", body)])
+            .unwrap()
+    };
+    let refused = send(&large);
+    assert_eq!(refused.codes(), (6000, 10050));
+    assert!(
+        refused.text("message").contains("not done, try again"),
+        "{refused:?}"
+    );
+    assert_eq!(send("small").code(), 0);
+    drop(stalled);
+    until(|| (send(&large).code() == 0).then_some(()));
+}
+
+#[test]
+fn connections_leave_the_node_descriptors_for_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = folder.path().join("posthouse");
+    let script = format!("#!/bin/sh\nulimit -n 256\nexec {:?} \"$@\"\n", program());
+    std::fs::write(&limited, script).unwrap();
+    std::fs::set_permissions(&limited, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let setting = Setting {
+        configuration: "[storage]\nwal_file_bytes = 16777216\ncut_bytes = 1048576\n".to_owned(),
+        ..Setting::default()
+    };
+    let mut node = Node::start(&limited, setting).unwrap();
+    let mut client = node.client();
+    client.create_queue("q", &[("maxMsgSize", "1048576")]);
+    // More than there may be: the system takes them in, and the node does not.
+    let strangers: Vec<_> = (0..120)
+        .map(|_| std::net::TcpStream::connect(node.address()).unwrap())
+        .collect();
+    // Files of the log and of segments are opened meanwhile.
+    let body = "x".repeat(1_048_576);
+    for _ in 0..40 {
+        client.send("q", &body);
+    }
+    drop(strangers);
+    assert_eq!(get(&node, "/readyz").0, 200);
+    assert_eq!(client.receive("q").text("msgBody"), body);
+    node.kill();
+    let log = node.take_log().join("\n");
+    assert!(log.contains("the limit on open files"), "{log}");
+    assert!(log.contains("limits.connections_max): others wait"), "{log}");
+}
+
+#[test]
 fn an_expired_signature_is_refused() {
     let node = node();
     let mut client = node.client();
@@ -145,8 +236,8 @@ fn an_expired_signature_is_refused() {
 
 #[test]
 fn thousands_of_idle_connections_do_not_disturb() {
-    // The node inherits the limit on descriptors: 10,000 connections, or as many as the system lets both have.
-    let count = descriptors().saturating_sub(500).min(10_000);
+    // The node inherits the limit on descriptors: 10,000 connections, or as many as it gives away of those.
+    let count = descriptors().saturating_sub(2_500).min(10_000);
     let node = node();
     let idle: Vec<_> = (0..count)
         .map(|_| std::net::TcpStream::connect(node.address()).unwrap())

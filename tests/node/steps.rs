@@ -5,6 +5,9 @@ use posthouse_tests::{Answer, Client};
 /// How long a receive waits that must be answered with a message, in seconds: the longest poll there is.
 const WAIT_SECONDS: &str = "30";
 
+/// An action or what it is about, its parameters, and the code and module code that answer it.
+pub(crate) type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], (i64, i64));
+
 /// What a client does in most tests.
 pub(crate) trait Steps {
     /// Does an action, which must succeed.

@@ -40,9 +40,11 @@ pub const KEYS: &[&str] = &[
     "tls.certificate",
     "tls.key",
     "limits.body_bytes_max",
+    "limits.bodies_bytes_max",
     "limits.connections_max",
     "limits.header_read_seconds",
     "limits.body_read_seconds",
+    "limits.reply_write_seconds",
     "limits.idle_seconds",
     "limits.polling_waiters_max",
     "storage.wal_file_bytes",
@@ -186,12 +188,16 @@ pub struct TlsConfig {
 pub struct LimitsConfig {
     /// The largest request body.
     pub body_bytes_max: usize,
+    /// The large bodies of requests and replies that are held at once.
+    pub bodies_bytes_max: usize,
     /// Connections at once.
     pub connections_max: usize,
     /// How long a request's head may take to arrive.
     pub header_read: Duration,
     /// How long a request's body may take to arrive.
     pub body_read: Duration,
+    /// How long a client may take in nothing of a reply.
+    pub reply_write: Duration,
     /// How long a connection may stay open between requests.
     pub idle: Duration,
     /// Receives that wait for a message at once.
@@ -499,9 +505,11 @@ fn read_tls(table: &mut Table) -> Option<TlsConfig> {
 fn read_limits(table: &mut Table) -> LimitsConfig {
     LimitsConfig {
         body_bytes_max: table.number("limits.body_bytes_max", 3_400_000, 65_536..=67_108_864),
-        connections_max: table.number("limits.connections_max", 20_000, 16..=1_000_000),
+        bodies_bytes_max: table.number("limits.bodies_bytes_max", 268_435_456, 67_108_864..=1 << 40),
+        connections_max: table.number("limits.connections_max", 16_000, 16..=1_000_000),
         header_read: table.seconds("limits.header_read_seconds", 10, 1..=300),
         body_read: table.seconds("limits.body_read_seconds", 30, 1..=600),
+        reply_write: table.seconds("limits.reply_write_seconds", 30, 1..=600),
         idle: table.seconds("limits.idle_seconds", 600, 600..=86_400),
         polling_waiters_max: table.number("limits.polling_waiters_max", 20_000, 1..=1_000_000),
     }

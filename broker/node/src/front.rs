@@ -14,9 +14,10 @@ use hyper::{Request, Response, StatusCode};
 use posthouse_gateway::cmq::{CmqError, RawCall, is_api_path};
 use tower_service::Service;
 
+use crate::bodies::{self, BodyError, Held, Room, read_body};
 use crate::broker::{Broker, Leases};
 use crate::cmq::{Cmq, Reply, TOKEN_HEADER};
-use crate::listener::{BodyError, Handler, ReplyBody, read_body};
+use crate::listener::{Handler, OnceWritten, ReplyBody};
 
 /// Answers every request of the listener. Cheap to clone.
 #[derive(Clone)]
@@ -28,18 +29,22 @@ pub struct Front {
 }
 
 /// Bounds on requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bounds {
     /// The largest body of a CMQ request.
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Room for all bodies of requests and replies.
+    pub room: Room,
 }
 
-/// A reply's body that gives leases back unless it was taken to be written.
+/// A reply's body that gives leases back unless it was written.
 struct Handed {
     bytes: Option<Bytes>,
     leases: Option<Leases>,
+    held: Held,
+    once_written: OnceWritten,
 }
 
 // === impl Front ===
@@ -56,11 +61,18 @@ impl Front {
     }
 
     async fn cmq(&self, request: Request<Incoming>) -> Response<ReplyBody> {
-        let (head, body) = request.into_parts();
-        let body = match read_body(body, self.bounds.body_bytes_max, self.bounds.body_timeout).await {
-            Ok(body) => body,
-            Err(error) => return self.unread(error),
-        };
+        let (mut head, body) = request.into_parts();
+        let once_written = head.extensions.remove().unwrap_or_default();
+        let Bounds {
+            body_bytes_max,
+            body_timeout,
+            room,
+        } = &*self.bounds;
+        let bodies::Body { bytes: body, held } =
+            match read_body(body, *body_bytes_max, *body_timeout, room).await {
+                Ok(body) => body,
+                Err(error) => return self.unread(error, once_written),
+            };
         let host = head
             .headers
             .get(header::HOST)
@@ -77,20 +89,33 @@ impl Front {
             query: head.uri.query().unwrap_or_default().as_bytes(),
             body: &body,
         };
-        written(self.cmq.answer(raw, token).await)
+        let reply = self.cmq.answer(raw, token).await;
+        drop(held);
+        match room.take(reply.body.len()) {
+            Ok(held) => written(reply, held, once_written),
+            // What was leased with it is given back.
+            Err(error) => {
+                let error = CmqError::not_done(&error.to_string());
+                written(self.cmq.refuse_unread(error), Held::default(), once_written)
+            }
+        }
     }
 
-    /// Answers a request whose body was not read to its end; the connection cannot be used again.
-    fn unread(&self, error: BodyError) -> Response<ReplyBody> {
-        let error = match error {
+    /// Answers a request whose body was not taken in. Where it was not even read to its end, the connection cannot be
+    /// used again.
+    fn unread(&self, error: BodyError, once_written: OnceWritten) -> Response<ReplyBody> {
+        let (refusal, is_over) = match error {
             BodyError::TooLarge { .. } | BodyError::TooSlow | BodyError::Broken => {
-                CmqError::cannot_parse("body").because(&error.to_string())
+                (CmqError::cannot_parse("body").because(&error.to_string()), true)
             }
+            BodyError::NoRoom => (CmqError::not_done(&error.to_string()), false),
         };
-        let mut response = written(self.cmq.refuse_unread(error));
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let mut response = written(self.cmq.refuse_unread(refusal), Held::default(), once_written);
+        if is_over {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
@@ -126,6 +151,7 @@ impl Handler for Front {
             "/readyz" => self.ready().await,
             "/metrics" => {
                 self.broker.observe_metrics();
+                self.broker.metrics.observe_bodies(self.bounds.room.held_bytes());
                 let mut response = text(StatusCode::OK, &self.broker.metrics.encode());
                 response.headers_mut().insert(
                     header::CONTENT_TYPE,
@@ -143,11 +169,13 @@ impl Handler for Front {
     }
 }
 
-fn written(reply: Reply) -> Response<ReplyBody> {
+fn written(reply: Reply, held: Held, once_written: OnceWritten) -> Response<ReplyBody> {
     let length = reply.body.len();
     let body = Handed {
         bytes: Some(reply.body),
         leases: reply.leases,
+        held,
+        once_written,
     };
     let mut response = Response::new(body.boxed_unsync());
     let headers = response.headers_mut();
@@ -188,8 +216,14 @@ impl Body for Handed {
         let Some(bytes) = self.bytes.take() else {
             return Poll::Ready(None);
         };
-        if let Some(leases) = &mut self.leases {
-            leases.keep();
+        let (leases, held) = (self.leases.take(), std::mem::take(&mut self.held));
+        if leases.is_some() || held.is_any() {
+            self.once_written.then(move || {
+                if let Some(mut leases) = leases {
+                    leases.keep();
+                }
+                drop(held);
+            });
         }
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }

@@ -3,12 +3,14 @@
 pub mod admin;
 pub mod administration;
 pub mod admission;
+pub mod bodies;
 pub mod broker;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod cmq;
 pub mod config;
+pub mod descriptors;
 pub mod egress;
 pub mod front;
 pub mod guests;

@@ -1,7 +1,9 @@
 //! The listener: connections in, requests to a handler, replies out; with a bound on everything a stranger can do.
 //!
 //! An idle connection may stay for long (some clients cannot survive the server's closing it), and costs little. A
-//! request that has begun must arrive in time: its head within one bound, its body within another.
+//! request that has begun must arrive in time: its head within one bound, its body within another. A reply must be
+//! taken in: a client that takes none of it for so long is hung up on, and what was owed to it with the reply is not
+//! counted as handed over.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -10,10 +12,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,6 +35,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long connections have to finish what they were asked when the node stops.
 const FAREWELL: Duration = Duration::from_secs(8);
 
+/// How long the listener says nothing more of what keeps it from accepting.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// A body of a reply, of any kind.
 pub type ReplyBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
@@ -46,29 +50,21 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// How long a connection may be idle.
     pub idle_timeout: Duration,
+    /// How long a client may take in nothing of a reply.
+    pub write_timeout: Duration,
 }
+
+/// What follows once the reply at hand was written to its connection. Found among a request's extensions.
+#[derive(Clone, Default)]
+pub struct OnceWritten(Arc<Mutex<Vec<Followup>>>);
+
+/// Called once a reply was written; dropped when it cannot be.
+type Followup = Box<dyn FnOnce() + Send>;
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request. Dropped when the client goes away before it is answered.
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<ReplyBody>> + Send;
-}
-
-/// Why a body was not read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BodyError {
-    /// It is larger than it may be. The rest was not read.
-    #[error("the body is over {limit} bytes")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-    },
-    /// It did not arrive in time.
-    #[error("the body did not arrive in time")]
-    TooSlow,
-    /// The client went away.
-    #[error("the connection broke while the body was read")]
-    Broken,
 }
 
 /// Serves connections until told to stop, then lets those that are busy finish.
@@ -82,7 +78,14 @@ pub async fn serve<H: Handler>(
 ) {
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let mut complaint = Complaint::default();
     loop {
+        if room.available_permits() == 0 && complaint.is_due() {
+            tracing::warn!(
+                connections_max = limits.connections_max,
+                "as many connections are open as there may be (limits.connections_max): others wait until some close"
+            );
+        }
         let permit = tokio::select! {
             () = stop.cancelled() => break,
             permit = Arc::clone(&room).acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -114,7 +117,9 @@ pub async fn serve<H: Handler>(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if complaint.is_due() {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -131,14 +136,19 @@ where
     H: Handler,
 {
     let pace = Arc::new(Mutex::new(Pace::Idle));
+    let once_written = OnceWritten::default();
     let io = Paced {
         stream,
         pace: Arc::clone(&pace),
         timer: None,
         head_timeout: limits.head_timeout,
+        stall: None,
+        write_timeout: limits.write_timeout,
+        once_written: once_written.clone(),
     };
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         *pace.lock() = Pace::Busy;
+        request.extensions_mut().insert(once_written.clone());
         let (handler, pace) = (handler.clone(), Arc::clone(&pace));
         async move {
             let response = handler.handle(request).await;
@@ -160,44 +170,23 @@ where
     connection.await
 }
 
-/// Reads a request's body, up to a limit and within a time.
-pub async fn read_body(body: Incoming, bytes_max: usize, within: Duration) -> Result<Bytes, BodyError> {
-    let announced = hyper::body::Body::size_hint(&body).exact();
-    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
-        return Err(BodyError::TooLarge { limit: bytes_max });
-    }
-    match tokio::time::timeout(within, collect(body, bytes_max, announced)).await {
-        Ok(read) => read,
-        Err(_) => Err(BodyError::TooSlow),
-    }
+/// Something to be said, but not again and again.
+#[derive(Default)]
+struct Complaint {
+    said: Option<Instant>,
 }
 
-async fn collect(mut body: Incoming, bytes_max: usize, announced: Option<u64>) -> Result<Bytes, BodyError> {
-    let mut first: Option<Bytes> = None;
-    let mut rest: Option<BytesMut> = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| BodyError::Broken)?;
-        let Ok(chunk) = frame.into_data() else { continue };
-        let held = first.as_ref().map_or(0, Bytes::len) + rest.as_ref().map_or(0, BytesMut::len);
-        if held + chunk.len() > bytes_max {
-            return Err(BodyError::TooLarge { limit: bytes_max });
+// === impl Complaint ===
+
+impl Complaint {
+    /// Returns whether it is to be said now.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= QUIET);
+        if is_due {
+            self.said = Some(Instant::now());
         }
-        // Most bodies come in one piece, which is passed on as it is.
-        match (first.take(), rest.as_mut()) {
-            (None, None) => first = Some(chunk),
-            (None, Some(rest)) => rest.extend_from_slice(&chunk),
-            (Some(head), _) => {
-                let expected = announced
-                    .and_then(|bytes| usize::try_from(bytes).ok())
-                    .unwrap_or(0);
-                let mut joined = BytesMut::with_capacity(expected.max(head.len() + chunk.len()));
-                joined.extend_from_slice(&head);
-                joined.extend_from_slice(&chunk);
-                rest = Some(joined);
-            }
-        }
+        is_due
     }
-    Ok(first.or(rest.map(BytesMut::freeze)).unwrap_or_default())
 }
 
 /// Where a connection stands between its requests.
@@ -211,12 +200,59 @@ enum Pace {
     Busy,
 }
 
-/// A stream that breaks when a head takes too long.
+/// A stream that breaks when a head takes too long to come, or a reply to go.
 struct Paced<S> {
     stream: S,
     pace: Arc<Mutex<Pace>>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     head_timeout: Duration,
+    /// Runs while the client takes in nothing of what is to be written.
+    stall: Option<Pin<Box<tokio::time::Sleep>>>,
+    write_timeout: Duration,
+    once_written: OnceWritten,
+}
+
+// === impl OnceWritten ===
+
+impl OnceWritten {
+    /// Has something done once all that was put into the reply so far was written; it is dropped undone if that fails.
+    pub fn then(&self, followup: impl FnOnce() + Send + 'static) {
+        self.0.lock().push(Box::new(followup));
+    }
+
+    fn written(&self) {
+        let followups = std::mem::take(&mut *self.0.lock());
+        for followup in followups {
+            followup();
+        }
+    }
+}
+
+// === impl Paced ===
+
+impl<S> Paced<S> {
+    /// Passes on how a write went, unless the client has taken in nothing for too long.
+    fn unless_stalled<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        went: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if went.is_ready() {
+            self.stall = None;
+            return went;
+        }
+        let timeout = self.write_timeout;
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match stall.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client takes in no reply",
+            ))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
@@ -256,15 +292,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let went = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.unless_stalled(context, went)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let went = Pin::new(&mut self.stream).poll_flush(context);
+        // Flushing comes after everything was written that was there to be.
+        if let Poll::Ready(Ok(())) = &went {
+            self.once_written.written();
+        }
+        self.unless_stalled(context, went)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let went = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.unless_stalled(context, went)
     }
 
     fn poll_write_vectored(
@@ -272,7 +315,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        let went = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.unless_stalled(context, went)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,16 +17,18 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::bodies::Room;
 use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody, Others};
 use crate::clock::MedianClock;
 use crate::cluster::Cluster;
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
+use crate::descriptors::Sockets;
 use crate::egress::{Allowed, Egress};
 use crate::front::{Bounds, Front};
 use crate::guests::{Guests, HostGuests};
-use crate::listener;
 use crate::metrics::Metrics;
+use crate::{descriptors, listener};
 
 /// How long the groups of a node without peers have to become ready.
 const READY: Duration = Duration::from_secs(60);
@@ -107,11 +109,12 @@ async fn wait_for_misfit(misfit: &mut watch::Receiver<Option<String>>) -> anyhow
 impl Node {
     /// Starts a node; returns when it serves.
     pub async fn start(
-        config: Config,
+        mut config: Config,
         guests: impl FnOnce(HostGuests) -> Arc<dyn Guests>,
     ) -> anyhow::Result<Node> {
         // Another part of the process, or another node of a test, may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        fit_descriptors(&mut config);
         let listener = TcpListener::bind(config.node.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.node.listen))?;
@@ -129,6 +132,7 @@ impl Node {
             connections_max: config.limits.connections_max,
             head_timeout: config.limits.header_read,
             idle_timeout: config.limits.idle,
+            write_timeout: config.limits.reply_write,
         };
         let metrics = broker.metrics.clone();
         let serving = tokio::spawn(listener::serve(
@@ -552,8 +556,29 @@ fn front(config: &Config, broker: &Broker, clock: Arc<dyn Clock>) -> anyhow::Res
     let bounds = Bounds {
         body_bytes_max: config.limits.body_bytes_max,
         body_timeout: config.limits.body_read,
+        room: Room::new(config.limits.bodies_bytes_max),
     };
     Ok(Front::new(broker.clone(), cmq, admin, bounds))
+}
+
+/// Lets there be only as many connections and pushes at once as the system has descriptors for.
+fn fit_descriptors(config: &mut Config) {
+    let wished = Sockets {
+        connections: config.limits.connections_max,
+        pushes: config.push.in_flight_max,
+    };
+    let limit = descriptors::raise_limit();
+    let sockets = wished.within(limit);
+    if sockets != wished {
+        tracing::warn!(
+            open_files_max = limit,
+            connections_max = sockets.connections,
+            pushes_max = sockets.pushes,
+            "the limit on open files (ulimit -n) is too low for limits.connections_max and push.in_flight_max"
+        );
+    }
+    config.limits.connections_max = sockets.connections;
+    config.push.in_flight_max = sockets.pushes;
 }
 
 fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
