@@ -6,6 +6,7 @@ use posthouse_tests::Client;
 
 use crate::metrics::figure;
 use crate::sealing::run;
+use crate::steps::Steps;
 use crate::{get, node, node_with, program, until};
 
 #[test]
@@ -115,6 +116,26 @@ fn what_plugins_may_use_for_a_tenant_can_be_changed_while_it_is_used() {
     assert_eq!(publish(), 6000);
     run(&node, &["tenant", "quota", "dev", "--plugin-cpu", "500000"]);
     assert_eq!(publish(), 0);
+}
+
+#[test]
+fn what_could_not_be_printed_is_not_deleted() {
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("q", &[("visibilityTimeout", "43200")]);
+    client.send("q", "x");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(program())
+        .args(["queue", "receive", "q", "--visibility", "1", "--delete"])
+        .args(["--url", &node.url()])
+        .stdout(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(2));
+    assert_eq!(client.receive("q").text("msgBody"), "x");
+    run(&node, &["queue", "send", "q", "y"]);
+    let printed = run(&node, &["queue", "receive", "q", "--wait", "30", "--delete"]);
+    assert!(printed.contains('y'), "{printed}");
 }
 
 #[test]

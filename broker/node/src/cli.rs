@@ -32,7 +32,12 @@ pub const COMPILE_COMMAND: &str = "compile-plugin";
 
 /// A message broker: queues you pull from, topics that push, open at its joints.
 #[derive(Debug, Parser)]
-#[command(name = "posthouse", version, max_term_width = 100)]
+#[command(
+    name = "posthouse",
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 when done, 1 when the node refused, 2 when the command line is wrong or no node answered."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

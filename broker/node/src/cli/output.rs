@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::client::CliError;
+
 /// The space between two columns.
 const GAP: usize = 2;
 
@@ -31,6 +33,12 @@ impl Output {
     pub(super) fn print(self) -> ExitCode {
         let code = print_text(&self.text);
         if self.complete { code } else { ExitCode::from(1) }
+    }
+
+    /// Prints what there is so far, because something is done next that counts on its being printed.
+    pub(super) fn print_first(&mut self) -> Result<(), CliError> {
+        write_text(&std::mem::take(&mut self.text))
+            .map_err(|error| CliError::Usage(format!("the answer cannot be printed: {error}")))
     }
 }
 
@@ -106,13 +114,16 @@ impl std::fmt::Display for Record {
 
 /// Prints a text. That nobody reads it any more, as behind `head`, is no failure.
 pub(super) fn print_text(text: &str) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    let outcome = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match outcome {
+    match write_text(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(2),
     }
+}
+
+fn write_text(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }
 
 /// Returns a time for people: `2026-11-22 23:42:12Z`.

@@ -253,6 +253,8 @@ async fn receive(
         .await?;
     let mut output = client.output(&received, received_text(&received))?;
     if delete && !received.messages.is_empty() {
+        // What could not be printed is not deleted.
+        output.print_first()?;
         let receipt_handles = received
             .messages
             .iter()
