@@ -6,6 +6,7 @@
     reason = "a step that fails ends its test"
 )]
 
+mod actions;
 mod compatibility;
 mod durability;
 mod examples;

@@ -5,7 +5,7 @@ use posthouse_gateway::cmq::{
     CmqError, Listing,
     reply::{self, Head, QueueView, SubscriptionView, TopicView},
 };
-use posthouse_model::{Kind, Name, SubscriptionAttributes, TenantId, TopicAttributes};
+use posthouse_model::{Kind, Name, Subscription, SubscriptionAttributes, TenantId, Topic, TopicAttributes};
 
 use super::{Cmq, refusal};
 use crate::broker::{Listed, Progress, Resolved};
@@ -18,21 +18,18 @@ impl Cmq {
         queue: &Name,
     ) -> Result<Bytes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
-        self.broker
-            .set(found.set)
-            .view(|state| {
-                let queue = state.queue(found.incarnation)?;
-                let view = QueueView {
-                    queue: found.incarnation,
-                    name: queue.name(),
-                    attributes: queue.attributes(),
-                    counts: queue.counts(),
-                    created: queue.created(),
-                    modified: queue.modified(),
-                };
-                Some(reply::queue_attributes(head, &view))
-            })
-            .ok_or_else(CmqError::no_queue)
+        self.broker.set(found.set).view(|state| {
+            let queue = state.queue(found.incarnation).ok_or_else(CmqError::no_queue)?;
+            let view = QueueView {
+                queue: found.incarnation,
+                name: queue.name(),
+                attributes: queue.attributes(),
+                counts: queue.counts(),
+                created: queue.created(),
+                modified: queue.modified(),
+            };
+            Ok(reply::queue_attributes(head, &view))
+        })
     }
 
     pub(super) fn topic_attributes(
@@ -42,21 +39,17 @@ impl Cmq {
         topic: &Name,
     ) -> Result<Bytes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-        self.broker
-            .set(found.set)
-            .view(|state| {
-                let topic = state.topic(found.incarnation)?;
-                let view = TopicView {
-                    topic: found.incarnation,
-                    name: topic.name(),
-                    attributes: topic.attributes(),
-                    messages: topic.message_count(),
-                    created: topic.created(),
-                    modified: topic.modified(),
-                };
-                Some(reply::topic_attributes(head, &view))
-            })
-            .ok_or_else(CmqError::no_topic)
+        self.of_topic(&found, |topic| {
+            let view = TopicView {
+                topic: found.incarnation,
+                name: topic.name(),
+                attributes: topic.attributes(),
+                messages: topic.message_count(),
+                created: topic.created(),
+                modified: topic.modified(),
+            };
+            reply::topic_attributes(head, &view)
+        })
     }
 
     pub(super) fn subscription_attributes(
@@ -67,15 +60,8 @@ impl Cmq {
         subscription: &Name,
     ) -> Result<Bytes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-        self.broker.set(found.set).view(|state| {
-            let topic = state.topic(found.incarnation).ok_or_else(CmqError::no_topic)?;
-            let subscription = topic
-                .subscription_named(subscription)
-                .ok_or_else(CmqError::no_subscription)?;
-            Ok(reply::subscription_attributes(
-                head,
-                &subscription_view(&found, subscription),
-            ))
+        self.of_subscription(&found, subscription, |subscription| {
+            reply::subscription_attributes(head, &subscription_view(&found, subscription))
         })
     }
 
@@ -126,30 +112,19 @@ impl Cmq {
         listing: &Listing,
     ) -> Result<Bytes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-        self.broker
-            .set(found.set)
-            .view(|state| {
-                let topic = state.topic(found.incarnation)?;
-                let mut all: Vec<_> = topic.subscriptions().collect();
-                all.sort_by_key(|subscription| subscription.name().folded());
-                let (total, page) = listing.page(all, |subscription| subscription.name());
-                let views = page
-                    .iter()
-                    .map(|subscription| subscription_view(&found, subscription));
-                Some(reply::subscription_list(head, total, views))
-            })
-            .ok_or_else(CmqError::no_topic)
+        self.of_topic(&found, |topic| {
+            let mut all: Vec<_> = topic.subscriptions().collect();
+            all.sort_by_key(|subscription| subscription.name().folded());
+            let (total, page) = listing.page(all, |subscription| subscription.name());
+            let views = page
+                .iter()
+                .map(|subscription| subscription_view(&found, subscription));
+            reply::subscription_list(head, total, views)
+        })
     }
 
     pub(super) fn topic_settings(&self, found: &Resolved) -> Result<TopicAttributes, CmqError> {
-        self.broker
-            .set(found.set)
-            .view(|state| {
-                state
-                    .topic(found.incarnation)
-                    .map(|topic| topic.attributes().clone())
-            })
-            .ok_or_else(CmqError::no_topic)
+        self.of_topic(found, |topic| topic.attributes().clone())
     }
 
     pub(super) fn subscription_settings(
@@ -159,13 +134,26 @@ impl Cmq {
         subscription: &Name,
     ) -> Result<SubscriptionAttributes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-        self.broker.set(found.set).view(|state| {
-            let topic = state.topic(found.incarnation).ok_or_else(CmqError::no_topic)?;
-            let known = topic
-                .subscription_named(subscription)
-                .ok_or_else(CmqError::no_subscription)?;
-            Ok(known.attributes().clone())
-        })
+        self.of_subscription(&found, subscription, |known| known.attributes().clone())
+    }
+
+    /// Returns what is told of a topic.
+    fn of_topic<T>(&self, found: &Resolved, tell: impl FnOnce(&Topic) -> T) -> Result<T, CmqError> {
+        self.broker
+            .set(found.set)
+            .view(|state| state.topic(found.incarnation).map(tell))
+            .ok_or_else(CmqError::no_topic)
+    }
+
+    /// Returns what is told of a topic's subscription.
+    fn of_subscription<T>(
+        &self,
+        found: &Resolved,
+        name: &Name,
+        tell: impl FnOnce(&Subscription) -> T,
+    ) -> Result<T, CmqError> {
+        self.of_topic(found, |topic| topic.subscription_named(name).map(tell))?
+            .ok_or_else(CmqError::no_subscription)
     }
 
     async fn page_of_names(
@@ -183,10 +171,7 @@ impl Cmq {
     }
 }
 
-fn subscription_view<'a>(
-    found: &Resolved,
-    subscription: &'a posthouse_model::Subscription,
-) -> SubscriptionView<'a> {
+fn subscription_view<'a>(found: &Resolved, subscription: &'a Subscription) -> SubscriptionView<'a> {
     SubscriptionView {
         topic: found.incarnation,
         subscription: subscription.id(),
