@@ -21,10 +21,14 @@ mod push;
 mod sealing;
 mod steps;
 
+use std::time::{Duration, Instant};
+
 use posthouse_tests::{Connection, Node, Setting};
 
-/// How often a condition is looked at before a test gives up.
-const LOOKS_MAX: usize = 10_000;
+/// How long a condition is waited for before a test gives up: longer than a busy machine needs for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long between two looks at it, so that looking leaves the processors to the node.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Returns the program under test.
 fn program() -> &'static std::path::Path {
@@ -53,13 +57,14 @@ fn get(node: &Node, path: &str) -> (u16, String) {
     (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
 }
 
-/// Waits until there is something, a bounded number of looks.
+/// Waits until there is something, for a bounded time.
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    for _ in 0..LOOKS_MAX {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
         if let Some(found) = look() {
             return found;
         }
-        std::thread::yield_now();
+        std::thread::sleep(LOOK_AGAIN);
     }
     panic!("the condition did not come to hold");
 }
