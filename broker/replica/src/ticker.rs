@@ -12,7 +12,7 @@ use crate::held::Held;
 use crate::leadership::Leadership;
 use crate::proposer::Intake;
 
-/// How long a deadline waits that a tick did not move: it must not be ticked for ever.
+/// How long a deadline waits that a tick did not move, or that none was taken for: it must not be ticked for ever.
 const UNMOVED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Proposes ticks.
@@ -65,15 +65,14 @@ impl<M: Machine> Ticker<M> {
     }
 
     /// Does what is due, all of it.
-    async fn tick(&mut self) {
+    async fn tick(&self) {
         loop {
             match self.intake.propose(None, M::tick()).await {
                 Ok(outcome) if M::more_is_due(&outcome) => {}
                 Ok(_) => return,
                 Err(fault) => {
+                    // The engine may refuse what comes while no majority answers, and lead on: it is tried again.
                     debug!(%fault, "no tick");
-                    // Leadership changes, or the group stops.
-                    drop(self.leadership.changed().await);
                     return;
                 }
             }
