@@ -299,8 +299,8 @@ impl<M: Machine> Group<M> {
 
     /// Answers a frame of another replica.
     pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
-        let time = || self.inner.held.counted();
-        peer::answer(&self.inner.engine, &self.inner.reception, time, frame).await
+        let clocks = || self.inner.held.clocks();
+        peer::answer(&self.inner.engine, &self.inner.reception, clocks, frame).await
     }
 
     /// Returns what tells the group's tasks to end.

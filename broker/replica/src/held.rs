@@ -11,7 +11,7 @@ use posthouse_model::{Batch, LogIndex, MessageId, SetId, Term, Time};
 use tokio::sync::watch;
 
 use crate::raft::checkpoint::{index_of, term_of};
-use crate::raft::peer::Counted;
+use crate::raft::peer::{Clocks, Counted};
 use crate::raft::record::Position;
 use crate::raft::state::{Applier, Encoder};
 use crate::raft::{Answer, Proposal};
@@ -90,8 +90,16 @@ impl<M: Machine> Held<M> {
         self.time.lock().now(self.clock.monotonic())
     }
 
+    /// Returns what this replica knows of time.
+    pub(crate) fn clocks(&self) -> Clocks {
+        Clocks {
+            counted: self.counted(),
+            wall: self.clock.wall(),
+        }
+    }
+
     /// Returns what time it is for the group, if this replica was there to count since the last stamp.
-    pub(crate) fn counted(&self) -> Option<Counted> {
+    fn counted(&self) -> Option<Counted> {
         // Read in this order, time is never that of an earlier entry, which a new leader's may be behind.
         let since = self.last_stamped();
         let now = self.time.lock().counted(self.clock.monotonic())?;
@@ -110,14 +118,14 @@ impl<M: Machine> Held<M> {
 
     /// Returns the stamp for an entry that is proposed now.
     pub(crate) fn stamp(&self) -> Time {
-        self.time.lock().stamp(self.clock.wall(), self.clock.monotonic())
+        let (wall, monotonic) = (self.clock.wall(), self.clock.monotonic());
+        let mut time = self.time.lock();
+        time.stamp(wall, monotonic)
     }
 
-    /// Begins to lead at a term: from now on this replica stamps.
-    pub(crate) fn lead(&self, term: Term) {
-        self.time
-            .lock()
-            .lead(term, self.clock.wall(), self.clock.monotonic());
+    /// Begins to lead at a term: from now on this replica stamps. The wall clock is that of a majority.
+    pub(crate) fn lead(&self, term: Term, wall: Time) {
+        self.time.lock().lead(term, wall, self.clock.monotonic());
         let last_applied = self.state.read().last_message_id();
         let mut last = self.last_message_id.lock();
         *last = last_applied.max(*last);

@@ -15,12 +15,12 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use parking_lot::Mutex;
-use posthouse_model::{ReplicaId, Term};
+use posthouse_model::{ReplicaId, Term, Time};
 use tokio::sync::watch;
 use tracing::{debug, info};
 
 use crate::held::Held;
-use crate::raft::peer::{Counted, Peers};
+use crate::raft::peer::{Clocks, Peers};
 use crate::raft::{Engine, Types};
 use crate::{GroupName, Machine, Observer, Reason};
 
@@ -131,8 +131,9 @@ impl<M: Machine> Watcher<M> {
     /// Makes sure that this replica knows how time went on for the group. It may have just started, and not been there
     /// to count it, or have seen the last stamp late, and be behind: a majority is asked, of whom the one that is ahead
     /// is believed. None is too far ahead that counted from the last stamp of all; who has not come so far is to do so
-    /// first. Only when none was there is the wall clock all there is.
-    async fn knows_time(&self) -> bool {
+    /// first. Only when none was there are wall clocks all there is, and one of them may be wrong: returns the one in
+    /// the middle of those that answered, or none if they are too few.
+    async fn learn_time(&self) -> Option<Time> {
         let own = ReplicaId(*self.engine.node_id());
         let voters: Vec<ReplicaId> = {
             let metrics = self.engine.server_metrics();
@@ -141,29 +142,33 @@ impl<M: Machine> Watcher<M> {
         };
         let others = voters.iter().filter(|voter| **voter != own);
         let asked = others.map(|other| self.peers.time(*other, TIME_WITHIN));
-        let told: Vec<Option<Counted>> = join_all(asked).await.into_iter().flatten().collect();
+        let told: Vec<Clocks> = join_all(asked).await.into_iter().flatten().collect();
         let last = self.held.last_stamped();
-        let is_behind = |counted: &Option<Counted>| counted.is_some_and(|counted| counted.since < last);
-        let behind = told.iter().filter(|counted| is_behind(counted)).count();
-        let counted = told.iter().flatten().filter(|counted| counted.since >= last);
-        if let Some(now) = counted.map(|counted| counted.now).max() {
+        let counted = || told.iter().filter_map(|clocks| clocks.counted);
+        let behind = counted().filter(|counted| counted.since < last).count();
+        let abreast = counted().filter(|counted| counted.since >= last);
+        if let Some(now) = abreast.map(|counted| counted.now).max() {
             self.held.believe(now);
         }
         // This replica is one of the majority.
-        told.len() - behind >= voters.len() / 2
+        if told.len() - behind < voters.len() / 2 {
+            return None;
+        }
+        let here = self.held.clocks().wall;
+        Some(middle(here, told.iter().map(|clocks| clocks.wall)))
     }
 
     /// Waits until all that earlier leaders agreed on is applied here: only then is the last stamp known, and the
     /// last message id. Returns whether this replica has become the leader; else it is to be tried again.
     async fn become_leader(&self, term: Term, alone: bool) -> bool {
         match self.engine.ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) if !self.knows_time().await => {
-                debug!(group = %self.group, %term, "elected, and too few say what time it is");
-                false
-            }
             Ok(_) => {
+                let Some(wall) = self.learn_time().await else {
+                    debug!(group = %self.group, %term, "elected, and too few say what time it is");
+                    return false;
+                };
                 info!(group = %self.group, %term, "elected");
-                self.held.lead(term);
+                self.held.lead(term, wall);
                 self.seat.set(Leadership::Elected { term, alone });
                 true
             }
@@ -234,5 +239,27 @@ impl Seat {
             info!(group = %self.group, "leads no longer");
             self.observer.leading(self.group, None);
         }
+    }
+}
+
+/// Returns the time in the middle; of an even number, the earlier of the two, so that one wrong clock of two steps
+/// nothing ahead.
+fn middle(own: Time, others: impl Iterator<Item = Time>) -> Time {
+    let mut times: Vec<Time> = others.chain([own]).collect();
+    times.sort_unstable();
+    times[(times.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_wrong_wall_clock_is_not_believed() {
+        let at = Time::from_seconds;
+        assert_eq!(middle(at(3_700), [at(100), at(101)].into_iter()), at(101));
+        assert_eq!(middle(at(3_700), [at(100)].into_iter()), at(100));
+        assert_eq!(middle(at(100), [at(3_700)].into_iter()), at(100));
+        assert_eq!(middle(at(100), [].into_iter()), at(100));
     }
 }

@@ -30,7 +30,7 @@ mod sending;
 mod tests;
 
 pub(crate) use answering::answer;
-pub(crate) use frame::Counted;
+pub(crate) use frame::{Clocks, Counted};
 pub(crate) use receiving::{Received, Reception};
 
 use frame::{Answer, Appended, EntryRecord, Request, Transferred};
@@ -93,12 +93,11 @@ impl Peers {
         Peers { group, network }
     }
 
-    /// Asks a replica what time it is for the group; none when it does not answer, none within when it was not there
-    /// to count.
-    pub(crate) async fn time(&self, of: ReplicaId, within: Duration) -> Option<Option<Counted>> {
+    /// Asks a replica what it knows of time; none when it does not answer.
+    pub(crate) async fn time(&self, of: ReplicaId, within: Duration) -> Option<Clocks> {
         let peer = self.peer(of.0, Lane::Heartbeat);
         match peer.ask(&Request::Time, within).await {
-            Ok(Answer::Time(time)) => Some(time),
+            Ok(Answer::Time(clocks)) => Some(clocks),
             Ok(_) | Err(_) => None,
         }
     }

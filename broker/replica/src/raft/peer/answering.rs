@@ -7,7 +7,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeader
 use posthouse_model::ReplicaId;
 use posthouse_wire::Kind;
 
-use super::frame::{Answer, Counted, Request, decode_request};
+use super::frame::{Answer, Clocks, Request, decode_request};
 use super::{PeerFault, Reception};
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
@@ -15,7 +15,7 @@ use crate::raft::{Engine, LogId, RaftEntry, Types};
 pub(crate) async fn answer(
     engine: &Engine,
     reception: &Reception,
-    time: impl FnOnce() -> Option<Counted>,
+    clocks: impl FnOnce() -> Clocks,
     frame: &[u8],
 ) -> Result<Bytes, PeerFault> {
     let (asked, request) = decode_request(frame)?;
@@ -71,7 +71,7 @@ pub(crate) async fn answer(
             bytes,
         } => reception.take_piece(snapshot, part, offset, bytes).await?,
         Request::Install { vote, snapshot } => reception.install(engine, vote, snapshot).await?,
-        Request::Time => Answer::Time(time()),
+        Request::Time => Answer::Time(clocks()),
         Request::TransferLeader { from, to, last } => {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
             let response = engine

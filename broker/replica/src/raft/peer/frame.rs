@@ -70,8 +70,16 @@ pub(super) enum Answer {
     /// Another snapshot is being installed.
     Busy,
     Transferred(Transferred),
-    /// None: it was not there either.
-    Time(Option<Counted>),
+    Time(Clocks),
+}
+
+/// What a replica knows of time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Clocks {
+    /// What time it is for the group; none when it was not there to count.
+    pub(crate) counted: Option<Counted>,
+    /// What its wall clock shows.
+    pub(crate) wall: Time,
 }
 
 /// What time it is for the group, as a replica counted it.
