@@ -181,6 +181,15 @@ impl<M: Machine> Group<M> {
         }
     }
 
+    /// Returns the term in which this replica was elected, whether it takes commands yet or not; none when another
+    /// leads.
+    pub fn elected(&self) -> Option<Term> {
+        let metrics = self.inner.engine.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let term = Term(metrics.vote.leader_id.term);
+        metrics.state.is_leader().then_some(term)
+    }
+
     /// Returns which replica leads, as far as it is known here.
     pub fn leader(&self) -> Option<ReplicaId> {
         let own = ReplicaId(*self.inner.engine.node_id());

@@ -13,6 +13,8 @@
 //! applied, [`Network`] brings frames to other nodes. [`PeerNetwork`] is the one that does so over TCP. The crate
 //! alone names the Raft library.
 
+mod blocking;
+mod bugs;
 mod checkpointer;
 mod clock;
 mod config;
@@ -39,6 +41,8 @@ mod ticker;
 #[cfg(test)]
 mod test_store;
 
+#[cfg(feature = "bugs")]
+pub use bugs::Bug;
 pub use clock::{Clock, SystemClock};
 pub use config::{COMMANDS_WAITING_MAX, Config, ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX};
 pub use fault::{Fault, Reason};

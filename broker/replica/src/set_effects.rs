@@ -10,6 +10,7 @@ use posthouse_model::{
 use posthouse_store::{Bodies, CutPlan, Decisions, Live, StoreFault};
 use tracing::error;
 
+use crate::bugs::Bug;
 use crate::cutter::Budget;
 use crate::held::{Effects, FollowedEntry};
 use crate::raft::checkpoint::{Checkpoints, index_of};
@@ -65,6 +66,9 @@ impl SetEffects {
         let (checkpoints, budget) = (self.checkpoints.clone(), self.budget.clone());
         let position = entry.position.clone();
         self.budget.begin_cut(at);
+        if Bug::PurgedTooEarly.is_loose() {
+            checkpoints.is_durable(position.clone());
+        }
         let done = move |result: Result<(), StoreFault>| {
             match result {
                 // The log may go up to here now.

@@ -1,17 +1,22 @@
 //! Work that may take long, done one after the other beside the log: cuts, and log files made ahead.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 use parking_lot::{Condvar, Mutex};
 
 /// A piece of work.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
+/// Is told that there is something to do.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
 /// Work that waits its turn. Few are ever queued: one for each group that is being cut, and two for log files.
 #[derive(Default)]
 pub(crate) struct Jobs {
     queue: Mutex<Queue>,
     changed: Condvar,
+    caller: OnceLock<Wake>,
 }
 
 #[derive(Default)]
@@ -31,7 +36,16 @@ impl Jobs {
         }
         queue.waiting.push_back(job);
         self.changed.notify_one();
+        if let Some(wake) = self.caller.get() {
+            wake();
+        }
         Ok(())
+    }
+
+    /// Has the caller told of each job that is queued from now on. The first one stays.
+    pub(crate) fn tell(&self, wake: Wake) {
+        // Whoever comes second is told nothing.
+        let _ = self.caller.set(wake);
     }
 
     /// Does the next job; returns whether there was one.

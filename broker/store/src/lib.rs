@@ -40,6 +40,7 @@ pub use decisions::Decisions;
 pub use disk::{Disk, DiskFile, Opening, RealDisk, Space, SyncPoint};
 pub use fault::{Damage, OpenError, StoreFault};
 pub use identity::{ClusterId, Identity};
+pub use jobs::Wake;
 pub use log::{GroupLog, LogPoint, LogRecord, LogState, RecordKind};
 pub use projection::{Op, Projection};
 pub use segment::KeepClass;

@@ -13,7 +13,7 @@ use posthouse_model::{LogIndex, SetId};
 use crate::bodies::BodyMemory;
 use crate::disk::{Disk, Space, SyncPoint};
 use crate::identity::{self, check_format, read_identity, write_identity};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Wake};
 use crate::shelf::Shelf;
 use crate::wal::{LogObserver, Wal, Work, recover};
 use crate::{
@@ -336,6 +336,13 @@ impl Store {
             });
         }
         Ok(usage)
+    }
+
+    /// Has the caller told whenever there is something for [`Store::step_log`] or [`Store::step_job`]. It is told while
+    /// locks are held, so it must only take notice. For [`Driving::Caller`].
+    pub fn on_work(&self, log: Wake, jobs: Wake) {
+        self.inner.wal.tell(log);
+        self.inner.jobs.tell(jobs);
     }
 
     /// Writes one batch of what is queued; returns whether there was anything. For [`Driving::Caller`].

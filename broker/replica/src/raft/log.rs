@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::record::{decode_membership, decode_vote, encode_membership, encode_vote};
 use super::{LogId, Payload, Proposal, RaftEntry, Types, Vote, log_id};
+use crate::bugs::Bug;
 
 /// The bytes of entries that one answer to a follower holds.
 const ANSWER_BYTES_MAX: usize = 4 * 1_048_576;
@@ -140,6 +141,9 @@ impl RaftLogStorage<Types> for Log {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (done, durable) = oneshot::channel();
         self.journal.save_vote(encode_vote(vote), sender(done));
+        if Bug::VoteUnsynced.is_loose() {
+            return Ok(());
+        }
         wait(durable).await
     }
 
@@ -162,6 +166,11 @@ impl RaftLogStorage<Types> for Log {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
         let records = entries.iter().map(record_of).collect();
         self.recent.lock().push(entries);
+        if Bug::AckBeforeSync.is_loose() {
+            self.journal.append(records, Box::new(|_| {}));
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         self.journal.append(
             records,
             Box::new(move |result| callback.io_completed(result.map_err(fault))),

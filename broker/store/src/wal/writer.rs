@@ -15,7 +15,7 @@ use posthouse_model::{LogIndex, ReplicaId, Term};
 use super::LogObserver;
 use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
 use crate::disk::{Disk, DiskFile, Opening, SyncPoint};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, Wake};
 use crate::log::{Group, LogPoint, LogRecord};
 use crate::{Config, Done, Driving, GroupId, StoreFault};
 
@@ -49,6 +49,7 @@ pub(crate) struct Wal {
     groups: Vec<Mutex<Group>>,
     queue: Mutex<Queue>,
     has_work: Condvar,
+    caller: OnceLock<Wake>,
     has_room: Condvar,
     writer: Mutex<Writer>,
     files: RwLock<BTreeMap<u32, Arc<WalFile>>>,
@@ -168,6 +169,7 @@ impl Wal {
             groups: parts.groups.into_iter().map(Mutex::new).collect(),
             queue: Mutex::default(),
             has_work: Condvar::new(),
+            caller: OnceLock::new(),
             has_room: Condvar::new(),
             writer: Mutex::new(parts.writer),
             files: RwLock::new(parts.files),
@@ -199,6 +201,12 @@ impl Wal {
     pub(crate) fn observe(&self, observer: Arc<dyn LogObserver>) {
         // Whoever comes second is told nothing.
         let _ = self.observer.set(observer);
+    }
+
+    /// Has the caller told of each operation that is queued from now on. The first one stays.
+    pub(crate) fn tell(&self, wake: Wake) {
+        // Whoever comes second is told nothing.
+        let _ = self.caller.set(wake);
     }
 
     pub(crate) fn group(&self, group: GroupId) -> MutexGuard<'_, Group> {
@@ -257,6 +265,9 @@ impl Wal {
             done,
         });
         self.has_work.notify_one();
+        if let Some(wake) = self.caller.get() {
+            wake();
+        }
     }
 
     /// Waits for something to write; after `quiet` without any, says so once.

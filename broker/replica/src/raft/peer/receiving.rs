@@ -17,6 +17,7 @@ use posthouse_wire::DecodeError;
 
 use super::frame::{Answer, Offer, Part, Wanted};
 use super::{PIECE_BYTES_MAX, PeerFault};
+use crate::blocking::blocking;
 use crate::raft::checkpoint::{Checkpoints, index_of};
 use crate::raft::record::{LogIdRecord, Position, VoteRecord};
 use crate::raft::state::StateBytes;
@@ -186,7 +187,7 @@ impl Reception {
         work: impl FnOnce(&mut Desk) -> Result<T, PeerFault> + Send + 'static,
     ) -> Result<T, PeerFault> {
         let desk = self.desk.clone();
-        let worked = tokio::task::spawn_blocking(move || work(&mut desk.lock())).await;
+        let worked = blocking(move || work(&mut desk.lock())).await;
         worked.map_err(|error| PeerFault::Stopped(error.to_string()))?
     }
 }

@@ -177,7 +177,7 @@ impl<'a> Sending<'a> {
 
 /// Reads files away from the tasks that must not wait.
 async fn blocking<T: Send + 'static>(read: impl FnOnce() -> io::Result<T> + Send + 'static) -> SendResult<T> {
-    match tokio::task::spawn_blocking(read).await {
+    match crate::blocking::blocking(read).await {
         Ok(answer) => answer.map_err(|error| unreadable(&error)),
         Err(error) => Err(unreadable(&io::Error::other(error))),
     }
