@@ -105,6 +105,23 @@ impl Kind {
             | Kind::ProjectionRow => 1,
         }
     }
+
+    /// Returns whether most of its bytes are message bodies. Then its length is counted first, which looks at none of
+    /// them; a vector that grows would move them again and again, and keep up to as much room again.
+    const fn holds_bodies(self) -> bool {
+        match self {
+            Kind::SetBatch | Kind::StoredMessage | Kind::Peer => true,
+            // A state costs as much to count as to write; the others are small.
+            Kind::DirectoryBatch
+            | Kind::SetState
+            | Kind::DirectoryState
+            | Kind::SetOutcome
+            | Kind::DirectoryOutcome
+            | Kind::Replica
+            | Kind::Happening
+            | Kind::ProjectionRow => false,
+        }
+    }
 }
 
 /// Returns the bytes of an entry of a set's log.
@@ -210,7 +227,12 @@ pub fn decode_directory_outcome(
 /// Returns the bytes of a value. Its type must know the length of each of its sequences and must not depend on
 /// being self-describing, as all of the model's types do.
 pub fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T) -> Bytes {
-    let prefix = vec![kind as u8, kind.version()];
+    let capacity = match kind.holds_bodies() {
+        true => encoded_len(value),
+        false => PREFIX_BYTES,
+    };
+    let mut prefix = Vec::with_capacity(capacity);
+    prefix.extend([kind as u8, kind.version()]);
     let bytes = postcard::to_extend(value, prefix)
         .expect("a vector takes any bytes, and our types know the lengths of their sequences");
     Bytes::from(bytes)
