@@ -219,7 +219,8 @@ impl<M: Machine> Group<M> {
             | Leadership::Following { .. }
             | Leadership::Stopped(_) => return true,
         }
-        quiet::silence(&self.inner.engine) < MAJORITY_SILENCE_MAX
+        // A leader that was elected in this moment has not asked anybody yet.
+        quiet::silence(&self.inner.engine).is_none_or(|silence| silence < MAJORITY_SILENCE_MAX)
     }
 
     /// Returns what time it is for the group.

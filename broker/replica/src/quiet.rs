@@ -10,13 +10,17 @@ use openraft::Instant as OpenraftInstant;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::GroupName;
 use crate::raft::{Engine, Types};
 
-/// How long a leader that no majority answers goes on taking commands, and being heard.
+/// How long a leader that no majority answers goes on taking commands.
 pub(crate) const MAJORITY_SILENCE_MAX: Duration = Duration::from_millis(1_500);
+/// How long it goes on being heard. On machines that are too busy to answer in time, another leader is no better, and
+/// electing it makes them busier still.
+const UNANSWERED_MAX: Duration = Duration::from_secs(4);
 /// How long a leader is not looked at again, at least.
 const LOOK_MIN: Duration = Duration::from_millis(50);
 
@@ -63,21 +67,20 @@ impl Quieter {
 
     /// Waits until no majority has answered for too long.
     async fn unanswered(&self) {
-        while let Some(left) = MAJORITY_SILENCE_MAX.checked_sub(silence(&self.engine)) {
+        let begun = Instant::now();
+        let silence = || silence(&self.engine).unwrap_or(begun.elapsed());
+        while let Some(left) = UNANSWERED_MAX.checked_sub(silence()) {
             tokio::time::sleep(left.max(LOOK_MIN)).await;
         }
     }
 }
 
-/// Returns for how long no majority has answered a leader. One that was elected in this moment has not asked anybody
-/// yet.
-pub(crate) fn silence(engine: &Engine) -> Duration {
+/// Returns for how long no majority has answered a leader; none when none ever did.
+pub(crate) fn silence(engine: &Engine) -> Option<Duration> {
     let metrics = engine.data_metrics();
     let metrics = metrics.borrow_watched();
-    let acked = metrics.last_quorum_acked;
-    acked.map_or(Duration::ZERO, |acked| {
-        OpenraftInstant::elapsed(&acked.into_inner())
-    })
+    let acked = metrics.last_quorum_acked?;
+    Some(OpenraftInstant::elapsed(&acked.into_inner()))
 }
 
 fn leads_others(metrics: &RaftServerMetrics<Types>) -> bool {
