@@ -95,7 +95,7 @@ impl Bodies {
                 .shelf
                 .look(|contents| (contents.place(key), Arc::clone(&contents.segments)));
             let Some(place) = place else {
-                return segments.read(key);
+                return segments.read(&self.shelf, key);
             };
             if let Some(message) = self.read_place(place)? {
                 return Ok(Some(message));
@@ -155,7 +155,7 @@ impl Shelf {
     }
 
     fn undecodable(&self, index: LogIndex, what: &str) -> StoreFault {
-        StoreFault::corrupt(&self.log.wal.directory, 0, format!("entry {index}: {what}"))
+        StoreFault::corrupt(&self.log.wal.directory, 0, 0, format!("entry {index}: {what}"))
     }
 
     fn not_there(&self, place: Place) -> StoreFault {
@@ -167,6 +167,6 @@ impl Shelf {
             "the body {}/{} was purged from the log before a cut",
             key.stream, key.sequence
         );
-        StoreFault::corrupt(&self.log.wal.directory, 0, what)
+        StoreFault::corrupt(&self.log.wal.directory, 0, 0, what)
     }
 }

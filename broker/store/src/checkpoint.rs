@@ -117,7 +117,11 @@ fn encode_head(group: GroupId, checkpoint: &Checkpoint, segments: &[Named]) -> V
 }
 
 fn decode(bytes: Bytes, group: GroupId, at: LogIndex) -> Result<(Checkpoint, Vec<Named>), Damage> {
-    let damage = |what| Damage { offset: 0, what };
+    let damage = |what| Damage {
+        offset: 0,
+        bytes: bytes.len() as u64,
+        what,
+    };
     if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
         return Err(damage("not a checkpoint of this version"));
     }
@@ -177,7 +181,7 @@ impl Named {
         let segment = Segment::open(disk, directory, self.name, self.digest)?;
         if segment.bytes != self.bytes {
             let what = "the segment is another than the checkpoint says";
-            return Err(StoreFault::corrupt(&segment.path, 0, what));
+            return Err(StoreFault::corrupt(&segment.path, 0, segment.bytes, what));
         }
         Ok(segment)
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::OnDamage;
+
 /// The store's bounds and habits.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -33,6 +35,8 @@ pub struct Config {
     pub driving: Driving,
     /// Where the projection is kept.
     pub projection: ProjectionKind,
+    /// What is done about damage that is found at open.
+    pub on_damage: OnDamage,
 }
 
 /// Who does the work of writing and cutting.
@@ -72,6 +76,7 @@ impl Default for Config {
             reserve_bytes: 1024 * MIB,
             driving: Driving::Threads,
             projection: ProjectionKind::Sled,
+            on_damage: OnDamage::Refuse,
         }
     }
 }

@@ -44,6 +44,9 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn sync(&self, point: SyncPoint) -> io::Result<()>;
     /// Sets the file's length and reserves room for it; what is new reads as zeros.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Lets go of what is in memory of the file, so that it is read from the drive next. That is a wish: what cannot do
+    /// it does nothing.
+    fn uncache(&self) {}
 }
 
 /// How a file is opened.

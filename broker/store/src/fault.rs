@@ -16,12 +16,14 @@ pub enum StoreFault {
     #[error("the store is closed")]
     Closed,
     /// Bytes on the disk are not what was written.
-    #[error("{} is damaged at offset {offset}: {what}", file.display())]
+    #[error("{} is damaged at offset {offset}, {bytes} bytes: {what}", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,
         /// Where in it.
         offset: u64,
+        /// How many bytes from there on cannot be used, as far as that is known.
+        bytes: u64,
         /// What is wrong there.
         what: String,
     },
@@ -97,7 +99,7 @@ pub enum OpenError {
     },
     /// Something that was durable is damaged.
     #[error(
-        "{} is damaged at offset {offset}: {what}; restore the data directory from a copy, or remove it and let this node join its cluster anew",
+        "{} is damaged at offset {offset}, {bytes} bytes: {what}; restore the data directory from a copy, or remove it and let this node join its cluster anew",
         file.display()
     )]
     Corrupt {
@@ -105,6 +107,8 @@ pub enum OpenError {
         file: PathBuf,
         /// Where in it.
         offset: u64,
+        /// How many bytes from there on cannot be used, as far as that is known.
+        bytes: u64,
         /// What is wrong there.
         what: String,
     },
@@ -128,10 +132,12 @@ pub enum OpenError {
 
 /// Bytes that are not what was written.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("damaged at offset {offset}: {what}")]
+#[error("damaged at offset {offset}, {bytes} bytes: {what}")]
 pub struct Damage {
     /// Where.
     pub offset: u64,
+    /// How many bytes from there on cannot be used, as far as that is known.
+    pub bytes: u64,
     /// What is wrong there.
     pub what: &'static str,
 }
@@ -169,13 +175,14 @@ impl StoreFault {
     }
 
     pub(crate) fn damage(file: &Path, damage: &Damage) -> StoreFault {
-        StoreFault::corrupt(file, damage.offset, damage.what)
+        StoreFault::corrupt(file, damage.offset, damage.bytes, damage.what)
     }
 
-    pub(crate) fn corrupt(file: &Path, offset: u64, what: impl Into<String>) -> StoreFault {
+    pub(crate) fn corrupt(file: &Path, offset: u64, bytes: u64, what: impl Into<String>) -> StoreFault {
         StoreFault::Corrupt {
             file: file.to_owned(),
             offset,
+            bytes,
             what: what.into(),
         }
     }
@@ -186,7 +193,17 @@ impl StoreFault {
 impl From<StoreFault> for OpenError {
     fn from(fault: StoreFault) -> OpenError {
         match fault {
-            StoreFault::Corrupt { file, offset, what } => OpenError::Corrupt { file, offset, what },
+            StoreFault::Corrupt {
+                file,
+                offset,
+                bytes,
+                what,
+            } => OpenError::Corrupt {
+                file,
+                offset,
+                bytes,
+                what,
+            },
             StoreFault::DiskFull { file } => OpenError::DiskFull { file },
             StoreFault::Io { doing, file, text } => OpenError::Io { doing, file, text },
             StoreFault::Stopped { .. }

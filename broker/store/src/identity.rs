@@ -43,6 +43,7 @@ pub(crate) fn check_format(disk: &dyn Disk, dir: &Path, is_new: bool) -> Result<
             return Err(OpenError::Corrupt {
                 file: path,
                 offset: 0,
+                bytes: 0,
                 what: "the file is missing, though the directory is not empty".into(),
             });
         }
@@ -63,6 +64,7 @@ pub(crate) fn check_format(disk: &dyn Disk, dir: &Path, is_new: bool) -> Result<
         _ => Err(OpenError::Corrupt {
             file: path,
             offset: 0,
+            bytes: bytes.len() as u64,
             what: "it does not name a format".into(),
         }),
     }
@@ -79,6 +81,7 @@ pub(crate) fn read_identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Identi
         None => Err(StoreFault::corrupt(
             &path,
             0,
+            bytes.len() as u64,
             "it is not an identity, or its checksum is wrong",
         )),
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
+use crate::damage::Wrong;
 use crate::disk::read_exact_at;
 use crate::wal::{Location, Mark, Operation, RECORD_HEADER_BYTES, RawRecord, Wal, WalFile, check_record};
 use crate::{Done, GroupId, StoreFault};
@@ -90,6 +91,31 @@ pub(crate) struct Group {
     located_first: LogIndex,
     located_bytes: u64,
     serial: u64,
+    /// What is wrong with the entries in files, if something is.
+    wrong: Option<LogWrong>,
+    /// What recovery has not been able to exclude yet.
+    doubt: Doubt,
+}
+
+/// What a group may have lost, as long as its log is read back.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Doubt {
+    /// A vote, newer than the one that is known.
+    vote: bool,
+    /// Entries or truncations behind the last one that is known.
+    entries: bool,
+    /// The last entry that was lost for certain.
+    lost: Option<LogIndex>,
+}
+
+/// Entries that cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct LogWrong {
+    /// The oldest file in which something of them is: it is kept, to be found again at the next start.
+    pub(crate) epoch: u32,
+    /// The last of them: once a checkpoint has replaced it, nothing is wrong any more.
+    pub(crate) until: LogIndex,
+    pub(crate) wrong: Wrong,
 }
 
 #[derive(Debug)]
@@ -256,15 +282,32 @@ impl GroupLog {
         location: Location,
         index: LogIndex,
     ) -> Result<LogRecord, StoreFault> {
+        let read = self.read_checked(file, location, index);
+        if let Err(fault) = &read
+            && let Some(wrong) = Wrong::of(fault)
+        {
+            self.wal.note_wrong(self.group, location.epoch, index, &wrong);
+        }
+        read
+    }
+
+    fn read_checked(
+        &self,
+        file: &WalFile,
+        location: Location,
+        index: LogIndex,
+    ) -> Result<LogRecord, StoreFault> {
         let offset = u64::from(location.offset);
         let mut bytes = vec![0; location.bytes as usize];
         read_exact_at(&*file.file, &mut bytes, offset)
             .map_err(|error| StoreFault::io("read", &file.path, &error))?;
         let record = check_record(&bytes, offset, self.group.0, index.0)
-            .map_err(|damage| StoreFault::corrupt(&file.path, damage.offset, damage.what))?;
+            .map_err(|damage| StoreFault::damage(&file.path, &damage))?;
         let (term, leader) = (Term(record.term), ReplicaId(record.leader));
-        let kind = RecordKind::of(record.mark)
-            .ok_or_else(|| StoreFault::corrupt(&file.path, offset, "not an entry where one was written"))?;
+        let kind = RecordKind::of(record.mark).ok_or_else(|| {
+            let bytes = bytes.len() as u64;
+            StoreFault::corrupt(&file.path, offset, bytes, "not an entry where one was written")
+        })?;
         let payload = Bytes::from(bytes).slice(RECORD_HEADER_BYTES..);
         Ok(LogRecord {
             index,
@@ -353,6 +396,7 @@ impl Group {
             self.runs.pop_front();
         }
         self.state.purged = self.state.purged.max(Some(point));
+        self.wrong.take_if(|wrong| wrong.until <= point.index);
         if self.state.last.is_none_or(|last| last.index <= point.index) {
             self.state.last = self.state.purged;
             self.runs.clear();
@@ -444,7 +488,38 @@ impl Group {
 
     /// Returns the file that the oldest entry is in.
     pub(crate) fn oldest_epoch(&self) -> Option<u32> {
-        self.located.front().map(|location| location.epoch)
+        let located = self.located.front().map(|location| location.epoch);
+        let wrong = self.wrong.as_ref().map(|wrong| wrong.epoch);
+        located.into_iter().chain(wrong).min()
+    }
+
+    /// Returns what is wrong with the entries in files.
+    pub(crate) fn wrong(&self) -> Option<&LogWrong> {
+        self.wrong.as_ref()
+    }
+
+    /// Takes notice that the entries up to an index cannot all be read. Returns whether that is new.
+    pub(crate) fn note_wrong(&mut self, wrong: LogWrong) -> bool {
+        match &mut self.wrong {
+            Some(known) => {
+                known.epoch = known.epoch.min(wrong.epoch);
+                known.until = known.until.max(wrong.until);
+                false
+            }
+            none @ None => {
+                *none = Some(wrong);
+                true
+            }
+        }
+    }
+
+    /// Returns the last of the entries of which something is in a part of a file.
+    pub(crate) fn last_within(&self, epoch: u32, range: &Range<u64>) -> Option<LogIndex> {
+        let place = self.located.iter().rposition(|location| {
+            let start = u64::from(location.offset);
+            location.epoch == epoch && start < range.end && range.start < start + u64::from(location.bytes)
+        })?;
+        Some(LogIndex(self.located_first.0 + place as u64))
     }
 
     // --- what recovery says, record by record ---
@@ -452,6 +527,11 @@ impl Group {
     /// Takes in an entry found in a file. After a gap only what follows it counts, and [`Group::recovered`] says
     /// whether the gap was covered by a purge.
     pub(crate) fn recover_entry(&mut self, point: LogPoint, location: Location) {
+        // In one term nothing is truncated between two entries that follow each other.
+        let last = self.state.last;
+        if last.is_some_and(|last| last.term == point.term && last.index.next() == point.index) {
+            self.doubt.entries = false;
+        }
         let expected = self.located_first.0 + self.located.len() as u64;
         if self.located.is_empty() || point.index.0 != expected {
             self.located.clear();
@@ -472,14 +552,75 @@ impl Group {
         self.state.last = Some(point);
     }
 
+    /// Takes in a vote found in a file.
+    pub(crate) fn recover_vote(&mut self, vote: Bytes) {
+        self.state.vote = Some(vote);
+        self.doubt.vote = false;
+    }
+
+    /// Takes notice that a file begins, with the newest vote of each group.
+    pub(crate) fn recover_carried(&mut self) {
+        self.doubt.vote = false;
+    }
+
+    /// Takes notice that the entry at an index was lost; returns false if another would have been expected there.
+    pub(crate) fn recover_lost(&mut self, index: LogIndex) -> bool {
+        let after_last = self.state.last.map_or(LogIndex(1), |last| last.index.next());
+        let after_lost = self.doubt.lost.map(LogIndex::next);
+        let is_first = self.state.last.is_none() && index == LogIndex(0);
+        let is_expected = index == after_last || Some(index) == after_lost || is_first;
+        if is_expected {
+            self.doubt.lost = Some(index);
+        }
+        is_expected
+    }
+
+    /// Takes notice that records were lost, and nobody knows which.
+    pub(crate) fn doubt(&mut self) {
+        self.doubt.vote = true;
+        self.doubt.entries = true;
+    }
+
+    /// Returns whether something was lost, or may have been, that no checkpoint has replaced.
+    pub(crate) fn has_lost(&self) -> bool {
+        let purged = self.state.purged.map(|purged| purged.index);
+        let is_used = self.state.vote.is_some() || self.state.last.is_some();
+        (is_used && (self.doubt.vote || self.doubt.entries))
+            || self.doubt.lost.is_some_and(|lost| Some(lost) > purged)
+    }
+
+    /// Gives up all entries, because some are lost, or may be. The files are kept that say so.
+    pub(crate) fn give_up(&mut self, epoch: u32, wrong: Wrong) {
+        let last = self.state.last.map(|last| last.index);
+        let known = last.max(self.doubt.lost).unwrap_or_default();
+        // What may be lost behind the last entry that is known is replaced only from beyond that one.
+        let until = match self.doubt.vote || self.doubt.entries {
+            true => known.next(),
+            false => known,
+        };
+        let epoch = self.oldest_epoch().map_or(epoch, |oldest| oldest.min(epoch));
+        self.wrong = Some(LogWrong { epoch, until, wrong });
+        self.located.clear();
+        self.located_bytes = 0;
+        self.located_first = LogIndex(0);
+        self.runs.clear();
+        self.state.last = self.state.purged;
+        self.state.committed = self.state.committed.min(self.state.purged);
+    }
+
     /// Takes in a truncation found in a file.
     pub(crate) fn recover_truncation(&mut self, index: Option<LogIndex>) {
+        self.doubt.lost = self.doubt.lost.filter(|lost| Some(*lost) <= index);
         self.unplace_after(index);
         self.truncate_after(index);
     }
 
     /// Takes in a purge found in a file.
     pub(crate) fn recover_purge(&mut self, point: LogPoint) {
+        // Only another's checkpoint is from beyond the log.
+        if self.state.last.is_none_or(|last| last.index < point.index) {
+            self.doubt.entries = false;
+        }
         self.unplace_to(point.index);
         self.purge(point);
     }

@@ -15,7 +15,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -23,13 +24,14 @@ use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, Time};
 
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
+use crate::damage::Wrong;
 use crate::disk::{Disk, DiskFile, Opening, SyncPoint, read_exact_at};
 use crate::{Damage, GroupId, StoreFault, StreamSummary};
 
 const MAGIC: [u8; 8] = *b"PHSEG\0\0\x01";
 const HEADER_BYTES: usize = 24;
 const RECORD_HEADER_BYTES: usize = 24;
-const BLOCK_BYTES: usize = 4096;
+pub(crate) const BLOCK_BYTES: usize = 4096;
 const BLOCK_HEADER_BYTES: usize = 8;
 const ENTRY_BYTES: usize = 36;
 const BLOCK_ENTRIES_MAX: usize = (BLOCK_BYTES - BLOCK_HEADER_BYTES) / ENTRY_BYTES;
@@ -94,6 +96,10 @@ pub(crate) struct Segment {
     blocks: Box<[BodyKey]>,
     /// The block read last: who consumes a queue reads its entries one after the other.
     recent: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
+    /// What was found wrong with the file first, once something was.
+    wrong: OnceLock<Wrong>,
+    /// Whether that was told.
+    is_told: AtomicBool,
 }
 
 /// A record's place in a segment file.
@@ -150,6 +156,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SegmentRecord>, Damage> {
             if total > segment.bytes {
                 return Err(Damage {
                     offset: entry.position,
+                    bytes: bytes.len() as u64,
                     what: "records overlap",
                 });
             }
@@ -277,7 +284,7 @@ impl Segment {
         let segment = Segment::open_path(disk, &path, name)?;
         if segment.digest != digest {
             let what = "the segment is another than its name says";
-            return Err(StoreFault::corrupt(&path, 0, what));
+            return Err(StoreFault::corrupt(&path, 0, segment.bytes, what));
         }
         Ok(segment)
     }
@@ -304,13 +311,17 @@ impl Segment {
     fn read(file: Arc<dyn DiskFile>, path: PathBuf, expected: Option<SegmentName>) -> Result<Segment, Fault> {
         let bytes = file.bytes()?;
         if bytes < (HEADER_BYTES + TAIL_BYTES) as u64 {
-            return Err(damage(bytes, "the segment is too short"));
+            return Err(damage(0, bytes, "the segment is too short"));
         }
         let mut header = [0; HEADER_BYTES];
         read_exact_at(&*file, &mut header, 0)?;
         let name = parse_header(&header)?;
         if expected.is_some_and(|expected| expected != name) {
-            return Err(damage(8, "the segment is another than its name says"));
+            return Err(damage(
+                0,
+                HEADER_BYTES as u64,
+                "the segment is another than its name says",
+            ));
         }
         let mut tail = [0; TAIL_BYTES];
         let tail_at = bytes - TAIL_BYTES as u64;
@@ -322,14 +333,21 @@ impl Segment {
         if crc32c::crc32c(&trailer) != tail.trailer_crc {
             return Err(damage(
                 tail.trailer_at,
+                tail.trailer_bytes,
                 "the segment's trailer has a wrong checksum",
             ));
         }
-        let Trailer { streams, blocks } = parse_trailer(&trailer)
-            .ok_or_else(|| damage(tail.trailer_at, "the segment's trailer does not add up"))?;
+        let Trailer { streams, blocks } = parse_trailer(&trailer).ok_or_else(|| {
+            damage(
+                tail.trailer_at,
+                tail.trailer_bytes,
+                "the segment's trailer does not add up",
+            )
+        })?;
         if tail.index_at + (blocks.len() * BLOCK_BYTES) as u64 != tail.trailer_at {
             return Err(damage(
                 tail.trailer_at,
+                tail.trailer_bytes,
                 "the segment's index is not where it should be",
             ));
         }
@@ -344,23 +362,25 @@ impl Segment {
             index_at: tail.index_at,
             blocks,
             recent: Mutex::new(None),
+            wrong: OnceLock::new(),
+            is_told: AtomicBool::new(false),
         })
     }
 
     /// Reads the record of a key, if it is here.
     pub(crate) fn get(&self, key: BodyKey) -> Result<Option<Bytes>, StoreFault> {
-        self.find(key).map_err(|fault| fault.of(&self.path))
+        self.find(key).map_err(|fault| self.noted(fault))
     }
 
     /// Reads the record of an entry.
     pub(crate) fn get_entry(&self, entry: &Entry) -> Result<Bytes, StoreFault> {
-        self.read_record(entry).map_err(|fault| fault.of(&self.path))
+        self.read_record(entry).map_err(|fault| self.noted(fault))
     }
 
     /// Hands over every entry, by stream and sequence.
     pub(crate) fn each_entry(&self, mut each: impl FnMut(Entry)) -> Result<(), StoreFault> {
         for block in 0..self.blocks.len() {
-            let entries = self.block_entries(block).map_err(|fault| fault.of(&self.path))?;
+            let entries = self.block_entries(block).map_err(|fault| self.noted(fault))?;
             entries.into_iter().for_each(&mut each);
         }
         Ok(())
@@ -379,9 +399,44 @@ impl Segment {
     pub(crate) fn read_raw(&self, offset: u64, bytes_max: usize) -> Result<Bytes, StoreFault> {
         let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; bytes_max.min(left)];
-        read_exact_at(&*self.file, &mut bytes, offset)
-            .map_err(|error| StoreFault::io("read", &self.path, &error))?;
+        read_exact_at(&*self.file, &mut bytes, offset).map_err(|error| self.noted(Fault::Io(error)))?;
         Ok(Bytes::from(bytes))
+    }
+
+    /// Returns what was found wrong with the file; none as long as nothing was.
+    pub(crate) fn wrong(&self) -> Option<&Wrong> {
+        self.wrong.get()
+    }
+
+    /// Takes notice that something is wrong with the file. Returns whether nobody was told yet.
+    pub(crate) fn note(&self, wrong: Wrong) -> bool {
+        // What was found first is enough to have it replaced.
+        let _ = self.wrong.set(wrong);
+        !self.is_told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns how many blocks the index has.
+    pub(crate) fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Reads the entries of a block of the index from the drive, whatever is in memory of it.
+    pub(crate) fn read_entries(&self, block: usize) -> Result<Vec<Entry>, StoreFault> {
+        let bytes = self.read_block(block).map_err(|fault| self.noted(fault))?;
+        Ok(entries_of(&bytes))
+    }
+
+    /// Has what is read next come from the drive, as far as that can be had.
+    pub(crate) fn uncache(&self) {
+        self.file.uncache();
+    }
+
+    fn noted(&self, fault: Fault) -> StoreFault {
+        let fault = fault.of(&self.path);
+        if let Some(wrong) = Wrong::of(&fault) {
+            let _ = self.wrong.set(wrong);
+        }
+        fault
     }
 
     fn find(&self, key: BodyKey) -> Result<Option<Bytes>, Fault> {
@@ -413,31 +468,34 @@ impl Segment {
         {
             return Ok(Arc::clone(bytes));
         }
+        let bytes = Arc::new(self.read_block(number)?);
+        *self.recent.lock() = Some((number, Arc::clone(&bytes)));
+        Ok(bytes)
+    }
+
+    fn read_block(&self, number: usize) -> Result<Vec<u8>, Fault> {
         let offset = self.index_at + (number * BLOCK_BYTES) as u64;
         let mut bytes = vec![0; BLOCK_BYTES];
         read_exact_at(&*self.file, &mut bytes, offset)?;
         if crc32c::crc32c(&bytes[4..]) != u32_at(&bytes, 0) {
             return Err(damage(
                 offset,
+                BLOCK_BYTES as u64,
                 "a block of the segment's index has a wrong checksum",
             ));
         }
         if u32_at(&bytes, 4) as usize > BLOCK_ENTRIES_MAX {
             return Err(damage(
                 offset,
+                BLOCK_BYTES as u64,
                 "a block of the segment's index says it has more than it can",
             ));
         }
-        let bytes = Arc::new(bytes);
-        *self.recent.lock() = Some((number, Arc::clone(&bytes)));
         Ok(bytes)
     }
 
     fn block_entries(&self, number: usize) -> Result<Vec<Entry>, Fault> {
-        let bytes = self.block(number)?;
-        Ok((0..u32_at(&bytes, 4) as usize)
-            .map(|place| Entry::parse(&bytes, place))
-            .collect())
+        Ok(entries_of(&*self.block(number)?))
     }
 
     fn read_record(&self, entry: &Entry) -> Result<Bytes, Fault> {
@@ -447,13 +505,18 @@ impl Segment {
             .checked_add(bytes)
             .is_none_or(|end| end > self.index_at)
         {
-            return Err(damage(entry.position, "a record is not within the segment"));
+            return Err(damage(
+                entry.position,
+                bytes,
+                "a record is not within the segment",
+            ));
         }
         let mut record = vec![0; bytes as usize];
         read_exact_at(&*self.file, &mut record, entry.position)?;
         if crc32c::crc32c(&record[4..]) != u32_at(&record, 0) {
             return Err(damage(
                 entry.position,
+                bytes,
                 "a record of the segment has a wrong checksum",
             ));
         }
@@ -461,6 +524,7 @@ impl Segment {
         if key != entry.key || u32_at(&record, 4) != entry.length {
             return Err(damage(
                 entry.position,
+                bytes,
                 "a record is another than the segment's index says",
             ));
         }
@@ -468,9 +532,16 @@ impl Segment {
     }
 }
 
+/// Returns the entries of a block that was checked.
+fn entries_of(block: &[u8]) -> Vec<Entry> {
+    (0..u32_at(block, 4) as usize)
+        .map(|place| Entry::parse(block, place))
+        .collect()
+}
+
 fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Result<SegmentName, Fault> {
     if bytes[..8] != MAGIC {
-        return Err(damage(0, "not a segment of this version"));
+        return Err(damage(0, HEADER_BYTES as u64, "not a segment of this version"));
     }
     let kind = SegmentKind::parse(bytes[8]);
     let name = kind.map(|kind| SegmentName {
@@ -478,8 +549,13 @@ fn parse_header(bytes: &[u8; HEADER_BYTES]) -> Result<SegmentName, Fault> {
         made_at: LogIndex(u64_at(bytes, 16)),
         kind,
     });
-    name.filter(|name| encode_header(name) == *bytes)
-        .ok_or_else(|| damage(0, "the segment's header has a wrong checksum"))
+    name.filter(|name| encode_header(name) == *bytes).ok_or_else(|| {
+        damage(
+            0,
+            HEADER_BYTES as u64,
+            "the segment's header has a wrong checksum",
+        )
+    })
 }
 
 fn encode_header(name: &SegmentName) -> [u8; HEADER_BYTES] {
@@ -559,7 +635,11 @@ impl Entry {
 impl Tail {
     fn parse(bytes: &[u8; TAIL_BYTES], at: u64) -> Result<Tail, Fault> {
         if bytes[40..] != MAGIC || crc32c::crc32c(&bytes[..36]) != u32_at(bytes, 36) {
-            return Err(damage(at, "the segment's tail has a wrong checksum"));
+            return Err(damage(
+                at,
+                TAIL_BYTES as u64,
+                "the segment's tail has a wrong checksum",
+            ));
         }
         let tail = Tail {
             index_at: u64_at(bytes, 0),
@@ -572,7 +652,11 @@ impl Tail {
             && tail.index_at <= tail.trailer_at
             && tail.trailer_at.checked_add(tail.trailer_bytes) == Some(at);
         if !is_in_order {
-            return Err(damage(at, "the segment's tail does not add up"));
+            return Err(damage(
+                at,
+                TAIL_BYTES as u64,
+                "the segment's tail does not add up",
+            ));
         }
         Ok(tail)
     }
@@ -780,6 +864,7 @@ impl Fault {
             Fault::Damage(damage) => damage,
             Fault::Io(_) => Damage {
                 offset: 0,
+                bytes: 0,
                 what: "the segment ends too early",
             },
         }
@@ -792,8 +877,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-fn damage(offset: u64, what: &'static str) -> Fault {
-    Fault::Damage(Damage { offset, what })
+fn damage(offset: u64, bytes: u64, what: &'static str) -> Fault {
+    Fault::Damage(Damage { offset, bytes, what })
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use posthouse_model::{BodyKey, Incarnation, LogIndex, MessageId, Sequence, Store
 
 use crate::bodies::{BodyMemory, Place, Table};
 use crate::checkpoint::{self, Checkpoint, Named};
+use crate::damage::{Alarm, Wrong};
 use crate::disk::{Disk, SyncPoint};
 use crate::jobs::Jobs;
 use crate::log::GroupLog;
 use crate::segment::{Segment, SegmentKind, SegmentName};
-use crate::{GroupId, SegmentSummary, StoreFault};
+use crate::{Damaged, DamagedPart, GroupId, OnDamage, SegmentFile, SegmentSummary, StoreFault};
 
 /// What one group has on the disk beside its log.
 pub(crate) struct Shelf {
@@ -29,6 +30,7 @@ pub(crate) struct Shelf {
     pub(crate) unnoted: AtomicU64,
     /// Files that are being fetched from another node.
     pub(crate) importing: Mutex<BTreeSet<String>>,
+    alarm: Alarm,
     contents: RwLock<Contents>,
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Shelf {
 #[derive(Default)]
 pub(crate) struct Contents {
     pub(crate) checkpoint: Option<LogIndex>,
+    /// What is wrong with the checkpoint's file, if something is.
+    checkpoint_wrong: Option<Wrong>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) decisions: Arc<Vec<Arc<Segment>>>,
     pub(crate) active: Table,
@@ -49,8 +53,17 @@ pub(crate) struct Contents {
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
     list: Vec<Arc<Segment>>,
+    /// Those that the checkpoint names and that could not be opened.
+    lost: Vec<Lost>,
     /// Where the last body was found: the next is likely to be there too.
     hint: AtomicUsize,
+}
+
+/// A segment that could not be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Lost {
+    pub(crate) named: Named,
+    pub(crate) wrong: Wrong,
 }
 
 /// Decisions that are not yet in a file, by message.
@@ -75,6 +88,7 @@ impl Shelf {
         log: GroupLog,
         jobs: Arc<Jobs>,
         memory: Arc<BodyMemory>,
+        alarm: Alarm,
     ) -> Result<Shelf, StoreFault> {
         let newest = names
             .iter()
@@ -88,7 +102,11 @@ impl Shelf {
         if let Some(at) = newest {
             let path = directory.join(checkpoint::file_name(group, at));
             let (_, named) = checkpoint::read(&*disk, &path, group, at)?;
-            contents.open_segments(&*disk, directory, &named)?;
+            let on_damage = log.wal.config.on_damage;
+            contents.open_segments(&*disk, directory, &named, on_damage)?;
+            for lost in &contents.segments.lost {
+                alarm.raise(group, &lost.wrong);
+            }
         }
         contents.open_decisions(&*disk, directory, names);
         let shelf = Shelf {
@@ -100,6 +118,7 @@ impl Shelf {
             memory,
             unnoted: AtomicU64::new(0),
             importing: Mutex::default(),
+            alarm,
             contents: RwLock::new(contents),
         };
         shelf.remove_unnamed_of(names);
@@ -124,8 +143,56 @@ impl Shelf {
             Ok((checkpoint, _)) => Ok(Some(checkpoint)),
             // A newer one may have taken its place just now.
             Err(_) if self.look(|contents| contents.checkpoint) != Some(at) => self.checkpoint(),
-            Err(fault) => Err(fault),
+            Err(fault) => {
+                self.note_checkpoint(at, &fault);
+                Err(fault)
+            }
         }
+    }
+
+    fn note_checkpoint(&self, at: LogIndex, fault: &StoreFault) {
+        let Some(wrong) = Wrong::of(fault) else { return };
+        let is_new = self.change(|contents| {
+            let is_new = contents.checkpoint == Some(at) && contents.checkpoint_wrong.is_none();
+            if is_new {
+                contents.checkpoint_wrong = Some(wrong.clone());
+            }
+            is_new
+        });
+        if is_new {
+            self.alarm.raise(self.group, &wrong);
+        }
+    }
+
+    /// Hands on what a read said, and sees to it that damage which it found is known.
+    pub(crate) fn noted<T>(&self, segment: &Segment, read: Result<T, StoreFault>) -> Result<T, StoreFault> {
+        if let Err(fault) = &read
+            && let Some(wrong) = Wrong::of(fault)
+        {
+            if segment.note(wrong.clone()) {
+                self.alarm.raise(self.group, &wrong);
+            }
+        }
+        read
+    }
+
+    /// Returns whether a segment is among those that are there now.
+    pub(crate) fn holds(&self, segment: &Arc<Segment>) -> bool {
+        self.look(|contents| {
+            let mut held = contents.segments.list.iter().chain(contents.decisions.iter());
+            held.any(|held| Arc::ptr_eq(held, segment))
+        })
+    }
+
+    /// Returns what is known to be damaged.
+    pub(crate) fn damage(&self) -> Vec<Damaged> {
+        let mut found = Vec::new();
+        self.look(|contents| {
+            let checkpoint = contents.checkpoint_wrong.iter();
+            found.extend(checkpoint.map(|wrong| wrong.of_group(self.group, DamagedPart::Checkpoint)));
+            found.extend(contents.segments.damage(self.group));
+        });
+        found
     }
 
     /// Removes the files that nothing names any more.
@@ -169,13 +236,43 @@ impl Contents {
         disk: &dyn Disk,
         directory: &Path,
         named: &[Named],
+        on_damage: OnDamage,
     ) -> Result<(), StoreFault> {
         let mut list = Vec::with_capacity(named.len());
+        let mut lost = Vec::new();
         for named in named {
-            list.push(Arc::new(named.open(disk, directory)?));
+            match (named.open(disk, directory), on_damage) {
+                (Ok(segment), _) => list.push(Arc::new(segment)),
+                (Err(fault), OnDamage::Refuse) => return Err(fault),
+                (Err(fault), OnDamage::Tell) => {
+                    let wrong = Wrong::of(&fault).ok_or(fault)?;
+                    lost.push(Lost { named: *named, wrong });
+                }
+            }
         }
-        self.segments = Arc::new(Segments::new(list));
+        self.segments = Arc::new(Segments::with_lost(list, lost));
         Ok(())
+    }
+
+    /// Puts a segment in the place of a damaged one; returns whether there was such a one.
+    pub(crate) fn mend(&mut self, segment: &Arc<Segment>) -> bool {
+        let mut list = self.segments.list.clone();
+        let mut lost = self.segments.lost.clone();
+        let is_it = |name: SegmentName, digest| name == segment.name && digest == segment.digest;
+        if let Some(damaged) = list.iter_mut().find(|known| is_it(known.name, known.digest)) {
+            *damaged = Arc::clone(segment);
+        } else if let Some(place) = lost
+            .iter()
+            .position(|lost| is_it(lost.named.name, lost.named.digest))
+        {
+            lost.remove(place);
+            list.push(Arc::clone(segment));
+            list.sort_by_key(|segment| segment.name);
+        } else {
+            return false;
+        }
+        self.segments = Arc::new(Segments::with_lost(list, lost));
+        true
     }
 
     /// Opens the decisions of the cuts up to the checkpoint. They serve `explain` alone, so a damaged file is left
@@ -201,7 +298,10 @@ impl Contents {
             return self.checkpoint == Some(at);
         }
         let is_named = |segment: &Arc<Segment>| segment.path.ends_with(file);
-        self.segments.list.iter().any(is_named) || self.decisions.iter().any(is_named)
+        let is_lost = |lost: &Lost| lost.named.name.file_name(lost.named.digest) == file;
+        self.segments.lost.iter().any(is_lost)
+            || self.segments.list.iter().any(is_named)
+            || self.decisions.iter().any(is_named)
     }
 
     /// Returns where in the log a body is, if it is not in a segment yet.
@@ -246,6 +346,7 @@ impl Contents {
         decisions: Option<Arc<Segment>>,
     ) {
         self.checkpoint = Some(at);
+        self.checkpoint_wrong = None;
         self.segments = Arc::new(segments);
         self.frozen.drain(..tables);
         self.frozen_notes.drain(..notes);
@@ -276,10 +377,33 @@ impl Contents {
 
 impl Segments {
     pub(crate) fn new(list: Vec<Arc<Segment>>) -> Segments {
+        Segments::with_lost(list, Vec::new())
+    }
+
+    pub(crate) fn with_lost(list: Vec<Arc<Segment>>, lost: Vec<Lost>) -> Segments {
         Segments {
             list,
+            lost,
             hint: AtomicUsize::new(0),
         }
+    }
+
+    /// Returns those that could not be opened.
+    pub(crate) fn lost(&self) -> &[Lost] {
+        &self.lost
+    }
+
+    fn damage(&self, group: GroupId) -> Vec<Damaged> {
+        let of = |named: &Named, wrong: &Wrong| {
+            let file = SegmentFile::named(named)?;
+            Some(wrong.of_group(group, DamagedPart::Segment(file)))
+        };
+        let opened = self
+            .list
+            .iter()
+            .filter_map(|segment| of(&Named::of(segment), segment.wrong()?));
+        let lost = self.lost.iter().filter_map(|lost| of(&lost.named, &lost.wrong));
+        opened.chain(lost).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Segment>> {
@@ -287,7 +411,8 @@ impl Segments {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.list.iter().map(|segment| segment.bytes).sum()
+        let lost: u64 = self.lost.iter().map(|lost| lost.named.bytes).sum();
+        lost + self.list.iter().map(|segment| segment.bytes).sum::<u64>()
     }
 
     pub(crate) fn find(&self, name: SegmentName, digest: u32) -> Option<&Arc<Segment>> {
@@ -313,23 +438,27 @@ impl Segments {
     }
 
     /// Reads a body, if it is in one of them.
-    pub(crate) fn read(&self, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
+    pub(crate) fn read(&self, shelf: &Shelf, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
         let hint = self.hint.load(Ordering::Relaxed);
         let others = (0..self.list.len()).rev().filter(|place| *place != hint);
         for place in std::iter::once(hint).chain(others) {
             let Some(segment) = self.list.get(place) else {
                 continue;
             };
-            let Some(bytes) = segment.get(key)? else {
+            let Some(bytes) = shelf.noted(segment, segment.get(key))? else {
                 continue;
             };
             self.hint.store(place, Ordering::Relaxed);
             let message = posthouse_wire::decode_stored_message(&bytes).map_err(|error| {
-                StoreFault::corrupt(&segment.path, 0, format!("a body cannot be read: {error}"))
+                StoreFault::corrupt(&segment.path, 0, 0, format!("a body cannot be read: {error}"))
             })?;
             return Ok(Some(message));
         }
-        Ok(None)
+        // It may be in one that cannot be looked into.
+        match self.lost.first() {
+            Some(lost) => Err(lost.wrong.fault()),
+            None => Ok(None),
+        }
     }
 }
 

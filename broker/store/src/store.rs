@@ -11,14 +11,15 @@ use parking_lot::Mutex;
 use posthouse_model::{LogIndex, SetId};
 
 use crate::bodies::BodyMemory;
+use crate::damage::Alarm;
 use crate::disk::{Disk, Space, SyncPoint};
 use crate::identity::{self, check_format, read_identity, write_identity};
 use crate::jobs::{Jobs, Wake};
 use crate::shelf::Shelf;
 use crate::wal::{LogObserver, Wal, Work, recover};
 use crate::{
-    Bodies, Checkpoint, Config, CutPlan, Decisions, Driving, Export, GroupLog, Identity, Import, Live,
-    OpenError, Projection, SegmentFile, StoreFault,
+    Bodies, Checkpoint, Config, CutPlan, DamageObserver, Damaged, Decisions, Driving, Export, GroupLog,
+    Identity, Import, Live, OpenError, Projection, Scrub, SegmentFile, StoreFault, transfer,
 };
 
 const LOCK_FILE: &str = "LOCK";
@@ -89,6 +90,7 @@ struct Inner {
     memory: Arc<BodyMemory>,
     shelves: Vec<Arc<Shelf>>,
     projection: Projection,
+    alarm: Alarm,
     identity: Mutex<Option<Identity>>,
     recovery: Recovery,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -151,8 +153,16 @@ impl Store {
         let memory = Arc::new(BodyMemory::new(config.memtable_bytes_max / 2));
         let driving = config.driving;
         let projection = Projection::open(&dir.join(PROJECTION_DIRECTORY), config.projection)?;
-        let wal = Wal::new(Arc::clone(&disk), wal_directory, config, Arc::clone(&jobs), parts);
-        let shelves = open_shelves(dir, &disk, &wal, &jobs, &memory)?;
+        let alarm = Alarm::default();
+        let wal = Wal::new(
+            Arc::clone(&disk),
+            wal_directory,
+            config,
+            Arc::clone(&jobs),
+            alarm.clone(),
+            parts,
+        );
+        let shelves = open_shelves(dir, &disk, &wal, &jobs, &memory, &alarm)?;
         wal.begin()?;
         let inner = Arc::new(Inner {
             dir: dir.to_owned(),
@@ -162,6 +172,7 @@ impl Store {
             memory,
             shelves,
             projection,
+            alarm,
             identity: Mutex::new(identity),
             recovery: Recovery { torn },
             threads: Mutex::default(),
@@ -281,6 +292,36 @@ impl Store {
     /// Has an observer told of each batch of the log from now on. A store has one: later ones are told nothing.
     pub fn observe_log(&self, observer: Arc<dyn LogObserver>) {
         self.inner.wal.observe(observer);
+    }
+
+    /// Has an observer told of damage that is found from now on. A store has one: later ones are told nothing.
+    pub fn observe_damage(&self, observer: Arc<dyn DamageObserver>) {
+        self.inner.alarm.observe(observer);
+    }
+
+    /// Returns what is known to be damaged, and neither mended yet nor without need.
+    pub fn damage(&self) -> Vec<Damaged> {
+        let mut found = self.inner.wal.damage();
+        for shelf in &self.inner.shelves {
+            found.extend(shelf.damage());
+        }
+        found
+    }
+
+    /// Begins to read everything durable again.
+    pub fn scrub(&self) -> Scrub {
+        Scrub::begin(&self.inner.wal, &self.inner.shelves)
+    }
+
+    /// Reads a piece of a segment for another replica: none if it is not here as a whole, nothing at its end.
+    pub fn read_segment(
+        &self,
+        group: GroupId,
+        file: SegmentFile,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Option<Bytes>, StoreFault> {
+        transfer::read_segment(self.shelf(group), file, offset, bytes_max)
     }
 
     /// Returns why the store has stopped writing, if it has.
@@ -403,6 +444,7 @@ fn open_shelves(
     wal: &Arc<Wal>,
     jobs: &Arc<Jobs>,
     memory: &Arc<BodyMemory>,
+    alarm: &Alarm,
 ) -> Result<Vec<Arc<Shelf>>, StoreFault> {
     let directory = dir.join(GROUPS_DIRECTORY);
     Shelf::sync_names(&**disk, &directory)?;
@@ -422,7 +464,7 @@ fn open_shelves(
             group,
         };
         let (disk, jobs, memory) = (Arc::clone(disk), Arc::clone(jobs), Arc::clone(memory));
-        let shelf = Shelf::open(group, disk, &directory, &names, log, jobs, memory)?;
+        let shelf = Shelf::open(group, disk, &directory, &names, log, jobs, memory, alarm.clone())?;
         shelves.push(Arc::new(shelf));
     }
     Ok(shelves)

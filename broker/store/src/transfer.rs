@@ -70,10 +70,14 @@ struct Fetched {
 
 impl SegmentFile {
     fn of(segment: &Segment) -> Option<SegmentFile> {
-        let SegmentKind::Bodies(class) = segment.name.kind else {
+        SegmentFile::named(&Named::of(segment))
+    }
+
+    pub(crate) fn named(named: &Named) -> Option<SegmentFile> {
+        let SegmentKind::Bodies(class) = named.name.kind else {
             return None;
         };
-        let (made_at, bytes, digest) = (segment.name.made_at, segment.bytes, segment.digest);
+        let (made_at, bytes, digest) = (named.name.made_at, named.bytes, named.digest);
         Some(SegmentFile {
             made_at,
             class,
@@ -100,6 +104,9 @@ impl Export {
             let (at, segments) = shelf.look(|contents| (contents.checkpoint, Arc::clone(&contents.segments)));
             if at.is_none() {
                 return Ok(None);
+            }
+            if let Some(lost) = segments.lost().first() {
+                return Err(lost.wrong.fault());
             }
             let found = shelf.checkpoint()?;
             if let Some(checkpoint) = found.filter(|checkpoint| Some(checkpoint.at) == at) {
@@ -263,6 +270,63 @@ impl Import {
         }
     }
 
+    /// Puts the segments, each of which is to be here in full by now, in the place of damaged ones, in the background.
+    /// Once `done` is told so, that is durable. What nothing names any more changes nothing.
+    pub fn mend(self, done: Done) {
+        let jobs = Arc::clone(&self.shelf.jobs);
+        let job = Box::new(move || {
+            let answer = if self.shelf.jobs.is_closed() {
+                Err(StoreFault::Closed)
+            } else {
+                self.stopping_on_sync(self.do_mend())
+            };
+            drop(self);
+            done(answer);
+        });
+        if let Err(late) = jobs.push(job) {
+            late();
+        }
+    }
+
+    fn do_mend(&self) -> Result<(), StoreFault> {
+        let shelf = &*self.shelf;
+        let whole = self.take_whole()?;
+        shelf
+            .disk
+            .sync_directory(&shelf.directory, SyncPoint::SegmentDirectory)
+            .map_err(|error| StoreFault::io("sync", &shelf.directory, &error))?;
+        for segment in whole {
+            if shelf.change(|contents| contents.mend(&segment)) {
+                tracing::info!(group = %shelf.group, file = %segment.path.display(), "mended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the segments, checked and durable but for their names.
+    fn take_whole(&self) -> Result<Vec<Arc<Segment>>, StoreFault> {
+        let shelf = &*self.shelf;
+        let mut list = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            self.settle(*file)?;
+            let segment = self.parts.lock().whole.get(file).cloned();
+            list.push(segment.ok_or_else(|| {
+                let path = shelf.directory.join(file.name(shelf).file_name(file.digest));
+                StoreFault::corrupt(&path, 0, file.bytes, "the segment was not fetched")
+            })?);
+        }
+        Ok(list)
+    }
+
+    fn stopping_on_sync(&self, answer: Result<(), StoreFault>) -> Result<(), StoreFault> {
+        if let Err(fault) = &answer
+            && fault.is_of_sync()
+        {
+            self.shelf.log.wal.fail(fault);
+        }
+        answer
+    }
+
     fn create(&self, file: SegmentFile) -> Result<Fetched, StoreFault> {
         let name = file.name(&self.shelf).file_name(file.digest) + PARTIAL_SUFFIX;
         let path = self.shelf.directory.join(&name);
@@ -281,26 +345,12 @@ impl Import {
         if shelf.look(|contents| contents.checkpoint >= Some(checkpoint.at)) {
             return Ok(());
         }
-        let answer = self.install(checkpoint);
-        if let Err(fault) = &answer
-            && fault.is_of_sync()
-        {
-            shelf.log.wal.fail(fault);
-        }
-        answer
+        self.stopping_on_sync(self.install(checkpoint))
     }
 
     fn install(&self, checkpoint: &Checkpoint) -> Result<(), StoreFault> {
         let shelf = &*self.shelf;
-        let mut list = Vec::with_capacity(self.files.len());
-        for file in &self.files {
-            self.settle(*file)?;
-            let segment = self.parts.lock().whole.get(file).cloned();
-            list.push(segment.ok_or_else(|| {
-                let path = shelf.directory.join(file.name(shelf).file_name(file.digest));
-                StoreFault::corrupt(&path, 0, "the segment was not fetched")
-            })?);
-        }
+        let mut list = self.take_whole()?;
         shelf
             .disk
             .sync_directory(&shelf.directory, SyncPoint::SegmentDirectory)
@@ -323,6 +373,7 @@ impl Import {
             return Err(StoreFault::corrupt(
                 &fetched.path,
                 0,
+                segment.bytes,
                 "the segment is another than was named",
             ));
         }
@@ -371,6 +422,21 @@ impl std::fmt::Debug for Import {
     }
 }
 
+/// Reads a piece of a segment that is here as a whole.
+pub(crate) fn read_segment(
+    shelf: &Shelf,
+    file: SegmentFile,
+    offset: u64,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, StoreFault> {
+    let name = file.name(shelf);
+    let found = shelf.look(|contents| contents.segments.find(name, file.digest).cloned());
+    let found = found.filter(|segment| segment.bytes == file.bytes && segment.wrong().is_none());
+    found
+        .map(|segment| shelf.noted(&segment, segment.read_raw(offset, bytes_max)))
+        .transpose()
+}
+
 /// Returns a segment if it is here, and sees to it that no cut removes it from now on.
 fn pin(shelf: &Shelf, file: SegmentFile) -> Option<Arc<Segment>> {
     let name = file.name(shelf);
@@ -378,7 +444,8 @@ fn pin(shelf: &Shelf, file: SegmentFile) -> Option<Arc<Segment>> {
     // First this, then the look: what is still named then, is not removed.
     shelf.importing.lock().insert(file_name.clone());
     let found = shelf.look(|contents| contents.segments.find(name, file.digest).cloned());
-    let found = found.filter(|segment| segment.bytes == file.bytes);
+    // One that is damaged is fetched anew.
+    let found = found.filter(|segment| segment.bytes == file.bytes && segment.wrong().is_none());
     if found.is_none() {
         shelf.importing.lock().remove(&file_name);
     }

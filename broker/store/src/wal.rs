@@ -10,8 +10,10 @@
 //! and is corruption, what is damaged at the end is a torn tail. Every new file begins with each group's newest
 //! vote, purge point and committed index, so that the files before it are needed only for their entries.
 
+mod checking;
 mod format;
 mod recovery;
+mod salvage;
 mod writer;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ use super::{Live, Place, Table};
 use crate::checkpoint::{self, Checkpoint, Named};
 use crate::disk::SyncPoint;
 use crate::segment::{Segment, SegmentKind, SegmentName, SegmentWriter};
-use crate::shelf::{Notes, Segments, Shelf};
+use crate::shelf::{Lost, Notes, Segments, Shelf};
 use crate::{Done, KeepClass, StoreFault};
 
 /// A segment smaller than this is merged with others, however much of it is live.
@@ -115,7 +115,7 @@ impl Cut<'_> {
         let ((tables, notes), before) = self
             .shelf
             .look(|contents| (contents.frozen_to(self.at), Arc::clone(&contents.segments)));
-        let mut kept = self.merge(&before, rewrite)?;
+        let (mut kept, lost) = self.merge(&before, rewrite)?;
         self.write_tables(&tables)?;
         for (_, writer) in std::mem::take(&mut self.writers) {
             kept.push(Arc::new(writer.finish(
@@ -133,7 +133,8 @@ impl Cut<'_> {
                 .sync_directory(directory, SyncPoint::SegmentDirectory)
                 .map_err(|error| StoreFault::io("sync", directory, &error))?;
         }
-        let named: Vec<Named> = kept.iter().map(|segment| Named::of(segment)).collect();
+        let mut named: Vec<Named> = kept.iter().map(|segment| Named::of(segment)).collect();
+        named.extend(lost.iter().map(|lost| lost.named));
         let checkpoint = Checkpoint {
             at: self.at,
             meta,
@@ -142,14 +143,32 @@ impl Cut<'_> {
         let shelf = self.shelf;
         checkpoint::write(&*shelf.disk, &shelf.directory, shelf.group, &checkpoint, &named)?;
         shelf.change(|contents| {
-            contents.install(self.at, Segments::new(kept), tables.len(), notes.len(), decisions);
+            contents.install(
+                self.at,
+                Segments::with_lost(kept, lost),
+                tables.len(),
+                notes.len(),
+                decisions,
+            );
         });
         shelf.remove_unnamed();
         Ok(())
     }
 
-    /// Takes over what is live of the segments to merge; returns those that stay.
-    fn merge(&mut self, before: &Segments, rewrite: &[LogIndex]) -> Result<Vec<Arc<Segment>>, StoreFault> {
+    /// Takes over what is live of the segments to merge; returns those that stay, and of these the ones that cannot be
+    /// looked into.
+    fn merge(
+        &mut self,
+        before: &Segments,
+        rewrite: &[LogIndex],
+    ) -> Result<(Vec<Arc<Segment>>, Vec<Lost>), StoreFault> {
+        let lost = before.lost().to_vec();
+        if let Some(needed) = lost
+            .iter()
+            .find(|lost| rewrite.contains(&lost.named.name.made_at))
+        {
+            return Err(needed.wrong.fault());
+        }
         let mut kept = Vec::new();
         let mut rewritten = 0;
         for segment in before.iter() {
@@ -165,11 +184,12 @@ impl Cut<'_> {
                 continue;
             }
             let mut entries = Vec::new();
-            segment.each_entry(|entry| {
+            let read = segment.each_entry(|entry| {
                 if self.live.is_live(entry.key) {
                     entries.push(entry);
                 }
-            })?;
+            });
+            self.shelf.noted(segment, read)?;
             let live = entries.len() as u64;
             let is_worth_it = live * 2 <= segment.entries || segment.bytes < SMALL_BYTES;
             if !is_worth_it || rewritten + live > REWRITTEN_MAX {
@@ -182,11 +202,11 @@ impl Cut<'_> {
                 continue;
             };
             for entry in entries {
-                let bytes = segment.get_entry(&entry)?;
+                let bytes = self.shelf.noted(segment, segment.get_entry(&entry))?;
                 self.writer(class)?.put(entry.key, entry.time, &bytes)?;
             }
         }
-        Ok(kept)
+        Ok((kept, lost))
     }
 
     /// Writes what is live of the tables, in the order of the log, so that each entry is decoded once.

@@ -122,4 +122,9 @@ impl DiskFile for RealFile {
             Err(error) => Err(error.into()),
         }
     }
+
+    fn uncache(&self) {
+        // What was not written yet stays; and a file system that knows no such advice loses nothing by it.
+        let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+    }
 }

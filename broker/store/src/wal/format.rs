@@ -127,9 +127,19 @@ pub fn read_file(bytes: &[u8]) -> Result<FileReading<'_>, Damage> {
 pub(crate) fn scan<'a>(
     bytes: &'a [u8],
     header: FileHeader,
+    each: impl FnMut(RawRecord<'a>),
+) -> Result<FileEnd, Damage> {
+    scan_from(bytes, header, u64::from(header.block_bytes), each)
+}
+
+/// Hands over the records of the batches from an offset on, and returns where they end.
+pub(crate) fn scan_from<'a>(
+    bytes: &'a [u8],
+    header: FileHeader,
+    from: u64,
     mut each: impl FnMut(RawRecord<'a>),
 ) -> Result<FileEnd, Damage> {
-    let mut offset = u64::from(header.block_bytes);
+    let mut offset = from;
     let mut last_batch = None;
     while let Some(batch) = Batch::parse(bytes, header, offset) {
         batch.records(&mut each)?;
@@ -141,6 +151,17 @@ pub(crate) fn scan<'a>(
         last_batch,
         tail: tail_at(bytes, header, offset),
     })
+}
+
+/// Returns the records of a file's first batch; none when it is damaged.
+pub(crate) fn first_records(bytes: &[u8], header: FileHeader) -> Vec<RawRecord<'_>> {
+    let mut records = Vec::new();
+    if let Some(first) = Batch::parse(bytes, header, u64::from(header.block_bytes))
+        && first.records(&mut |record| records.push(record)).is_err()
+    {
+        records.clear();
+    }
+    records
 }
 
 /// Says what is at the place where a next batch would be.
@@ -172,7 +193,13 @@ fn tail_at(bytes: &[u8], header: FileHeader, offset: u64) -> Tail {
 impl FileHeader {
     /// Reads the header at the beginning of a file.
     pub(crate) fn parse(bytes: &[u8]) -> Result<FileHeader, Damage> {
-        let damage = |what| Err(Damage { offset: 0, what });
+        let damage = |what| {
+            Err(Damage {
+                offset: 0,
+                bytes: FILE_HEADER_BYTES as u64,
+                what,
+            })
+        };
         if bytes.len() < FILE_HEADER_BYTES {
             return damage("the file is too short for its header");
         }
@@ -191,6 +218,17 @@ impl FileHeader {
             return damage("the block size is out of range");
         }
         Ok(header)
+    }
+
+    /// Returns the header of a file whose own is damaged, by its first batch, which repeats most of it.
+    pub(crate) fn by_first_batch(bytes: &[u8], block_bytes: u32, epoch: u64) -> Option<FileHeader> {
+        let first = bytes.get(block_bytes as usize..)?;
+        let header = FileHeader {
+            block_bytes,
+            epoch,
+            salt: u64_at(first, 8),
+        };
+        is_batch(first, header, u64::from(block_bytes)).then_some(header)
     }
 
     /// Writes the header as one block.
@@ -220,18 +258,31 @@ struct Batch<'a> {
 
 // === impl Batch ===
 
+/// Returns how many bytes a batch takes, by its first bytes, if they are those of one at an offset of this use of the
+/// file.
+pub(crate) fn batch_bytes(bytes: &[u8], header: FileHeader, offset: u64) -> Option<u64> {
+    let is_one = bytes.len() >= BATCH_HEADER_BYTES
+        && u32_at(bytes, 44) == BATCH_MAGIC
+        && u64_at(bytes, 8) == header.salt
+        && u64_at(bytes, 16) == header.epoch
+        && u64_at(bytes, 24) == offset;
+    is_one.then(|| header.pad(BATCH_HEADER_BYTES as u64 + u64::from(u32_at(bytes, 4))))
+}
+
+/// Returns whether some bytes are a good batch at an offset of this use of the file.
+pub(crate) fn is_batch(bytes: &[u8], header: FileHeader, offset: u64) -> bool {
+    Batch::read(bytes, header, offset).is_some()
+}
+
 impl<'a> Batch<'a> {
-    /// Reads the batch at an offset, if a good one of this use of the file is there.
+    /// Reads the batch at an offset of a file, if a good one of this use of the file is there.
     fn parse(bytes: &'a [u8], header: FileHeader, offset: u64) -> Option<Batch<'a>> {
-        let bytes = bytes.get(usize::try_from(offset).ok()?..)?;
-        if bytes.len() < BATCH_HEADER_BYTES
-            || u32_at(bytes, 44) != BATCH_MAGIC
-            || u64_at(bytes, 8) != header.salt
-            || u64_at(bytes, 16) != header.epoch
-            || u64_at(bytes, 24) != offset
-        {
-            return None;
-        }
+        Batch::read(bytes.get(usize::try_from(offset).ok()?..)?, header, offset)
+    }
+
+    /// Reads the batch at the beginning of some bytes, which stand at an offset.
+    fn read(bytes: &'a [u8], header: FileHeader, offset: u64) -> Option<Batch<'a>> {
+        batch_bytes(bytes, header, offset)?;
         let end = BATCH_HEADER_BYTES.checked_add(u32_at(bytes, 4) as usize)?;
         let covered = bytes.get(4..end)?;
         if crc32c::crc32c(covered) != u32_at(bytes, 0) {
@@ -261,6 +312,7 @@ impl<'a> Batch<'a> {
             let offset = self.offset;
             return Err(Damage {
                 offset,
+                bytes: (BATCH_HEADER_BYTES + self.payload.len()) as u64,
                 what: "the batch is longer than its records",
             });
         }
@@ -296,7 +348,11 @@ pub(crate) fn finish_batch(buffer: &mut Vec<u8>, header: FileHeader, offset: u64
 impl<'a> RawRecord<'a> {
     /// Reads the record at the beginning of some bytes.
     pub(crate) fn parse(bytes: &'a [u8], offset: u64) -> Result<RawRecord<'a>, Damage> {
-        let damage = |what| Damage { offset, what };
+        let damage = |what| Damage {
+            offset,
+            bytes: bytes.len() as u64,
+            what,
+        };
         if bytes.len() < RECORD_HEADER_BYTES {
             return Err(damage("a record ends before its header"));
         }
@@ -305,7 +361,11 @@ impl<'a> RawRecord<'a> {
             .filter(|end| *end <= bytes.len())
             .ok_or(damage("a record is longer than its batch"))?;
         if crc32c::crc32c(&bytes[4..end]) != u32_at(bytes, 0) {
-            return Err(damage("a record's checksum is wrong"));
+            return Err(Damage {
+                offset,
+                bytes: end as u64,
+                what: "a record's checksum is wrong",
+            });
         }
         let mark = Mark::parse(bytes[8]).ok_or(damage("a record of an unknown kind"))?;
         Ok(RawRecord {
@@ -338,6 +398,18 @@ impl<'a> RawRecord<'a> {
     }
 }
 
+/// Returns how long a record is, with its header, as far as it says.
+pub(crate) fn claimed_length(bytes: &[u8]) -> Option<usize> {
+    let is_there = bytes.len() >= RECORD_HEADER_BYTES;
+    is_there.then(|| RECORD_HEADER_BYTES.saturating_add(u32_at(bytes, 4) as usize))
+}
+
+/// Returns mark, group and index of a record, as far as it says.
+pub(crate) fn claimed_header(bytes: &[u8]) -> (Option<Mark>, u8, u64) {
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or_default();
+    (Mark::parse(byte(8)), byte(9), u64_at(bytes, 32))
+}
+
 /// Reads a record that was read alone, which must be the entry of a group and index.
 pub(crate) fn check_record(
     bytes: &[u8],
@@ -349,6 +421,7 @@ pub(crate) fn check_record(
     if record.group != group || record.index != index {
         return Err(Damage {
             offset,
+            bytes: bytes.len() as u64,
             what: "another record than the one that was written",
         });
     }

@@ -3,6 +3,7 @@
 //! The writer is a state machine. [`Wal::step`] does one batch; a thread calls it, or a simulation.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,11 +14,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
 use super::LogObserver;
+use super::checking::Checking;
 use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
+use crate::damage::{Alarm, Wrong};
 use crate::disk::{Disk, DiskFile, Opening, SyncPoint};
 use crate::jobs::{Jobs, Wake};
-use crate::log::{Group, LogPoint, LogRecord};
-use crate::{Config, Done, Driving, GroupId, StoreFault};
+use crate::log::{Group, LogPoint, LogRecord, LogWrong};
+use crate::{Config, Damaged, DamagedPart, Done, Driving, GroupId, StoreFault};
 
 /// How much is written at once when a file is made ahead.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -61,6 +64,7 @@ pub(crate) struct Wal {
     observer: OnceLock<Arc<dyn LogObserver>>,
     is_nearly_full: AtomicBool,
     jobs: Arc<Jobs>,
+    alarm: Alarm,
 }
 
 /// A log file that may hold entries.
@@ -69,6 +73,8 @@ pub(crate) struct WalFile {
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
+    /// Where its batches end. All below is durable.
+    pub(crate) end: AtomicU64,
 }
 
 /// A file ready to become a log file.
@@ -156,6 +162,7 @@ impl Wal {
         directory: PathBuf,
         config: Config,
         jobs: Arc<Jobs>,
+        alarm: Alarm,
         parts: WalParts,
     ) -> Arc<Wal> {
         assert!(
@@ -181,6 +188,7 @@ impl Wal {
             observer: OnceLock::new(),
             is_nearly_full: AtomicBool::new(false),
             jobs,
+            alarm,
         });
         wal.look_at_room();
         wal
@@ -381,6 +389,7 @@ impl Wal {
             observer.synced(buffer.len() as u64, begun.elapsed());
         }
         current.end += buffer.len() as u64;
+        current.file.end.store(current.end, Ordering::Release);
         let epoch = current.epoch();
         writer.buffer = buffer;
         writer.is_in_doubt = true;
@@ -462,6 +471,7 @@ impl Wal {
             file: spare.file,
             path,
             bytes,
+            end: AtomicU64::new(end),
         });
         self.files.write().insert(epoch, Arc::clone(&file));
         writer.current = Some(Current { header, file, end });
@@ -660,6 +670,90 @@ impl Wal {
         if let Ok(space) = self.disk.space(&self.directory) {
             let is_nearly_full = space.free_bytes < self.config.reserve_bytes;
             self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
+        }
+    }
+
+    // --- damage ---
+
+    /// Takes notice that entries of a group up to an index cannot all be read.
+    pub(crate) fn note_wrong(&self, group: GroupId, epoch: u32, until: LogIndex, wrong: &Wrong) {
+        let noted = LogWrong {
+            epoch,
+            until,
+            wrong: wrong.clone(),
+        };
+        if self.group(group).note_wrong(noted) {
+            self.alarm.raise(group, wrong);
+        }
+    }
+
+    /// Returns what is known to be damaged.
+    pub(crate) fn damage(&self) -> Vec<Damaged> {
+        let numbers = (0..GroupId::COUNT).map(GroupId);
+        let found = numbers.filter_map(|number| {
+            let group = self.group(number);
+            let wrong = group.wrong()?;
+            Some(wrong.wrong.of_group(number, DamagedPart::Log))
+        });
+        found.collect()
+    }
+
+    /// Returns the files that may hold entries.
+    pub(crate) fn epochs(&self) -> Vec<u32> {
+        self.files.read().keys().copied().collect()
+    }
+
+    /// Reads batches of a file again from an offset on, about so many bytes; returns how many it was, and where to go
+    /// on, if there is more.
+    pub(crate) fn scrub(self: &Arc<Self>, epoch: u32, from: u64, bytes_max: u64) -> (u64, Option<u64>) {
+        let file = self.files.read().get(&epoch).cloned();
+        // One that was released needs no reading.
+        let Some(file) = file else { return (0, None) };
+        let mut checking = match Checking::open(&*file.file, from) {
+            Ok(checking) => checking,
+            Err(what) => {
+                self.take_notice(epoch, &file, 0..u64::from(self.config.wal_block_bytes), &what);
+                return (u64::from(self.config.wal_block_bytes), None);
+            }
+        };
+        let end = file.end.load(Ordering::Acquire);
+        let begun = checking.at;
+        while checking.at < end && checking.at - begun < bytes_max {
+            let from = checking.at;
+            if let Some(what) = checking.step(end) {
+                self.take_notice(epoch, &file, from..checking.at, &what);
+            }
+        }
+        let next = (checking.at < end).then_some(checking.at);
+        (checking.at - begun, next)
+    }
+
+    /// Takes notice of a damaged part of a file. The groups are hit that need entries in it. What else is in it is in
+    /// memory too, and at the beginning of the next file: the last file is followed by another at once.
+    fn take_notice(self: &Arc<Self>, epoch: u32, file: &WalFile, range: Range<u64>, what: &str) {
+        let wrong = Wrong {
+            file: file.path.clone(),
+            offset: range.start,
+            bytes: range.end - range.start,
+            what: what.to_owned(),
+        };
+        tracing::error!(file = %file.path.display(), offset = range.start, bytes = wrong.bytes, what, "damaged");
+        for number in (0..GroupId::COUNT).map(GroupId) {
+            let hit = self.group(number).last_within(epoch, &range);
+            if let Some(until) = hit {
+                self.note_wrong(number, epoch, until, &wrong);
+            }
+        }
+        let mut writer = self.writer.lock();
+        let is_last = writer
+            .current
+            .as_ref()
+            .is_some_and(|current| current.epoch() == epoch);
+        if is_last
+            && self.failed().is_none()
+            && let Err(fault) = self.next_file(&mut writer, 0)
+        {
+            self.fail(&fault);
         }
     }
 
