@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use crate::condition::{Condition, Health};
 use crate::held::Held;
 use crate::leadership::{Leadership, Seat, Watcher};
 use crate::proposer::{self, Intake, ProposerParts};
 use crate::quiet::{self, MAJORITY_SILENCE_MAX, Quieter};
 use crate::raft::Engine;
-use crate::raft::peer::{self, Peers, Reception};
+use crate::raft::checkpoint::Checkpoints;
+use crate::raft::peer::{self, Answering, Peers, Reception};
 use crate::ticker::Ticker;
 use crate::{Fault, GroupName, Machine, Observer, PeerFault, Reason};
 
@@ -32,6 +34,8 @@ struct Inner<M: Machine> {
     name: GroupName,
     engine: Engine,
     reception: Reception,
+    checkpoints: Arc<Checkpoints>,
+    health: Arc<Health>,
     held: Arc<Held<M>>,
     intake: Arc<Intake<M>>,
     seat: Arc<Seat>,
@@ -45,6 +49,8 @@ pub(crate) struct GroupParts<M> {
     pub(crate) engine: Engine,
     pub(crate) reception: Reception,
     pub(crate) peers: Peers,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) health: Arc<Health>,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) observer: Arc<dyn Observer>,
 }
@@ -59,6 +65,8 @@ impl<M: Machine> Group<M> {
             engine,
             reception,
             peers,
+            checkpoints,
+            health,
             held,
             observer,
         } = parts;
@@ -102,6 +110,8 @@ impl<M: Machine> Group<M> {
                 name,
                 engine,
                 reception,
+                checkpoints,
+                health,
                 held,
                 intake,
                 seat,
@@ -310,7 +320,29 @@ impl<M: Machine> Group<M> {
     /// Answers a frame of another replica.
     pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
         let clocks = || self.inner.held.clocks();
-        peer::answer(&self.inner.engine, &self.inner.reception, clocks, frame).await
+        let by = Answering {
+            engine: &self.inner.engine,
+            reception: &self.inner.reception,
+            checkpoints: &self.inner.checkpoints,
+            condition: self.inner.health.now(),
+        };
+        peer::answer(by, clocks, async || self.cut().await, frame).await
+    }
+
+    /// Has a newer checkpoint made, which holds an entry that is agreed on from now; returns whether it is.
+    async fn cut(&self) -> bool {
+        match M::cut() {
+            Some(command) => self.propose(command).await.is_ok(),
+            None => {
+                // It must be newer than what the one who asks for it has.
+                self.propose(M::tick()).await.is_ok() && self.inner.engine.trigger().snapshot().await.is_ok()
+            }
+        }
+    }
+
+    /// Returns how much of what this replica promised to know is still here.
+    pub fn condition(&self) -> Condition {
+        self.inner.health.now()
     }
 
     /// Returns what tells the group's tasks to end.
@@ -326,6 +358,11 @@ impl<M: Machine> Group<M> {
     /// Returns a receiver that sees who leads.
     pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.seat.watch()
+    }
+
+    /// Returns what the group's tasks know of who leads.
+    pub(crate) fn seat(&self) -> Arc<Seat> {
+        self.inner.seat.clone()
     }
 
     /// Returns where commands are handed in.

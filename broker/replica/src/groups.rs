@@ -9,13 +9,15 @@ use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
 use posthouse_model::{Directory, Set, SetId};
 use posthouse_store::{GroupId, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::checkpointer::Checkpointer;
+use crate::condition::{Condition, Health};
 use crate::cutter::{Budget, Cutter};
 use crate::directory_effects::DirectoryEffects;
 use crate::group::{Group, GroupParts};
 use crate::held::{Effects, Held, HeldApplier};
+use crate::mender::{Alarms, Mender};
 use crate::purger::Purger;
 use crate::raft::Engine;
 use crate::raft::checkpoint::Checkpoints;
@@ -76,6 +78,7 @@ struct Opening {
     network: Arc<dyn Network>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
+    alarms: watch::Receiver<u64>,
 }
 
 /// A group as its newest checkpoint left it.
@@ -100,12 +103,16 @@ impl Groups {
         if config.sets > SETS_MAX {
             return Err(OpenError::TooManySets(config.sets));
         }
+        let alarms = watch::Sender::new(0);
+        let heard = alarms.subscribe();
+        store.observe_damage(Arc::new(Alarms(alarms)));
         let opening = Opening {
             config,
             store,
             network,
             clock,
             observer,
+            alarms: heard,
         };
         let directory = opening.open_directory().await?;
         let mut sets = Vec::with_capacity(usize::from(opening.config.sets));
@@ -230,17 +237,39 @@ impl Opening {
         let log = Log::new(self.store.log(group_id(name)));
         let applier = HeldApplier::new(held.clone(), Box::new(effects), log.last_index());
         let reception = Reception::new(checkpoints.clone(), |state| Ok(M::decode_state(state)?.applied()));
-        let applied = AppliedState::new(position, Box::new(applier), checkpoints);
-        let engine = self.start_engine(name, log, applied).await?;
+        let applied = AppliedState::new(position, Box::new(applier), checkpoints.clone());
+        let mut damage = self.store.damage();
+        damage.retain(|damaged| damaged.group == group_id(name));
+        let condition = match self.config.is_lone() {
+            true => Condition::Whole,
+            false => Condition::of(&damage),
+        };
+        let health = Arc::new(Health::new(condition));
+        let engine = self.start_engine(name, condition, log, applied).await?;
         let parts = GroupParts {
             name,
             engine,
             reception,
             peers: Peers::new(name, self.network.clone()),
+            checkpoints,
+            health: health.clone(),
             held,
             observer: self.observer.clone(),
         };
-        Ok(Group::start(parts))
+        let group = Group::start(parts);
+        let mender = Mender {
+            name,
+            group: group_id(name),
+            engine: group.engine().clone(),
+            store: self.store.clone(),
+            peers: Peers::new(name, self.network.clone()),
+            health,
+            seat: group.seat(),
+            alarms: self.alarms.clone(),
+            stopping: group.stopping(),
+        };
+        group.add_task(mender.run());
+        Ok(group)
     }
 
     /// Starts a group's engine; an empty group's founders say who they are, and who has no peers wants to lead at
@@ -248,11 +277,13 @@ impl Opening {
     async fn start_engine(
         &self,
         name: GroupName,
+        condition: Condition,
         log: Log,
         applied: AppliedState,
     ) -> Result<Engine, OpenError> {
         let failed = |text: String| OpenError::Engine { group: name, text };
-        let settings = self.engine_settings(name)?;
+        let mut settings = self.engine_settings(name)?;
+        settings.enable_elect = condition.may_vote();
         let peers = Peers::new(name, self.network.clone());
         let engine = Engine::new(
             self.config.replica_in(name).0,
@@ -296,6 +327,9 @@ impl Opening {
             enable_pre_vote: Some(true),
             // Each leadership has a term of its own: claims of an earlier one are void.
             enable_leader_restore: Some(false),
+            // A machine whose power went had its log's last batch in doubt, and cut it: its log ends earlier than what it
+            // acknowledged, if it was a damaged one. It is sent what it lacks; without this a leader counts on it still.
+            allow_log_reversion: Some(true),
             ..openraft::Config::default()
         };
         settings

@@ -41,6 +41,9 @@ pub trait Machine: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// Returns the command that does what is due.
     fn tick() -> Self::Command;
 
+    /// Returns the command at which every replica writes a checkpoint; none when each writes its own as it likes.
+    fn cut() -> Option<Self::Command>;
+
     /// Returns whether this answer to a tick says that more is due.
     fn more_is_due(outcome: &Self::Outcome) -> bool;
 
@@ -98,6 +101,10 @@ impl Machine for Set {
 
     fn tick() -> SetCommand {
         SetCommand::Tick
+    }
+
+    fn cut() -> Option<SetCommand> {
+        Some(SetCommand::Cut)
     }
 
     fn more_is_due(outcome: &Self::Outcome) -> bool {
@@ -162,6 +169,10 @@ impl Machine for Directory {
 
     fn tick() -> DirectoryCommand {
         DirectoryCommand::Tick
+    }
+
+    fn cut() -> Option<DirectoryCommand> {
+        None
     }
 
     fn more_is_due(_outcome: &Self::Outcome) -> bool {

@@ -495,7 +495,7 @@ impl Segment {
     }
 
     fn block_entries(&self, number: usize) -> Result<Vec<Entry>, Fault> {
-        Ok(entries_of(&*self.block(number)?))
+        Ok(entries_of(&self.block(number)?))
     }
 
     fn read_record(&self, entry: &Entry) -> Result<Bytes, Fault> {

@@ -88,8 +88,8 @@ impl Shelf {
         log: GroupLog,
         jobs: Arc<Jobs>,
         memory: Arc<BodyMemory>,
-        alarm: Alarm,
     ) -> Result<Shelf, StoreFault> {
+        let alarm = log.wal.alarm.clone();
         let newest = names
             .iter()
             .filter_map(|name| checkpoint::parse_file_name(name))
@@ -168,10 +168,9 @@ impl Shelf {
     pub(crate) fn noted<T>(&self, segment: &Segment, read: Result<T, StoreFault>) -> Result<T, StoreFault> {
         if let Err(fault) = &read
             && let Some(wrong) = Wrong::of(fault)
+            && segment.note(wrong.clone())
         {
-            if segment.note(wrong.clone()) {
-                self.alarm.raise(self.group, &wrong);
-            }
+            self.alarm.raise(self.group, &wrong);
         }
         read
     }

@@ -162,7 +162,7 @@ impl Store {
             alarm.clone(),
             parts,
         );
-        let shelves = open_shelves(dir, &disk, &wal, &jobs, &memory, &alarm)?;
+        let shelves = open_shelves(dir, &disk, &wal, &jobs, &memory)?;
         wal.begin()?;
         let inner = Arc::new(Inner {
             dir: dir.to_owned(),
@@ -444,7 +444,6 @@ fn open_shelves(
     wal: &Arc<Wal>,
     jobs: &Arc<Jobs>,
     memory: &Arc<BodyMemory>,
-    alarm: &Alarm,
 ) -> Result<Vec<Arc<Shelf>>, StoreFault> {
     let directory = dir.join(GROUPS_DIRECTORY);
     Shelf::sync_names(&**disk, &directory)?;
@@ -464,7 +463,7 @@ fn open_shelves(
             group,
         };
         let (disk, jobs, memory) = (Arc::clone(disk), Arc::clone(jobs), Arc::clone(memory));
-        let shelf = Shelf::open(group, disk, &directory, &names, log, jobs, memory, alarm.clone())?;
+        let shelf = Shelf::open(group, disk, &directory, &names, log, jobs, memory)?;
         shelves.push(Arc::new(shelf));
     }
     Ok(shelves)

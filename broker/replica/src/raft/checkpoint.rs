@@ -75,6 +75,16 @@ impl Checkpoints {
         self.store.import(self.group, files)
     }
 
+    /// Reads a piece of a segment that is here as a whole.
+    pub(crate) fn read_segment(
+        &self,
+        file: SegmentFile,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Option<Bytes>, StoreFault> {
+        self.store.read_segment(self.group, file, offset, bytes_max)
+    }
+
     /// Returns a fault when there is no room for so much more.
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), StoreFault> {
         self.store.admit_import(bytes)

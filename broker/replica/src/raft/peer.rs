@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
@@ -13,7 +14,7 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot;
 use posthouse_model::ReplicaId;
-use posthouse_store::StoreFault;
+use posthouse_store::{SegmentFile, StoreFault};
 use posthouse_wire::{DecodeError, Kind};
 
 use super::record::LogIdRecord;
@@ -29,7 +30,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answering::answer;
+pub(crate) use answering::{Answering, answer};
 pub(crate) use frame::{Clocks, Counted};
 pub(crate) use receiving::{Received, Reception};
 
@@ -68,6 +69,9 @@ pub enum PeerFault {
     /// The group has stopped.
     #[error("the group has stopped: {0}")]
     Stopped(String),
+    /// Files of this replica are damaged, so that it does not take part.
+    #[error("this replica is damaged, and mends")]
+    Damaged,
 }
 
 /// Makes the connections of a group's engine to its peers.
@@ -100,6 +104,28 @@ impl Peers {
             Ok(Answer::Time(clocks)) => Some(clocks),
             Ok(_) | Err(_) => None,
         }
+    }
+
+    /// Asks a replica for a piece of a segment: none when it does not answer, and nothing of what it does not have.
+    pub(crate) async fn segment(
+        &self,
+        of: ReplicaId,
+        file: SegmentFile,
+        offset: u64,
+        within: Duration,
+    ) -> Option<Option<Bytes>> {
+        let peer = self.peer(of.0, Lane::Snapshot);
+        let file = (&file).into();
+        match peer.ask(&Request::Segment { file, offset }, within).await {
+            Ok(Answer::Segment(piece)) => Some(piece),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Asks a replica to make a newer checkpoint; returns whether it does, which only a leader can.
+    pub(crate) async fn cut(&self, by: ReplicaId, within: Duration) -> bool {
+        let peer = self.peer(by.0, Lane::Snapshot);
+        matches!(peer.ask(&Request::Cut, within).await, Ok(Answer::Cut(true)))
     }
 
     fn peer(&self, to: u64, lane: Lane) -> Peer {

@@ -13,13 +13,13 @@ use crate::mesh::{Mesh, Replica, ids_in, leader_of};
 /// The set that tests use.
 const GROUP: GroupId = GroupId(1);
 /// A body that fills a log quickly.
-const BODY: &[u8] = &[7; 60_000];
+pub(crate) const BODY: &[u8] = &[7; 60_000];
 /// Applied bytes after which a set is cut: a few bodies.
 const CUT_BYTES: u64 = 1 << 20;
 /// The bytes of bodies that are sent while one is away, in cuts.
 const CUTS: u64 = 5;
 
-fn cutting(config: &mut Config) {
+pub(crate) fn cutting(config: &mut Config) {
     config.cut_bytes = CUT_BYTES;
 }
 
@@ -28,7 +28,7 @@ async fn start_empty(mesh: &Mesh, number: u64) -> Replica {
     mesh.start_as(number, dir, cutting).await
 }
 
-async fn send_some(leader: &Replica, count: usize) -> BTreeSet<MessageId> {
+pub(crate) async fn send_some(leader: &Replica, count: usize) -> BTreeSet<MessageId> {
     let mut sent = BTreeSet::new();
     for _ in 0..count {
         let id = within(send_one(leader.set(), BODY)).await;
@@ -38,7 +38,7 @@ async fn send_some(leader: &Replica, count: usize) -> BTreeSet<MessageId> {
 }
 
 /// Sends through several cuts, until no log has what comes before them.
-async fn send_much(leader: &Replica, others: &[&Replica]) -> BTreeSet<MessageId> {
+pub(crate) async fn send_much(leader: &Replica, others: &[&Replica]) -> BTreeSet<MessageId> {
     let before = leader.set().applied();
     let count = CUTS * CUT_BYTES / BODY.len() as u64;
     let sent = send_some(leader, count as usize).await;
@@ -53,7 +53,7 @@ async fn send_much(leader: &Replica, others: &[&Replica]) -> BTreeSet<MessageId>
 }
 
 /// Waits until a replica has all that another has, and sees that it does.
-async fn catches_up(late: &Replica, leader: &Replica) {
+pub(crate) async fn catches_up(late: &Replica, leader: &Replica) {
     within(late.set().wait_applied(leader.set().applied()))
         .await
         .expect("it catches up");
@@ -64,13 +64,13 @@ async fn catches_up(late: &Replica, leader: &Replica) {
     );
 }
 
-async fn stop_all(replicas: impl IntoIterator<Item = Replica>) {
+pub(crate) async fn stop_all(replicas: impl IntoIterator<Item = Replica>) {
     for replica in replicas {
         within(replica.groups.stop()).await;
     }
 }
 
-async fn begin(mesh: &Mesh, numbers: &[u64]) -> (Vec<Replica>, usize) {
+pub(crate) async fn begin(mesh: &Mesh, numbers: &[u64]) -> (Vec<Replica>, usize) {
     let mut replicas = Vec::new();
     for number in numbers {
         replicas.push(start_empty(mesh, *number).await);

@@ -12,7 +12,7 @@ use posthouse_model::{
     Refusal, Set, SetCommand, SetReply, Span, TenantId, Time,
 };
 use posthouse_replica::{Clock, Config, Fault, Group, Groups, Lone, SystemClock, Unobserved};
-use posthouse_store::{ProjectionKind, RealDisk, Store};
+use posthouse_store::{OnDamage, ProjectionKind, RealDisk, Store};
 use tokio::sync::watch;
 
 /// How long a test waits for what must come.
@@ -68,6 +68,7 @@ pub(crate) fn open_store(dir: &Path) -> Store {
     let config = posthouse_store::Config {
         wal_file_bytes: 1 << 20,
         projection: ProjectionKind::Memory,
+        on_damage: OnDamage::Tell,
         ..posthouse_store::Config::default()
     };
     Store::open(dir, Arc::new(RealDisk), config).expect("a temporary directory can be opened")

@@ -2,6 +2,7 @@
 //! or over TCP.
 
 mod away;
+mod damaged;
 mod kit;
 mod lone;
 mod members;

@@ -1,6 +1,7 @@
 //! A network between replicas of one process, which loses what it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ struct Port {
 pub(crate) struct Replica {
     pub(crate) groups: Arc<Groups>,
     pub(crate) store: Store,
+    number: u64,
     dir: TempDir,
 }
 
@@ -149,7 +151,12 @@ impl Mesh {
         let groups = Groups::open(config, store.clone(), Arc::new(port), clock, Arc::new(Unobserved));
         let groups = Arc::new(groups.await.expect("a replica opens"));
         self.state.lock().replicas.insert(replica, groups.clone());
-        Replica { groups, store, dir }
+        Replica {
+            groups,
+            store,
+            number,
+            dir,
+        }
     }
 
     pub(crate) async fn start_three(&self) -> Vec<Replica> {
@@ -192,6 +199,14 @@ impl Mesh {
 impl Replica {
     pub(crate) fn set(&self) -> &Group<Set> {
         &self.groups.sets[0]
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) async fn stop(self, mesh: &Mesh, number: u64) -> TempDir {

@@ -64,7 +64,7 @@ pub(crate) struct Wal {
     observer: OnceLock<Arc<dyn LogObserver>>,
     is_nearly_full: AtomicBool,
     jobs: Arc<Jobs>,
-    alarm: Alarm,
+    pub(crate) alarm: Alarm,
 }
 
 /// A log file that may hold entries.

@@ -1,6 +1,7 @@
 //! Answers the frames of other replicas, by the group's engine and what it receives of a snapshot.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest};
@@ -8,20 +9,39 @@ use posthouse_model::ReplicaId;
 use posthouse_wire::Kind;
 
 use super::frame::{Answer, Clocks, Request, decode_request};
-use super::{PeerFault, Reception};
+use super::{PIECE_BYTES_MAX, PeerFault, Reception};
+use crate::condition::Condition;
+use crate::raft::checkpoint::Checkpoints;
 use crate::raft::{Engine, LogId, RaftEntry, Types};
 
-/// Has a group's engine answer a frame. What time it is for the group is none of the engine's.
+/// What of a group answers the frames of other replicas.
+pub(crate) struct Answering<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) reception: &'a Reception,
+    pub(crate) checkpoints: &'a Arc<Checkpoints>,
+    pub(crate) condition: Condition,
+}
+
+/// Answers a frame. What time it is for the group, and having it cut, are none of the engine's.
 pub(crate) async fn answer(
-    engine: &Engine,
-    reception: &Reception,
+    by: Answering<'_>,
     clocks: impl FnOnce() -> Clocks,
+    cut: impl AsyncFnOnce() -> bool,
     frame: &[u8],
 ) -> Result<Bytes, PeerFault> {
+    let Answering {
+        engine,
+        reception,
+        checkpoints,
+        condition,
+    } = by;
     let (asked, request) = decode_request(frame)?;
     let here = ReplicaId(*engine.node_id());
     if asked != here {
         return Err(PeerFault::OtherReplica { asked, here });
+    }
+    if !is_answered(&request, condition) {
+        return Err(PeerFault::Damaged);
     }
     let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
     let answer = match request {
@@ -72,6 +92,13 @@ pub(crate) async fn answer(
         } => reception.take_piece(snapshot, part, offset, bytes).await?,
         Request::Install { vote, snapshot } => reception.install(engine, vote, snapshot).await?,
         Request::Time => Answer::Time(clocks()),
+        Request::Segment { file, offset } => {
+            let (checkpoints, file) = (checkpoints.clone(), file.try_into()?);
+            let read = move || checkpoints.read_segment(file, offset, PIECE_BYTES_MAX);
+            let read = tokio::task::spawn_blocking(read).await;
+            Answer::Segment(read.map_err(|error| stopped(&error))??)
+        }
+        Request::Cut => Answer::Cut(cut().await),
         Request::TransferLeader { from, to, last } => {
             let rpc = TransferLeaderRequest::new(from.into(), to, last.map(LogId::from));
             let response = engine
@@ -82,6 +109,17 @@ pub(crate) async fn answer(
         }
     };
     Ok(posthouse_wire::encode(Kind::Peer, &answer))
+}
+
+/// Returns whether a replica in a condition answers a request.
+fn is_answered(request: &Request, condition: Condition) -> bool {
+    match request {
+        Request::Append { .. } => condition.may_append(),
+        Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader { .. } => condition.may_vote(),
+        // By these it is mended, or helps others to be.
+        Request::Offer(_) | Request::Piece { .. } | Request::Install { .. } => true,
+        Request::Time | Request::Segment { .. } | Request::Cut => true,
+    }
 }
 
 /// Refuses entries that do not follow each other: the engine takes it for granted that they do.

@@ -46,6 +46,13 @@ pub(super) enum Request {
     },
     /// What time it is for the group, to one that was not there to count.
     Time,
+    /// A piece of a segment, to one whose own is damaged.
+    Segment {
+        file: FileRecord,
+        offset: u64,
+    },
+    /// To make a newer checkpoint, to one that needs it.
+    Cut,
 }
 
 /// What the other answers.
@@ -71,6 +78,10 @@ pub(super) enum Answer {
     Busy,
     Transferred(Transferred),
     Time(Clocks),
+    /// None: there is no such segment here, or it is damaged here too.
+    Segment(Option<Bytes>),
+    /// Whether it is made: by who leads alone.
+    Cut(bool),
 }
 
 /// What a replica knows of time.
