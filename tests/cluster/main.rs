@@ -9,6 +9,7 @@
 mod certificates;
 mod course;
 mod cuts;
+mod damage;
 mod examples;
 mod failover;
 mod history;
@@ -37,7 +38,12 @@ fn program() -> &'static Path {
 
 /// Starts three nodes.
 fn cluster(sets: u8) -> Cluster {
-    Cluster::start(program(), 3, sets, "").expect("the cluster starts")
+    cluster_of(sets, "")
+}
+
+/// Starts three nodes that are configured otherwise.
+fn cluster_of(sets: u8, configuration: &str) -> Cluster {
+    Cluster::start(program(), 3, sets, configuration).expect("the cluster starts")
 }
 
 /// Says something to a node on the command line, and returns its answer.

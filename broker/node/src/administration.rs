@@ -24,12 +24,13 @@ use posthouse_model::{AccessKeyStatus, Kind, Name, TenantId};
 
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterStatus, DataKeyView, Decimal, DecryptRequest, DecryptedKey,
-    DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
-    NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
-    QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
-    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
+    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
+    MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
+    QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SubscriptionCreate,
+    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
+    UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -180,6 +181,15 @@ impl Administration for Service {
             replicas: self.broker.replica_records(),
         };
         Ok(cluster::of(&reports, &known))
+    }
+
+    async fn scrub_cluster(&self, scope: &Scope) -> Result<ClusterScrub, AdminError> {
+        if !scope.caller.root {
+            return Err(AdminError::forbidden(
+                "only a root access key may have the cluster scrubbed",
+            ));
+        }
+        Ok(cluster::begun(&self.broker.scrub_all().await))
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {

@@ -22,6 +22,7 @@ mod queues;
 mod reach;
 mod reconcile;
 mod report;
+mod scrub;
 mod topics;
 
 use std::collections::HashMap;
@@ -56,7 +57,8 @@ pub use names::Resolved;
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
 pub use reach::{Nobody, Others};
-pub use report::{GroupReport, NodeReport};
+pub use report::{DamageReport, GroupReport, NodeReport};
+pub use scrub::Scrubbing;
 pub use topics::Draft;
 
 use deciding::Deciding;
@@ -64,6 +66,7 @@ use delivery::Deliveries;
 use keys::Secrets;
 use listings::Listings;
 use reach::Session;
+use scrub::Scrubs;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
 pub const PARKED_QUEUE: &str = "parked";
@@ -111,6 +114,7 @@ pub struct Parts {
     secrets: Secrets,
     deciding: Deciding,
     listings: Listings,
+    scrubs: Scrubs,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
     /// Components by content, for one at a time to read, add or remove: what is recorded is there, and stays.
     components: tokio::sync::Mutex<Components>,
@@ -155,6 +159,8 @@ pub struct Assembly {
     pub endpoint_pushes_max: usize,
     /// How long `explain` knows a message that is gone.
     pub explain: Span,
+    /// How everything durable is read again.
+    pub scrubbing: Scrubbing,
 }
 
 impl std::ops::Deref for Broker {
@@ -197,6 +203,7 @@ impl Broker {
                 secrets: Secrets::default(),
                 deciding: Deciding::since(directory.applied()),
                 listings: Listings::new(assembly.store.projection()),
+                scrubs: Scrubs::new(),
                 tables: RwLock::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -228,6 +235,7 @@ impl Broker {
         broker
             .tasks
             .spawn(broker.clone().forget_history(assembly.explain));
+        broker.tasks.spawn(broker.clone().scrub(assembly.scrubbing));
         if !broker.is_alone() {
             broker.tasks.spawn(broker.clone().balance());
             broker.tasks.spawn(broker.clone().gather_components());
@@ -332,6 +340,7 @@ impl Broker {
             wal_bytes: usage.wal_bytes,
             nearly_full: self.store.nearly_full(),
             failed: self.store.failed().is_some(),
+            damaged: self.store.damage().len() as u64,
         });
     }
 

@@ -18,6 +18,7 @@ use posthouse_host::COMPONENT_BYTES_MAX;
 use posthouse_model::{Name, bounds};
 
 use crate::admin::auth::is_access_key_id;
+use crate::broker::Scrubbing;
 
 pub use cluster::{ClusterConfig, PeerTlsConfig};
 pub use error::{ConfigError, ConfigErrors};
@@ -53,6 +54,8 @@ pub const KEYS: &[&str] = &[
     "storage.checkpoint_bytes",
     "storage.reserve_bytes",
     "storage.explain_seconds",
+    "storage.scrub_bytes_a_second",
+    "storage.scrub_every_seconds",
     "plugins.builtin_dir",
     "plugins.cache_dir",
     "plugins.call_micros_max",
@@ -219,6 +222,8 @@ pub struct StorageConfig {
     pub reserve_bytes: u64,
     /// How long `explain` knows a message that is gone.
     pub explain: Duration,
+    /// How everything durable is read again, to find damage.
+    pub scrubbing: Scrubbing,
 }
 
 /// The plugin host.
@@ -523,6 +528,10 @@ fn read_storage(table: &mut Table) -> StorageConfig {
         checkpoint_bytes: table.number("storage.checkpoint_bytes", 16 * MIB, MIB..=64 * GIB),
         reserve_bytes: table.number("storage.reserve_bytes", GIB, 16 * MIB..=16 * TIB),
         explain: table.seconds("storage.explain_seconds", 86_400, 0..=1_296_000),
+        scrubbing: Scrubbing {
+            bytes_a_second: table.number("storage.scrub_bytes_a_second", 4 * MIB, 64 * KIB..=16 * GIB),
+            every: table.seconds("storage.scrub_every_seconds", 86_400, 60..=31_536_000),
+        },
     }
 }
 

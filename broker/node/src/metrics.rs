@@ -44,6 +44,8 @@ pub struct StoreFigures {
     pub nearly_full: bool,
     /// Whether a write failed, after which nothing more is written.
     pub failed: bool,
+    /// How much is known to be damaged, and not mended yet.
+    pub damaged: u64,
 }
 
 /// An open connection, counted as long as it is held.
@@ -77,6 +79,8 @@ struct Figures {
     store_wal_bytes: Gauge,
     store_nearly_full: Gauge,
     store_failed: Gauge,
+    store_damaged: Gauge,
+    scrubbed_bytes: Counter,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
@@ -242,6 +246,11 @@ impl Metrics {
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// Counts bytes that were read again to see whether they are what was written.
+    pub fn scrubbed(&self, bytes: u64) {
+        self.0.scrubbed_bytes.inc_by(bytes);
+    }
+
     /// Says how the store is.
     pub fn observe_store(&self, figures: StoreFigures) {
         let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -250,6 +259,7 @@ impl Metrics {
         self.0.store_wal_bytes.set(gauge(figures.wal_bytes));
         self.0.store_nearly_full.set(i64::from(figures.nearly_full));
         self.0.store_failed.set(i64::from(figures.failed));
+        self.0.store_damaged.set(gauge(figures.damaged));
     }
 
     fn guest(&self, tenant: TenantId, world: World) -> Guest {
@@ -333,6 +343,8 @@ impl Figures {
             store_wal_bytes: Gauge::default(),
             store_nearly_full: Gauge::default(),
             store_failed: Gauge::default(),
+            store_damaged: Gauge::default(),
+            scrubbed_bytes: Counter::default(),
         };
         figures.register_calls();
         figures.register_tenants();
@@ -422,6 +434,16 @@ impl Figures {
             "store_failed",
             "1 once a write has failed",
             self.store_failed.clone(),
+        );
+        registry.register(
+            "store_damaged",
+            "Damaged parts of files that are not mended yet",
+            self.store_damaged.clone(),
+        );
+        registry.register(
+            "scrubbed_bytes",
+            "Bytes read again to find damage",
+            self.scrubbed_bytes.clone(),
         );
     }
 }

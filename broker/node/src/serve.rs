@@ -10,7 +10,7 @@ use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
 use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, SetId, Span, TenantId};
 use posthouse_replica::{Clock, Groups, Lone, Network};
-use posthouse_store::{ClusterId, GroupId, Identity, RealDisk, Store};
+use posthouse_store::{ClusterId, GroupId, Identity, OnDamage, RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -243,6 +243,7 @@ async fn assemble(
         pushes_max: config.push.in_flight_max,
         endpoint_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
+        scrubbing: config.storage.scrubbing,
     };
     let broker = Broker::start(assembly, &events).context("the broker's threads")?;
     let builtins = match &config.plugins.builtin_dir {
@@ -373,6 +374,11 @@ fn open_store(config: &Config) -> anyhow::Result<Store> {
         wal_file_bytes: config.storage.wal_file_bytes,
         memtable_bytes_max: usize::try_from(config.storage.memtable_bytes_max).unwrap_or(usize::MAX),
         reserve_bytes: config.storage.reserve_bytes,
+        on_damage: match &config.cluster {
+            // Others have what is lost.
+            Some(_) => OnDamage::Tell,
+            None => OnDamage::Refuse,
+        },
         ..posthouse_store::Config::default()
     };
     Store::open(&config.node.data, Arc::new(RealDisk), storage)

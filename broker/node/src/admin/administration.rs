@@ -8,12 +8,13 @@ use posthouse_model::{Name, TenantId};
 use super::AdminError;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterStatus, DataKeyView, Decimal, DecryptRequest, DecryptedKey,
-    DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
-    NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
-    QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
-    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest, WorldView,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
+    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
+    MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
+    QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SubscriptionCreate,
+    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
+    UnbindRequest, WorldView,
 };
 
 /// Who signed a request.
@@ -90,6 +91,9 @@ pub trait Administration: Send + Sync + 'static {
     fn status(&self, scope: &Scope) -> impl Future<Output = Result<NodeStatus, AdminError>> + Send;
     /// Says how all nodes are.
     fn cluster(&self, scope: &Scope) -> impl Future<Output = Result<ClusterStatus, AdminError>> + Send;
+
+    /// Has all nodes read everything durable again.
+    fn scrub_cluster(&self, scope: &Scope) -> impl Future<Output = Result<ClusterScrub, AdminError>> + Send;
 
     /// Lists queues.
     fn queues(

@@ -189,6 +189,10 @@ impl Administration for Fake {
         reached("cluster", scope, "")
     }
 
+    async fn scrub_cluster(&self, scope: &Scope) -> Result<ClusterScrub, AdminError> {
+        reached("scrub_cluster", scope, "")
+    }
+
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {
         reached("create_queue", scope, &format!("{request:?}"))
     }

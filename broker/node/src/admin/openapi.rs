@@ -8,12 +8,12 @@ use super::auth::{CONTENT_DIGEST_HEADER, SCHEME};
 use super::operation::Asks;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterStatus, DataKeyView, DecryptRequest, DecryptedKey, DeleteRequest,
-    DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView,
-    NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest, QueueCreate,
-    QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest, SealRequest,
-    SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate,
-    TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, DecryptRequest, DecryptedKey,
+    DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
+    NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
+    QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
+    SealRequest, SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
+    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -161,6 +161,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
     match operation {
         Operation::ShowStatus => none::<NodeStatus>(generator),
         Operation::ShowCluster => none::<ClusterStatus>(generator),
+        Operation::ScrubCluster => none::<ClusterScrub>(generator),
         Operation::ListQueues | Operation::ListTopics => none::<Page<NameView>>(generator),
         Operation::CreateQueue => json::<QueueCreate, QueueView>(generator),
         Operation::ShowQueue => none::<QueueView>(generator),

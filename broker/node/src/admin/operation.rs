@@ -38,6 +38,7 @@ macro_rules! operations {
 operations! {
     ShowStatus: Get "/status", "Says how the answering node is";
     ShowCluster: Get "/cluster", "Says how all nodes of the cluster are. Needs a root access key";
+    ScrubCluster: Post "/cluster/scrub", "Has all nodes read everything durable again, to find damage. Needs a root access key";
     ListQueues: Get "/queues", "Lists queues";
     CreateQueue: Post "/queues", "Creates a queue";
     ShowQueue: Get "/queues/{queue}", "Shows a queue";

@@ -198,6 +198,7 @@ async fn perform<A: Administration>(
     match operation {
         Operation::ShowStatus => answer(does.status(scope).await),
         Operation::ShowCluster => answer(does.cluster(scope).await),
+        Operation::ScrubCluster => answer(does.scrub_cluster(scope).await),
         Operation::ListQueues => answer(does.queues(scope, call.list()?).await),
         Operation::CreateQueue => answer(does.create_queue(scope, call.body()?).await),
         Operation::ShowQueue => answer(does.queue(scope, call.name("queue")?).await),

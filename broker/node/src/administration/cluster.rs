@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use posthouse_model::{NodeRecord, NodeState, ReplicaId, ReplicaRecord, ReplicaState, SetId};
 
 use crate::admin::shapes::{
-    ClusterGroup, ClusterNode, ClusterReplica, ClusterStatus, DiskStatus, NodeStateView,
+    ClusterDamage, ClusterGroup, ClusterNode, ClusterReplica, ClusterScrub, ClusterStatus, DiskStatus,
+    NodeScrub, NodeStateView,
 };
-use crate::broker::{GroupReport, NodeReport};
+use crate::broker::{DamageReport, GroupReport, NodeReport};
 
 /// What the directory says.
 #[derive(Default)]
@@ -29,12 +30,37 @@ pub(super) fn of(reports: &[(ReplicaId, Option<NodeReport>)], known: &Known) -> 
     ClusterStatus {
         healthy: reports
             .iter()
-            .all(|(_, report)| report.as_ref().is_some_and(|report| report.unready.is_none())),
+            .all(|(_, report)| report.as_ref().is_some_and(is_well)),
         nodes: reports
             .iter()
             .map(|(replica, report)| node(*replica, report.as_ref(), known.nodes.get(replica)))
             .collect(),
         groups: groups.into_iter().map(|set| group(set, reports, known)).collect(),
+    }
+}
+
+/// Returns which nodes said that they read everything durable again.
+pub(super) fn begun(nodes: &[(ReplicaId, bool)]) -> ClusterScrub {
+    let nodes = nodes.iter().map(|(replica, begun)| NodeScrub {
+        replica: replica.0,
+        begun: *begun,
+    });
+    ClusterScrub {
+        nodes: nodes.collect(),
+    }
+}
+
+fn is_well(report: &NodeReport) -> bool {
+    report.unready.is_none() && report.damage.is_empty() && report.groups.iter().all(|group| group.whole)
+}
+
+fn damage(damaged: &DamageReport) -> ClusterDamage {
+    ClusterDamage {
+        set: damaged.set.map(|set| set.0),
+        file: damaged.file.clone(),
+        offset: damaged.offset,
+        bytes: damaged.bytes,
+        what: damaged.what.clone(),
     }
 }
 
@@ -58,6 +84,8 @@ fn node(replica: ReplicaId, report: Option<&NodeReport>, record: Option<&NodeRec
             failed: report.failed,
         }),
         leads: report.map(leads),
+        damage: report.map_or(Vec::new(), |report| report.damage.iter().map(damage).collect()),
+        scrubbed_seconds: report.and_then(|report| Some(report.scrubbed?.as_secs())),
     }
 }
 
@@ -99,6 +127,7 @@ fn group(set: Option<SetId>, reports: &[(ReplicaId, Option<NodeReport>)], known:
                 votes: voters.contains(&group.replica),
                 applied: group.applied.0,
                 lag: most - group.applied.0,
+                whole: group.whole,
             })
             .collect(),
     }
@@ -144,7 +173,10 @@ mod tests {
                 applied: LogIndex(applied),
                 voters: BTreeSet::from([ReplicaId(1), ReplicaId(70_000)]),
                 learners: BTreeSet::from([ReplicaId(3)]),
+                whole: true,
             }],
+            damage: Vec::new(),
+            scrubbed: None,
         }
     }
 
@@ -205,5 +237,36 @@ mod tests {
         assert!(!is_changing(&group, &wanted));
         let leaving = record(2, ReplicaState::Leaving);
         assert!(is_changing(&group, &[wanted.as_slice(), &[leaving]].concat()));
+    }
+
+    #[test]
+    fn a_cluster_with_damage_is_not_healthy_and_says_where_it_is() {
+        let known = Known::default();
+        let mut hurt = report(2, 9, Some(3));
+        hurt.damage.push(DamageReport {
+            set: Some(SetId(0)),
+            file: "a.segment".to_owned(),
+            offset: 24,
+            bytes: 7,
+            what: "a flipped byte".to_owned(),
+        });
+        let status = of(
+            &[
+                (ReplicaId(1), Some(report(1, 9, None))),
+                (ReplicaId(2), Some(hurt)),
+            ],
+            &known,
+        );
+        assert!(!status.healthy);
+        assert_eq!(status.nodes[0].damage, []);
+        assert_eq!(
+            (status.nodes[1].damage[0].offset, status.nodes[1].damage[0].bytes),
+            (24, 7)
+        );
+
+        let mut mends = report(1, 9, None);
+        mends.groups[0].whole = false;
+        let status = of(&[(ReplicaId(1), Some(mends))], &known);
+        assert!(!status.healthy && !status.groups[0].replicas[0].whole);
     }
 }

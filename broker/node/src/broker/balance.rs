@@ -99,5 +99,5 @@ fn first_choice<M: Machine>(group: &Group<M>, turn: usize) -> Option<ReplicaId> 
 
 fn is_behind(report: &NodeReport, set: Option<SetId>, applied: u64) -> bool {
     let group = report.groups.iter().find(|group| group.set == set);
-    group.is_none_or(|group| group.applied.0.saturating_add(LAG_MAX) < applied)
+    group.is_none_or(|group| !group.whole || group.applied.0.saturating_add(LAG_MAX) < applied)
 }

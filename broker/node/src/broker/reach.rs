@@ -84,6 +84,8 @@ pub(super) enum Ask {
     Members { set: Option<SetId> },
     /// Has a group's leader change its members.
     Reform { set: Option<SetId>, reform: Reform },
+    /// To read everything durable again.
+    Scrub,
 }
 
 /// What the other answers.
@@ -100,6 +102,7 @@ pub(super) enum Told {
     Members(Members),
     /// Whether the members were those that the change takes.
     Reformed(bool),
+    Scrubs,
 }
 
 /// What names the calls that this node passes on.
@@ -463,6 +466,10 @@ impl Broker {
             )),
             Ask::Reform { set: None, reform } => {
                 Ok(Told::Reformed(reconcile::reform(&self.directory, reform).await?))
+            }
+            Ask::Scrub => {
+                self.scrubs.begin();
+                Ok(Told::Scrubs)
             }
         }
     }

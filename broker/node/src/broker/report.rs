@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use posthouse_model::{LogIndex, ReplicaId, SetId, Term, Time};
-use posthouse_replica::{Clock, Group, Machine, SystemClock};
+use posthouse_replica::{Clock, Condition, Group, Machine, SystemClock};
 use serde::{Deserialize, Serialize};
 
 use super::Broker;
@@ -14,6 +14,9 @@ use crate::clock::Reading;
 
 /// How long another node has to say how it is.
 const REPORT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many damaged parts a node names, at most.
+const DAMAGE_REPORTED_MAX: usize = 16;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,25 @@ pub struct NodeReport {
     pub failed: bool,
     /// Its groups: the directory, then the sets in order.
     pub groups: Vec<GroupReport>,
+    /// What of its files is damaged and not mended yet, some of it if there is much.
+    pub damage: Vec<DamageReport>,
+    /// How long ago everything durable had been read again; none if it has not been since the start.
+    pub scrubbed: Option<Duration>,
+}
+
+/// A part of a file that is not what was written.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DamageReport {
+    /// Whose it is: a set's, or none, the directory's.
+    pub set: Option<SetId>,
+    /// The file.
+    pub file: String,
+    /// Where in it.
+    pub offset: u64,
+    /// How many bytes from there on cannot be used, as far as that is known.
+    pub bytes: u64,
+    /// What is wrong there.
+    pub what: String,
 }
 
 /// A group as one of its replicas sees it.
@@ -57,6 +79,8 @@ pub struct GroupReport {
     pub voters: BTreeSet<ReplicaId>,
     /// Who gets the log and does not vote.
     pub learners: BTreeSet<ReplicaId>,
+    /// Whether all is there that it needs to vote and to lead.
+    pub whole: bool,
 }
 
 impl Broker {
@@ -104,7 +128,21 @@ impl Broker {
             nearly_full: self.store.nearly_full(),
             failed: self.store.failed().is_some(),
             groups: groups.collect(),
+            damage: self.damage(),
+            scrubbed: self.scrubs.since_last(),
         }
+    }
+
+    fn damage(&self) -> Vec<DamageReport> {
+        let damage = self.store.damage().into_iter().take(DAMAGE_REPORTED_MAX);
+        let damage = damage.map(|damaged| DamageReport {
+            set: damaged.group.set(),
+            file: damaged.file.display().to_string(),
+            offset: damaged.offset,
+            bytes: damaged.bytes,
+            what: damaged.what,
+        });
+        damage.collect()
     }
 }
 
@@ -117,5 +155,6 @@ fn group_report<M: Machine>(group: &Group<M>, set: Option<SetId>) -> GroupReport
         applied: group.applied(),
         voters: group.voters(),
         learners: group.learners(),
+        whole: group.condition() == Condition::Whole,
     }
 }

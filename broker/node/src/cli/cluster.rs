@@ -6,13 +6,15 @@ use super::client::Client;
 use super::output::{Output, Table};
 use super::{CliError, yes_no};
 use crate::admin::Operation;
-use crate::admin::shapes::{ClusterGroup, ClusterNode, ClusterStatus, NodeStateView};
+use crate::admin::shapes::{ClusterGroup, ClusterNode, ClusterScrub, ClusterStatus, NodeStateView};
 
 /// What is done with the cluster.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     /// Shows nodes, sets, leaders, terms, lag, disks and health. Needs a root access key.
     Status,
+    /// Has all nodes read everything on their disks again, to find damage. Needs a root access key.
+    Scrub,
 }
 
 // === impl ClusterCommand ===
@@ -24,6 +26,11 @@ impl ClusterCommand {
                 let status: ClusterStatus = client.ask(Operation::ShowCluster, &[]).await?;
                 let text = text(&status);
                 client.output(&status, text)
+            }
+            ClusterCommand::Scrub => {
+                let begun: ClusterScrub = client.ask(Operation::ScrubCluster, &[]).await?;
+                let text = begun_text(&begun);
+                client.output(&begun, text)
             }
         }
     }
@@ -70,7 +77,39 @@ fn text(status: &ClusterStatus) -> String {
             lags(group),
         ]);
     }
-    format!("healthy: {}\n\n{nodes}\n{groups}", yes_no(status.healthy))
+    let healthy = yes_no(status.healthy);
+    format!("healthy: {healthy}\n\n{nodes}\n{groups}{}", damage_text(status))
+}
+
+/// Returns a table of what is damaged; nothing when nothing is.
+fn damage_text(status: &ClusterStatus) -> String {
+    let mut damage = Table::new(&["damaged on", "group", "file", "offset", "bytes", "what"]);
+    for node in &status.nodes {
+        for damaged in &node.damage {
+            damage.row([
+                node.label.clone().unwrap_or_else(|| node.replica.to_string()),
+                damaged
+                    .set
+                    .map_or("directory".to_owned(), |set| format!("set {set}")),
+                damaged.file.clone(),
+                damaged.offset.to_string(),
+                damaged.bytes.to_string(),
+                damaged.what.clone(),
+            ]);
+        }
+    }
+    match status.nodes.iter().all(|node| node.damage.is_empty()) {
+        true => String::new(),
+        false => format!("\n{damage}"),
+    }
+}
+
+fn begun_text(begun: &ClusterScrub) -> String {
+    let mut nodes = Table::new(&["replica", "reads its disk again"]);
+    for node in &begun.nodes {
+        nodes.row([node.replica.to_string(), yes_no(node.begun).to_owned()]);
+    }
+    nodes.to_string()
 }
 
 /// Returns what a node is called: by its number or, as long as none is known, by its replica.
@@ -100,6 +139,7 @@ fn health(node: &ClusterNode) -> String {
     match (node.reachable, &node.unready, &node.disk) {
         (false, _, _) => "does not answer".to_owned(),
         (true, Some(why), _) => why.clone(),
+        (true, None, _) if !node.damage.is_empty() => format!("{} damaged", node.damage.len()),
         (true, None, Some(disk)) if disk.nearly_full => "disk nearly full".to_owned(),
         (true, None, _) => "ok".to_owned(),
     }
@@ -118,7 +158,11 @@ fn lags(group: &ClusterGroup) -> String {
     let lags: Vec<String> = group
         .replicas
         .iter()
-        .map(|replica| format!("{}: {}", number(replica.node, replica.replica), replica.lag))
+        .map(|replica| {
+            let number = number(replica.node, replica.replica);
+            let mends = if replica.whole { "" } else { " (mends)" };
+            format!("{number}: {}{mends}", replica.lag)
+        })
         .collect();
     lags.join(", ")
 }

@@ -65,9 +65,9 @@ fn newest_entry(dir: &Path) -> (PathBuf, usize) {
     paths.sort();
     for path in paths.iter().rev() {
         let bytes = std::fs::read(path).expect("readable");
-        let places = bytes.chunks(BODY.len() / 2).enumerate();
-        let within_body = places.filter(|(_, chunk)| chunk.iter().all(|byte| *byte == BODY[0]));
-        if let Some((place, _)) = within_body.last() {
+        let mut places = bytes.chunks(BODY.len() / 2).enumerate().rev();
+        let within_body = places.find(|(_, chunk)| chunk.iter().all(|byte| *byte == BODY[0]));
+        if let Some((place, _)) = within_body {
             return (path.clone(), place * (BODY.len() / 2));
         }
     }

@@ -8,7 +8,7 @@ use super::DiskStatus;
 /// The cluster as the answering node finds it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterStatus {
-    /// Whether every node is there and serves everything.
+    /// Whether every node is there and serves everything, and nothing is damaged.
     pub healthy: bool,
     /// The nodes, the answering one first.
     pub nodes: Vec<ClusterNode>,
@@ -41,6 +41,42 @@ pub struct ClusterNode {
     pub disk: Option<DiskStatus>,
     /// How many groups it leads.
     pub leads: Option<u64>,
+    /// What of its files is damaged and not mended yet, some of it if there is much.
+    #[serde(default)]
+    pub damage: Vec<ClusterDamage>,
+    /// How long ago everything durable on it had been read again; absent if it has not been since its start.
+    pub scrubbed_seconds: Option<u64>,
+}
+
+/// A part of a file that is not what was written.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterDamage {
+    /// The set's number; absent for the directory.
+    pub set: Option<u8>,
+    /// The file.
+    pub file: String,
+    /// Where in it.
+    pub offset: u64,
+    /// How many bytes from there on cannot be used, as far as that is known.
+    pub bytes: u64,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Which nodes read everything durable again.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterScrub {
+    /// The nodes, the answering one first.
+    pub nodes: Vec<NodeScrub>,
+}
+
+/// Whether a node reads everything durable again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeScrub {
+    /// The replica that it is.
+    pub replica: u64,
+    /// Whether it said that it begins.
+    pub begun: bool,
 }
 
 /// How far a node has come or gone.
@@ -85,4 +121,6 @@ pub struct ClusterReplica {
     pub applied: u64,
     /// How many entries it is behind the one that has applied the most.
     pub lag: u64,
+    /// Whether all is there that it needs to vote and to lead.
+    pub whole: bool,
 }
