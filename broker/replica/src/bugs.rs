@@ -12,6 +12,10 @@ const HANDLES_MAX: u64 = 20_000;
 /// A mistake that could be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
+#[cfg_attr(
+    not(feature = "bugs"),
+    expect(unreachable_pub, reason = "only with the feature is it seen from outside")
+)]
 pub enum Bug {
     /// Entries are said to be durable when they are queued to be written.
     AckBeforeSync = 1,
