@@ -12,7 +12,6 @@ mod cuts;
 mod damage;
 mod examples;
 mod failover;
-mod history;
 mod membership;
 mod rolling;
 mod service;

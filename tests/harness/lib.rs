@@ -1,7 +1,10 @@
 //! Starts nodes as processes and speaks to them as clients do: for tests of whole nodes and for the bench.
 //!
 //! A [`Node`] is a real `posthouse serve --dev` on a port of its own and a folder of its own, stopped by its own
-//! process id. A [`Client`] signs CMQ requests over one kept connection, with nothing but a socket below it.
+//! process id. A [`Client`] signs CMQ requests over one kept connection, with nothing but a socket below it. A
+//! [`history`] of calls is checked for what is promised, whether its nodes were real or simulated.
+
+pub mod history;
 
 mod client;
 mod cluster;

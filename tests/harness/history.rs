@@ -1,72 +1,106 @@
 //! What clients asked and were answered, with times, and whether it keeps what the broker promises.
 //!
 //! A body names one send and is never sent again under another message id. Times are taken before a call is made and
-//! after its answer came, so what happened in the broker happened between them; nothing is concluded from less.
+//! after its answer came, so what happened in the broker happened between them; nothing is concluded from less. The
+//! clients may be of real nodes or of simulated ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// What a span loses by being counted in milliseconds: at its beginning, and at its end.
+const ROUNDING: Duration = Duration::from_millis(2);
+
 /// When something happened, since the history began.
-pub(crate) type At = Duration;
+pub type At = Duration;
 
 /// Names one message: its queue, its producer, and the producer's count.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Name {
-    pub(crate) queue: usize,
-    pub(crate) producer: usize,
-    pub(crate) number: u64,
+pub struct Name {
+    /// Which queue it is sent to.
+    pub queue: usize,
+    /// Who sends it.
+    pub producer: usize,
+    /// Rises with each message of its producer.
+    pub number: u64,
 }
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
+pub enum End {
+    /// It was done.
     Done,
+    /// It was not, and will not be.
     NotDone,
+    /// It may have been, or may be yet.
     MayBeDone,
 }
 
 /// A call from before it was made until it was answered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) began: At,
-    pub(crate) ended: At,
+pub struct Span {
+    /// Before it was made.
+    pub began: At,
+    /// After it was answered.
+    pub ended: At,
 }
 
 /// A message as a consumer got it.
 #[derive(Clone, Debug)]
-pub(crate) struct Got {
-    pub(crate) name: Name,
-    pub(crate) id: String,
-    pub(crate) count: u64,
+pub struct Got {
+    /// Which send it is of.
+    pub name: Name,
+    /// The broker's id of it.
+    pub id: String,
+    /// How often it was received, this time counted.
+    pub count: u64,
 }
 
 /// One call.
 #[derive(Clone, Debug)]
-pub(crate) enum Call {
+pub enum Call {
+    /// A message was sent.
     Send {
+        /// When.
         span: Span,
+        /// Which one.
         name: Name,
+        /// How long it is to stay hidden.
         delay: Duration,
+        /// How it ended.
         end: End,
     },
+    /// Messages were asked for.
     Receive {
+        /// When.
         span: Span,
+        /// Of which queue.
         queue: usize,
+        /// What came, or how it ended.
         got: Result<Vec<Got>, End>,
     },
+    /// A message was deleted by its latest handle.
     Delete {
+        /// When.
         span: Span,
+        /// Which one.
         name: Name,
+        /// How it ended.
         end: End,
     },
 }
 
 /// What the queues of a history were set to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) visibility: Duration,
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long a lease lasts.
+    pub visibility: Duration,
+    /// How much faster than the clients' clock the broker's time may run, in parts of a million.
+    pub fast_parts_per_million: u32,
+    /// When the broker's time went ahead to the wall clock, because nobody was there to count it, and how far it had been
+    /// behind: what was running then ended so much earlier.
+    pub steps: Vec<(At, Duration)>,
     /// The queue that one consumer reads, in order.
-    pub(crate) ordered_queue: usize,
+    pub ordered_queue: usize,
 }
 
 /// One message's part of a history.
@@ -78,7 +112,7 @@ struct Story {
 }
 
 /// Returns everything in a history that cannot be, given what is promised. It ends with all queues read until empty.
-pub(crate) fn violations(calls: &[Call], rules: Rules) -> Vec<String> {
+pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
     let mut stories: BTreeMap<Name, Story> = BTreeMap::new();
     let mut lost_receives: BTreeMap<usize, u64> = BTreeMap::new();
     for call in calls {
@@ -129,10 +163,28 @@ pub(crate) fn violations(calls: &[Call], rules: Rules) -> Vec<String> {
     found
 }
 
+// === impl Rules ===
+
+impl Rules {
+    /// Returns when a span of the broker's time that began then is over at the earliest, by the clients' clock. It counts
+    /// in milliseconds.
+    fn earliest_end(&self, began: At, span: Duration) -> At {
+        let sooner = span.mul_f64(f64::from(self.fast_parts_per_million) / 1e6) + ROUNDING;
+        let within = began..=began + span;
+        let stepped: Duration = self
+            .steps
+            .iter()
+            .filter(|(at, _)| within.contains(at))
+            .map(|(_, ahead)| *ahead)
+            .sum();
+        began + span.saturating_sub(sooner + stepped)
+    }
+}
+
 // === impl Story ===
 
 impl Story {
-    fn violations(&self, rules: Rules, lost_receives: u64) -> Vec<String> {
+    fn violations(&self, rules: &Rules, lost_receives: u64) -> Vec<String> {
         let mut found = Vec::new();
         let Some((sent, delay, end)) = self.sent else {
             return vec!["received, and nobody sent it".to_owned()];
@@ -157,13 +209,14 @@ impl Story {
         {
             found.push("delivered after its delete was acknowledged".to_owned());
         }
-        if self.got.iter().any(|(span, _)| span.ended < sent.began + delay) {
+        let visible = rules.earliest_end(sent.began, delay);
+        if self.got.iter().any(|(span, _)| span.ended < visible) {
             found.push("delivered before its delay was over".to_owned());
         }
         for (earlier, later) in self.got.iter().zip(self.got.iter().skip(1)) {
             // The earlier lease was made when its call began at the earliest, the later one when its call ended at
             // the latest.
-            if later.0.ended < earlier.0.began + shortest_lease(rules.visibility) {
+            if later.0.ended < rules.earliest_end(earlier.0.began, rules.visibility) {
                 found.push(format!(
                     "leased twice within {:?}",
                     later.0.ended - earlier.0.began
@@ -184,23 +237,20 @@ impl Story {
     }
 }
 
-/// Returns how long a lease is at the least by the clients' clock: set time is led towards the wall clock by 500 parts in
-/// a million at most, and counts in milliseconds.
-fn shortest_lease(visibility: Duration) -> Duration {
-    visibility - visibility / 2_000 - Duration::from_millis(2)
-}
-
 /// One producer's messages reach the one consumer of the ordered queue in their order; a receive whose answer was lost
 /// may hold some back, each once.
 fn order_violations(
     stories: &BTreeMap<Name, Story>,
-    rules: Rules,
+    rules: &Rules,
     lost_receives: &BTreeMap<usize, u64>,
 ) -> Vec<String> {
     let mut first: BTreeMap<usize, Vec<(At, u64)>> = BTreeMap::new();
     for (name, story) in stories {
-        let delayed = story.sent.is_some_and(|(_, delay, _)| !delay.is_zero());
-        if name.queue != rules.ordered_queue || delayed {
+        // What was not acknowledged may be stored after the sends that followed it.
+        let counts = story
+            .sent
+            .is_some_and(|(_, delay, end)| delay.is_zero() && end == End::Done);
+        if name.queue != rules.ordered_queue || !counts {
             continue;
         }
         if let Some((span, _)) = story.got.first() {
@@ -235,6 +285,8 @@ mod tests {
 
     const RULES: Rules = Rules {
         visibility: Duration::from_secs(10),
+        fast_parts_per_million: 500,
+        steps: Vec::new(),
         ordered_queue: 0,
     };
 
@@ -283,9 +335,9 @@ mod tests {
     }
 
     fn one(calls: &[Call]) -> String {
-        let found = violations(calls, RULES);
+        let found = violations(calls, &RULES);
         assert_eq!(found.len(), 1, "{found:?}");
-        found.into_iter().next().unwrap()
+        found.into_iter().next().expect("there is one")
     }
 
     #[test]
@@ -299,7 +351,7 @@ mod tests {
             delete(1, 18, End::Done),
             receive(1, 17, 30, 3),
         ];
-        assert_eq!(violations(&calls, RULES), Vec::<String>::new());
+        assert_eq!(violations(&calls, &RULES), Vec::<String>::new());
     }
 
     #[test]
@@ -340,6 +392,18 @@ mod tests {
     }
 
     #[test]
+    fn a_step_of_time_explains_what_ended_earlier_and_no_more() {
+        let calls = [send(1, 0, End::Done), receive(1, 2, 3, 1), receive(1, 9, 11, 2)];
+        let stepped = |at: u64, ahead: u64| Rules {
+            steps: vec![(Duration::from_secs(at), Duration::from_secs(ahead))],
+            ..RULES
+        };
+        assert_eq!(violations(&calls, &stepped(5, 2)), Vec::<String>::new());
+        assert_eq!(violations(&calls, &stepped(5, 0)).len(), 1);
+        assert_eq!(violations(&calls, &stepped(15, 2)).len(), 1);
+    }
+
+    #[test]
     fn a_lost_answer_explains_a_count_and_an_order() {
         let lost = Call::Receive {
             span: span(3, 4),
@@ -353,6 +417,6 @@ mod tests {
             receive(2, 5, 6, 1),
             receive(1, 15, 16, 2),
         ];
-        assert_eq!(violations(&calls, RULES), Vec::<String>::new());
+        assert_eq!(violations(&calls, &RULES), Vec::<String>::new());
     }
 }
