@@ -122,6 +122,22 @@ fn nothing_is_left_to_do_on_the_real_path() {
 }
 
 #[test]
+fn bugs_are_let_loose_by_the_simulation_alone() {
+    let mark = ["let_", "loose("].concat();
+    let mut seen = 0;
+    for file in sources() {
+        let text = fs::read_to_string(&file).expect("a source file can be read");
+        if text.contains(mark.as_str()) {
+            let owns = ["broker/replica/src/bugs.rs", "tests/simulation/seeds.rs"];
+            let is_owned = owns.iter().any(|owned| file.ends_with(owned));
+            assert!(is_owned, "{} lets bugs loose", file.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2, "they can be let loose");
+}
+
+#[test]
 fn guests_see_the_contract_and_nothing_of_the_broker() {
     let mut seen = 0;
     for folder in ["plugins", "examples/plugins", "tests/plugins"] {
