@@ -150,7 +150,8 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
     }
     let mut found = Vec::new();
     for (name, story) in &mut stories {
-        story.got.sort_by_key(|(span, _)| span.ended);
+        // By their counts: a receive that was asked for again may answer its leases after later ones were given.
+        story.got.sort_by_key(|(span, got)| (got.count, span.ended));
         let lost = lost_receives.get(&name.queue).copied().unwrap_or(0);
         found.extend(
             story
@@ -219,7 +220,7 @@ impl Story {
             if later.0.ended < rules.earliest_end(earlier.0.began, rules.visibility) {
                 found.push(format!(
                     "leased twice within {:?}",
-                    later.0.ended - earlier.0.began
+                    later.0.ended.saturating_sub(earlier.0.began)
                 ));
             }
             if later.1.count <= earlier.1.count {
@@ -389,6 +390,19 @@ mod tests {
             receive(1, 7, 8, 1),
         ];
         assert!(one(&unordered).contains("out of order"));
+    }
+
+    #[test]
+    fn an_answer_that_is_given_late_is_of_an_earlier_lease() {
+        let calls = [
+            send(1, 0, End::Done),
+            receive(1, 13, 14, 2),
+            delete(1, 15, End::Done),
+            receive(1, 2, 17, 1),
+        ];
+        assert_eq!(violations(&calls, &RULES), Vec::<String>::new());
+        let overlapping = [send(1, 0, End::Done), receive(1, 3, 4, 2), receive(1, 5, 6, 1)];
+        assert!(one(&overlapping).contains("leased twice"));
     }
 
     #[test]
