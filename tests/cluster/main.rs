@@ -7,12 +7,16 @@
 )]
 
 mod certificates;
+mod clocks;
 mod course;
 mod cuts;
 mod damage;
 mod examples;
 mod failover;
+mod full;
 mod membership;
+mod memory;
+mod pauses;
 mod rolling;
 mod service;
 mod survival;

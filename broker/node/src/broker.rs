@@ -25,7 +25,7 @@ mod report;
 mod scrub;
 mod topics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,9 +36,9 @@ use posthouse_keyring::{Entropy, Keyring};
 use posthouse_model::{
     Definition, Directory, Incarnation, Kind, Name, QueueAttributes, ReplicaId, Set, SetId, Span, TenantId,
 };
-use posthouse_replica::{Group, Groups, Machine};
+use posthouse_replica::{Fault, Group, Groups, Machine, Reason};
 use posthouse_store::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,6 +110,10 @@ pub struct Parts {
     is_settled: AtomicBool,
     label: String,
     pub(crate) clock: Arc<MedianClock>,
+    /// The other nodes whose disks are nearly full, when they were last heard of.
+    full: RwLock<BTreeSet<ReplicaId>>,
+    /// Told when this node leads what another is to lead.
+    unbalanced: Notify,
     started: Instant,
     secrets: Secrets,
     deciding: Deciding,
@@ -199,6 +203,8 @@ impl Broker {
                 is_settled: AtomicBool::new(false),
                 label: assembly.label,
                 clock: assembly.clock,
+                full: RwLock::default(),
+                unbalanced: Notify::new(),
                 started: Instant::now(),
                 secrets: Secrets::default(),
                 deciding: Deciding::since(directory.applied()),
@@ -362,12 +368,28 @@ impl Broker {
         futures::join!(hand_over(&self.directory), sets);
     }
 
-    /// Refuses to take more in when the disk is nearly full.
-    fn check_room(&self) -> Result<(), BrokerError> {
-        match self.store.nearly_full() {
-            true => Err(BrokerError::DiskFull),
-            false => Ok(()),
+    /// Refuses to take more into a set that this node leads when the disks of too many of its replicas are nearly full.
+    /// When it is this node's disk alone, another is to lead, and the call is for that one.
+    fn check_room(&self, set: SetId) -> Result<(), BrokerError> {
+        let is_full = self.store.nearly_full();
+        let group = self.member(set)?;
+        let (own, voters) = (group.replica(), group.voters());
+        let has_room = |voter: ReplicaId| match voter == own {
+            true => !is_full,
+            false => {
+                let host = self.host_of(Some(set), voter);
+                host.is_none_or(|host| !self.full.read().contains(&host))
+            }
+        };
+        let with_room = voters.iter().filter(|voter| has_room(**voter));
+        if with_room.count() <= voters.len() / 2 {
+            return Err(BrokerError::DiskFull);
         }
+        if is_full {
+            self.unbalanced.notify_one();
+            return Err(Fault::NotDone(Reason::NoRoom).into());
+        }
+        Ok(())
     }
 
     /// Finds the queue where a tenant's failed messages are put aside, or makes it.

@@ -1,9 +1,11 @@
 //! The wall clock of a cluster: the median of its nodes' clocks.
 //!
 //! Each node learns now and then how far the others' clocks are from its own. One machine's wrong clock then moves the
-//! median of three by nothing: what it shows is between the other two.
+//! median of three by nothing: what it shows is between the other two. They are compared over the monotonic clock, which
+//! does not jump, so that a clock that is set moves nothing from the moment on at which it is.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -14,11 +16,22 @@ use posthouse_replica::{Clock, SystemClock};
 /// How far a machine's clock may be off the median of all nodes', in milliseconds.
 const OFF_MILLIS_MAX: u64 = 2_000;
 
+/// The file in the data directory that sets the clock wrong, in development mode alone: so many milliseconds ahead. Tests
+/// write it; it must be there when the node starts, and is read whenever the clock is.
+const SHIFT_FILE: &str = "clock-shift";
+
+/// This machine's clock, which a test can set wrong.
+#[derive(Debug, Default)]
+pub struct MachineClock {
+    system: SystemClock,
+    shift: Option<PathBuf>,
+}
+
 /// A clock whose wall time is the median of the nodes' clocks, as far as they are known.
 #[derive(Debug, Default)]
 pub struct MedianClock {
-    system: SystemClock,
-    /// How far other nodes' clocks are ahead of this machine's, in milliseconds.
+    machine: MachineClock,
+    /// How far other nodes' wall clocks are ahead of this machine's monotonic one, in milliseconds.
     others: Mutex<BTreeMap<ReplicaId, i64>>,
 }
 
@@ -33,19 +46,55 @@ pub struct Reading {
     pub answered: Duration,
 }
 
+// === impl MachineClock ===
+
+impl MachineClock {
+    /// Returns the machine's clock as it is in development mode, where a test can set it wrong.
+    pub fn in_development(data: &Path) -> MachineClock {
+        let shift = data.join(SHIFT_FILE);
+        MachineClock {
+            system: SystemClock::new(),
+            shift: shift.exists().then_some(shift),
+        }
+    }
+
+    fn wall(&self) -> Time {
+        let shift = self
+            .shift
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        let shift: i64 = shift.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let shown = millis(self.system.wall()).saturating_add(shift);
+        Time::from_millis(u64::try_from(shown).unwrap_or(0))
+    }
+}
+
 // === impl MedianClock ===
 
 impl MedianClock {
+    /// Returns the median clock of a machine that knows no others yet.
+    pub fn of(machine: MachineClock) -> MedianClock {
+        MedianClock {
+            machine,
+            others: Mutex::default(),
+        }
+    }
+
+    /// Returns what this machine's own clock shows, right or wrong.
+    pub fn machine(&self) -> Time {
+        self.machine.wall()
+    }
+
     /// Takes notice of what another node's clock showed.
     pub fn learn(&self, replica: ReplicaId, reading: Reading) {
-        let now = self.system.monotonic();
-        let here = millis(self.system.wall());
+        let now = self.monotonic();
         // It was read half-way between question and answer, as far as can be known.
         let half = (reading.answered.saturating_sub(reading.asked)) / 2;
         let since = now.saturating_sub(reading.answered).saturating_add(half);
-        let there =
-            millis(reading.shown).saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        self.others.lock().insert(replica, there.saturating_sub(here));
+        let there = millis(reading.shown).saturating_add(whole_millis(since));
+        self.others
+            .lock()
+            .insert(replica, there.saturating_sub(whole_millis(now)));
     }
 
     /// Forgets the clocks of those who are not to be kept.
@@ -56,7 +105,10 @@ impl MedianClock {
     /// Returns whether a node's clock is further off the median than is borne; none is this one's.
     pub fn is_off(&self, replica: Option<ReplicaId>) -> bool {
         let offset = match replica {
-            Some(replica) => self.others.lock().get(&replica).copied().unwrap_or(0),
+            Some(replica) => {
+                let known = self.others.lock().get(&replica).copied();
+                known.map_or(0, |there| there.saturating_sub(self.own()))
+            }
             None => 0,
         };
         offset.abs_diff(self.ahead()) > OFF_MILLIS_MAX
@@ -64,24 +116,30 @@ impl MedianClock {
 
     /// Returns how far the median is ahead of this machine's clock, in milliseconds.
     pub fn ahead(&self) -> i64 {
+        let own = self.own();
         let mut offsets: Vec<i64> = self.others.lock().values().copied().collect();
-        offsets.push(0);
-        median(offsets)
+        offsets.push(own);
+        median(offsets).saturating_sub(own)
+    }
+
+    /// Returns how far this machine's wall clock is ahead of its monotonic one, in milliseconds.
+    fn own(&self) -> i64 {
+        millis(self.machine()).saturating_sub(whole_millis(self.monotonic()))
     }
 }
 
 impl Clock for MedianClock {
     fn wall(&self) -> Time {
-        let here = millis(self.system.wall());
+        let here = millis(self.machine());
         Time::from_millis(u64::try_from(here.saturating_add(self.ahead())).unwrap_or(0))
     }
 
     fn monotonic(&self) -> Duration {
-        self.system.monotonic()
+        self.machine.system.monotonic()
     }
 
     fn reach(&self, at: Duration) -> BoxFuture<'static, ()> {
-        self.system.reach(at)
+        self.machine.system.reach(at)
     }
 }
 
@@ -90,6 +148,10 @@ fn median(mut offsets: Vec<i64>) -> i64 {
     offsets.sort_unstable();
     let middle = offsets.len().saturating_sub(1) / 2;
     offsets.get(middle).copied().unwrap_or(0)
+}
+
+fn whole_millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn millis(time: Time) -> i64 {
@@ -103,7 +165,7 @@ mod tests {
     const HOUR: i64 = 3_600_000;
 
     fn reading(clock: &MedianClock, ahead: i64) -> Reading {
-        let shown = millis(clock.system.wall()).saturating_add(ahead);
+        let shown = millis(clock.machine()).saturating_add(ahead);
         let now = clock.monotonic();
         Reading {
             shown: Time::from_millis(u64::try_from(shown).expect("after 1970")),
@@ -134,7 +196,26 @@ mod tests {
         clock.learn(ReplicaId(3), reading(&clock, HOUR));
         assert!(is_near(clock.ahead(), HOUR), "{}", clock.ahead());
         assert!(clock.is_off(None) && !clock.is_off(Some(ReplicaId(2))));
-        assert!(is_near(millis(clock.wall()) - millis(clock.system.wall()), HOUR));
+        assert!(is_near(millis(clock.wall()) - millis(clock.machine()), HOUR));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_here_moves_nothing_from_then_on() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let shift = |millis: i64| {
+            std::fs::write(dir.path().join(SHIFT_FILE), millis.to_string()).expect("it can be written");
+        };
+        shift(0);
+        let clock = MedianClock::of(MachineClock::in_development(dir.path()));
+        clock.learn(ReplicaId(2), reading(&clock, 0));
+        clock.learn(ReplicaId(3), reading(&clock, 0));
+        let before = millis(clock.wall());
+        for set in [HOUR, -HOUR] {
+            shift(set);
+            assert!(is_near(millis(clock.machine()) - before, set));
+            assert!(is_near(millis(clock.wall()), before), "{}", clock.ahead());
+            assert!(clock.is_off(None) && !clock.is_off(Some(ReplicaId(2))));
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bodies::Room;
 use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody, Others};
-use crate::clock::MedianClock;
+use crate::clock::{MachineClock, MedianClock};
 use crate::cluster::Cluster;
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
@@ -120,7 +120,10 @@ impl Node {
             .with_context(|| format!("cannot listen on {}", config.node.listen))?;
         let address = listener.local_addr()?;
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        let clock = Arc::new(MedianClock::default());
+        let clock = Arc::new(MedianClock::of(match config.node.dev {
+            true => MachineClock::in_development(&config.node.data),
+            false => MachineClock::default(),
+        }));
         let Assembled {
             broker,
             cluster,

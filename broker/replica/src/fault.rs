@@ -44,6 +44,9 @@ pub enum Reason {
     /// It was not done in the time given.
     #[error("the time given ran out")]
     TimedOut,
+    /// The leader's disk is nearly full; another is to lead, whose disk is not.
+    #[error("the leader's disk is nearly full, and another is to lead")]
+    NoRoom,
 }
 
 // === impl Fault ===

@@ -363,11 +363,13 @@ impl Store {
 
     /// Returns what the store takes.
     pub fn usage(&self) -> Result<Usage, StoreFault> {
+        let space = self.space()?;
+        self.inner.wal.note_room(space);
         let mut usage = Usage {
             wal_bytes: self.inner.wal.file_bytes(),
             log_memory_bytes: self.inner.wal.memory_bytes(),
             body_memory_bytes: self.inner.memory.bytes(),
-            space: self.space()?,
+            space,
             ..Usage::default()
         };
         for shelf in &self.inner.shelves {

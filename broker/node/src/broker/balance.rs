@@ -24,6 +24,7 @@ impl Broker {
             tokio::select! {
                 biased;
                 () = self.stopped() => return,
+                () = self.unbalanced.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
             self.balance_once().await;
@@ -33,7 +34,12 @@ impl Broker {
     async fn balance_once(&self) {
         let asked = self.others.all().into_iter().map(|other| async move {
             let report = self.report_of(other).await;
-            let well = |report: &NodeReport| report.unready.is_none() && !self.clock.is_off(Some(other));
+            if let Some(report) = &report {
+                self.note_room(other, report.nearly_full);
+            }
+            let well = |report: &NodeReport| {
+                report.unready.is_none() && !report.nearly_full && !self.clock.is_off(Some(other))
+            };
             (other, report.filter(well))
         });
         let reports: BTreeMap<ReplicaId, Option<NodeReport>> = join_all(asked).await.into_iter().collect();
@@ -44,13 +50,17 @@ impl Broker {
                 "this machine's clock is off the others'"
             );
         }
+        let is_full = self.store.nearly_full();
+        if is_full {
+            tracing::warn!("this machine's disk is nearly full");
+        }
         let directory = first_choice(&self.directory, 0).map(|choice| (None, choice));
         let sets = self.sets.iter().filter_map(|set| {
             let turn = usize::from(set.set().0) + 1;
             first_choice(set, turn).map(|choice| (Some(set.set()), choice))
         });
         for (set, choice) in directory.into_iter().chain(sets) {
-            // One whose clock is off leads nothing that another can lead.
+            // One whose clock is off, or whose disk is nearly full, leads nothing that another can lead.
             let (own, applied, voters) = match set {
                 Some(set) => (
                     self.set(set).replica(),
@@ -67,7 +77,7 @@ impl Broker {
                 let host = self.host_of(set, replica)?;
                 reports.get(&host).and_then(Option::as_ref)
             };
-            let choice = match (choice == own, is_off) {
+            let choice = match (choice == own, is_off || is_full) {
                 (true, false) => continue,
                 (true, true) => match voters.into_iter().find(|voter| report_of(*voter).is_some()) {
                     Some(other) => other,
@@ -85,6 +95,17 @@ impl Broker {
                 None => hand_over_to(&self.directory, choice).await,
             }
         }
+    }
+}
+
+impl Broker {
+    /// Takes notice of whether another node's disk is nearly full.
+    fn note_room(&self, other: ReplicaId, is_full: bool) {
+        let mut full = self.full.write();
+        match is_full {
+            true => full.insert(other),
+            false => full.remove(&other),
+        };
     }
 }
 

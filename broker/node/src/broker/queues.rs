@@ -100,7 +100,8 @@ impl Broker {
 
     /// Does what [`Self::send`] asks, if this node leads the queue's set.
     pub(super) async fn send_here(&self, ask: SendAsk) -> Result<Vec<MessageId>, BrokerError> {
-        self.check_room()?;
+        let set = self.find_incarnation(ask.queue, Kind::Queue).await?.set;
+        self.check_room(set)?;
         for _ in 0..DECISIONS_MAX {
             // Whether the queue is sealed, and what is bound to it, is looked up after the index that says so: a set that
             // has seen a later one refuses, and all is decided again.

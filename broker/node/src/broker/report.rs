@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use posthouse_model::{LogIndex, ReplicaId, SetId, Term, Time};
-use posthouse_replica::{Clock, Condition, Group, Machine, SystemClock};
+use posthouse_replica::{Clock, Condition, Group, Machine};
 use serde::{Deserialize, Serialize};
 
 use super::Broker;
@@ -119,7 +119,7 @@ impl Broker {
             .chain(self.sets.iter().map(|set| group_report(set, Some(set.set()))));
         NodeReport {
             label: self.label.clone(),
-            wall: SystemClock::new().wall(),
+            wall: self.clock.machine(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up: self.started.elapsed(),
             unready: self.unready().await.map(str::to_owned),

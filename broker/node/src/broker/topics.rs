@@ -44,8 +44,9 @@ impl Broker {
 
     /// Does what [`Self::publish`] asks, if this node leads the topic's set.
     pub(super) async fn publish_here(&self, ask: PublishAsk) -> Result<Vec<MessageId>, BrokerError> {
-        self.check_room()?;
         let PublishAsk { topic, draft, call } = ask;
+        let set = self.find_incarnation(topic, Kind::Topic).await?.set;
+        self.check_room(set)?;
         for _ in 0..DECISIONS_MAX {
             let decided_at = self.decided_at();
             let found = self.find_incarnation(topic, Kind::Topic).await?;

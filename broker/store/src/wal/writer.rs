@@ -17,11 +17,13 @@ use super::LogObserver;
 use super::checking::Checking;
 use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
 use crate::damage::{Alarm, Wrong};
-use crate::disk::{Disk, DiskFile, Opening, SyncPoint};
+use crate::disk::{Disk, DiskFile, Opening, Space, SyncPoint};
 use crate::jobs::{Jobs, Wake};
 use crate::log::{Group, LogPoint, LogRecord, LogWrong};
 use crate::{Config, Damaged, DamagedPart, Done, Driving, GroupId, StoreFault};
 
+/// How long a log that found no room for another file rests before it looks again.
+const ROOM_RETRY: Duration = Duration::from_millis(100);
 /// How much is written at once when a file is made ahead.
 const ZEROS_BYTES: usize = 1 << 20;
 
@@ -455,7 +457,10 @@ impl Wal {
         let needed = end + (batch_bytes as u64).next_multiple_of(block) + block;
         let bytes = self.config.wal_file_bytes.max(needed);
 
-        let spare = self.spare(bytes)?;
+        let spare = match before {
+            Some(_) => self.wait_for_spare(bytes)?,
+            None => self.spare(bytes)?,
+        };
         let path = self.directory.join(file_name(epoch));
         let write = || {
             spare.file.write_at(&header.encode(), 0)?;
@@ -582,6 +587,28 @@ impl Wal {
         self.create_spare(bytes)
     }
 
+    /// Waits for room for another file, as long as the log is not closed. Nothing is lost meanwhile, and nothing is
+    /// acknowledged: whoever waits for a batch goes on waiting, and other nodes go on without this one.
+    fn wait_for_spare(&self, bytes: u64) -> Result<Spare, StoreFault> {
+        let mut is_told = false;
+        loop {
+            let fault = match self.spare(bytes) {
+                Err(fault @ StoreFault::DiskFull { .. }) => fault,
+                other => return other,
+            };
+            self.look_at_room();
+            // Who drives the log himself is not to be held up.
+            if self.config.driving == Driving::Caller || self.queue.lock().is_closed {
+                return Err(fault);
+            }
+            if !is_told {
+                tracing::error!(%fault, "the log waits for room");
+                is_told = true;
+            }
+            std::thread::sleep(ROOM_RETRY);
+        }
+    }
+
     fn create_spare(&self, bytes: u64) -> Result<Spare, StoreFault> {
         let path = self.spare_path();
         let create = || {
@@ -668,9 +695,14 @@ impl Wal {
 
     pub(crate) fn look_at_room(&self) {
         if let Ok(space) = self.disk.space(&self.directory) {
-            let is_nearly_full = space.free_bytes < self.config.reserve_bytes;
-            self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
+            self.note_room(space);
         }
+    }
+
+    /// Takes notice of how much room there is.
+    pub(crate) fn note_room(&self, space: Space) {
+        let is_nearly_full = space.free_bytes < self.config.reserve_bytes;
+        self.is_nearly_full.store(is_nearly_full, Ordering::Relaxed);
     }
 
     // --- damage ---
