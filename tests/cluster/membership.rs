@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use posthouse_tests::{Client, Node};
+use posthouse_tests::{Client, Cluster, Node};
 use serde_json::Value;
 
-use crate::{cluster, create_queue, send, status, take};
+use crate::{cluster, command, create_queue, program, send, status, take};
 
 /// How long a change has to come to its end, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -174,4 +174,111 @@ fn a_dead_node_is_replaced_by_one_with_an_empty_disk_under_load() {
     assert_eq!(cluster.node_mut(2).wait_ended().unwrap(), Some(1));
     let log = cluster.node_mut(2).take_log().join("\n");
     assert!(log.contains("was taken out of the cluster"), "{log}");
+}
+
+/// Returns whether a group has replicas on these nodes, and members nowhere else.
+fn is_group_on(status: &Value, set: Option<u64>, nodes: &[u64]) -> bool {
+    let nodes: BTreeSet<u64> = nodes.iter().copied().collect();
+    let groups = status["groups"].as_array().unwrap();
+    let group = groups.iter().find(|group| group["set"].as_u64() == set);
+    group.is_some_and(|group| holders(group) == nodes && group["changing"] == false)
+}
+
+#[test]
+fn a_node_joins_and_takes_over_sets_and_another_is_drained_and_removed_under_load() {
+    let mut cluster = cluster(2);
+    for queue in ["load", "other"] {
+        create_queue(&mut cluster.node(1).client(), queue);
+    }
+    wait_until(cluster.node(1), "it is founded", |status| {
+        is_settled_on(status, &[1, 2, 3])
+    });
+    let load = Traffic::begin("load", cluster.node(1).client(), cluster.node(3).client());
+    let other = Traffic::begin("other", cluster.node(3).client(), cluster.node(1).client());
+    cluster.add().unwrap();
+    wait_until(cluster.node(1), "the fourth has joined", |status| {
+        node(status, 4)["state"] == "active" && is_group_on(status, None, &[1, 2, 3, 4])
+    });
+
+    // It holds no set, and serves everything.
+    let mut fourth = cluster.node(4).client();
+    create_queue(&mut fourth, "by-the-fourth");
+    for queue in ["by-the-fourth", "load", "other"] {
+        let shown = fourth.ask("GetQueueAttributes", &[("queueName", queue)]).unwrap();
+        assert_eq!(shown.code(), 0, "{}", shown.0);
+    }
+    assert!(send(&mut fourth, "by-the-fourth", "hello"));
+    let shown = fourth
+        .ask("GetQueueAttributes", &[("queueName", "by-the-fourth")])
+        .unwrap();
+    assert_eq!(
+        shown.0["activeMsgNum"], 1,
+        "it sees what it was answered: {}",
+        shown.0
+    );
+    assert_eq!(take(&mut fourth, "by-the-fourth").as_deref(), Some("hello"));
+
+    let change = |cluster: &Cluster, arguments: &[&str]| {
+        command(cluster.node(4), &[&["cluster"], arguments].concat());
+    };
+    change(&cluster, &["move", "--set", "0", "--from", "2", "--to", "4"]);
+    wait_until(cluster.node(1), "the set was moved", |status| {
+        is_group_on(status, Some(0), &[1, 3, 4]) && is_group_on(status, Some(1), &[1, 2, 3])
+    });
+    change(&cluster, &["drain", "2"]);
+    wait_until(cluster.node(4), "it is drained", |status| {
+        is_group_on(status, Some(0), &[1, 3, 4]) && is_group_on(status, Some(1), &[1, 3, 4])
+    });
+    change(&cluster, &["remove", "2"]);
+    wait_until(cluster.node(1), "it is removed", |status| {
+        node(status, 2).is_null() && is_settled_on(status, &[1, 3, 4])
+    });
+    assert_eq!(
+        cluster.node_mut(2).wait_ended().unwrap(),
+        Some(1),
+        "it is told to go"
+    );
+    load.end("load", cluster.node(4).client());
+    other.end("other", cluster.node(4).client());
+
+    // The fourth counts like any other.
+    cluster.node_mut(3).kill();
+    assert!(send(&mut cluster.node(4).client(), "load", "after"));
+    assert_eq!(
+        take(&mut cluster.node(1).client(), "load").as_deref(),
+        Some("after")
+    );
+}
+
+#[test]
+fn one_node_grows_to_three_with_its_messages() {
+    let mut cluster = Cluster::start_alone(program(), 2).unwrap();
+    for queue in ["first", "second"] {
+        create_queue(&mut cluster.node(1).client(), queue);
+        for message in 0..20 {
+            assert!(send(&mut cluster.node(1).client(), queue, &message.to_string()));
+        }
+    }
+    cluster.open_to_others().unwrap();
+    cluster.wait_ready().unwrap();
+    let alone = take(&mut cluster.node(1).client(), "first");
+    assert_eq!(alone.as_deref(), Some("0"));
+    cluster.add().unwrap();
+    wait_until(cluster.node(1), "the second has joined", |status| {
+        node(status, 2)["state"] == "active"
+    });
+    let by_the_second = take(&mut cluster.node(2).client(), "first");
+    assert_eq!(by_the_second.as_deref(), Some("1"), "it holds no set yet");
+    cluster.add().unwrap();
+    wait_until(cluster.node(1), "everything is on all three", |status| {
+        is_settled_on(status, &[1, 2, 3])
+    });
+    cluster.node_mut(1).kill();
+    for (queue, first) in [("first", 2), ("second", 0)] {
+        for message in first..20 {
+            let body = take(&mut cluster.node(3).client(), queue);
+            assert_eq!(body, Some(message.to_string()), "{queue}");
+        }
+        assert_eq!(take(&mut cluster.node(2).client(), queue), None);
+    }
 }

@@ -108,6 +108,35 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts one node that knows of no others.
+    pub fn start_alone(program: &Path, sets: u8) -> anyhow::Result<Cluster> {
+        let network = Network::new();
+        let parent = std::env::temp_dir();
+        let setting = Setting {
+            listen: Some(network.address(1, CLIENTS_PORT)),
+            arguments: vec!["--sets".to_owned(), sets.to_string()],
+            ..Setting::default()
+        };
+        Ok(Cluster {
+            nodes: vec![Node::start_in(program, &parent, setting)?],
+            peers: vec![network.address(1, PEERS_PORT)],
+            wires: None,
+            network,
+            program: program.to_owned(),
+            parent,
+            sets,
+        })
+    }
+
+    /// Starts the node that was alone again, as one that others can join.
+    pub fn open_to_others(&mut self) -> anyhow::Result<()> {
+        let arguments = arguments(1, &peers_of(1, &self.peers, None), self.sets);
+        let node = self.node_mut(1);
+        node.terminate()?;
+        node.set_arguments(arguments);
+        node.launch()
+    }
+
     /// Starts one more node, which is to join the others; returns when it serves.
     pub fn add(&mut self) -> anyhow::Result<&Node> {
         let number = u8::try_from(self.nodes.len() + 1)?;

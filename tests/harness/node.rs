@@ -141,6 +141,11 @@ impl Node {
         self.folder.path().join("data")
     }
 
+    /// Has the node be told this when it is started next.
+    pub fn set_arguments(&mut self, arguments: Vec<String>) {
+        self.setting.arguments = arguments;
+    }
+
     /// Takes away all that the node has kept, as when its disk is lost. It must not run.
     pub fn lose_disk(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "the node runs");

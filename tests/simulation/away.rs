@@ -74,7 +74,7 @@ pub(crate) async fn run(seed: u64, is_told: bool) -> Notes {
         let leader = world.leader(set_of(letters));
         let process = leader.and_then(|leader| world.machines[leader].process());
         process.map(|process| {
-            process.groups.sets[usize::from(set_of(letters).0)].view(|set| set.outgoing_count())
+            process.groups.sets()[usize::from(set_of(letters).0)].view(|set| set.outgoing_count())
         })
     };
     if !until(|| waiting(&world) == Some(LETTERS)).await {

@@ -162,7 +162,7 @@ impl Door {
         loop {
             let leader = group.leader();
             let attempt = match leader {
-                Some(leader) => self.ask_leader(group, leader, ask(doubt), deadline).await,
+                Some(leader) => self.ask_leader(&group, leader, ask(doubt), deadline).await,
                 None => Attempt::NotDone(Reason::NotLeading { leader: None }),
             };
             let reason = match attempt {
@@ -309,8 +309,9 @@ async fn receive(
     Ok(Told::Received(messages))
 }
 
-fn member(process: &Process, set: SetId) -> &Group<Set> {
-    &process.groups.sets[usize::from(set.0)]
+fn member(process: &Process, set: SetId) -> Group<Set> {
+    let group = process.groups.set(set);
+    group.expect("every node of the simulation has a replica of every set")
 }
 
 /// Returns where a queue is: the even ones are in the first set, the odd ones in the second.

@@ -161,7 +161,7 @@ async fn happen(world: &World, fault: Fault, whom: usize, chance: &mut Chance) {
                 && let Some(process) = world.machines[leader].process()
             {
                 // Whoever does not take over is elected later.
-                let _ = process.groups.sets[0].hand_over(machine.replica).await;
+                let _ = process.groups.sets()[0].hand_over(machine.replica).await;
             }
         }
         Fault::Contested => contest(world, whom, chance).await,

@@ -196,7 +196,7 @@ impl Machine {
         let Some(process) = self.process.lock().take() else {
             return;
         };
-        for set in &process.groups.sets {
+        for set in process.groups.sets() {
             let other = set.voters().into_iter().find(|voter| *voter != self.replica);
             if let Some(other) = other
                 && set.is_leader()

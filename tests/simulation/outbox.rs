@@ -43,7 +43,7 @@ pub(crate) async fn carry(process: Arc<Process>, wires: Wires, set: SetId, news:
 }
 
 async fn carry_round(door: &Door, set: SetId) -> Left {
-    let group = &door.process.groups.sets[usize::from(set.0)];
+    let group = &door.process.groups.sets()[usize::from(set.0)];
     if !group.is_leader() {
         return Left::Nothing;
     }
@@ -108,7 +108,7 @@ async fn carry_route(
         target,
         numbers,
     };
-    let group = &door.process.groups.sets[usize::from(set.0)];
+    let group = &door.process.groups.sets()[usize::from(set.0)];
     group.propose(shipped).await.ok()?.ok()?;
     Some(())
 }

@@ -65,12 +65,12 @@ impl World {
     pub(crate) fn elected(&self) -> Option<ReplicaId> {
         let running = self.wires.running();
         let mut elected = running.iter().filter(|process| {
-            let sets = process.groups.sets.iter();
+            let sets = process.groups.sets().into_iter();
             process
                 .groups
                 .directory
                 .elected()
-                .or(sets.filter_map(Group::elected).next())
+                .or(sets.filter_map(|set| set.elected()).next())
                 .is_some()
         });
         elected.next().map(|process| process.replica)
@@ -81,7 +81,7 @@ impl World {
     pub(crate) fn end_all(&self, how: Ending) {
         let right = BEGINNING + Span::from_millis(self.notes.now().as_millis() as u64);
         let running = self.wires.running();
-        let sets = running.iter().flat_map(|process| &process.groups.sets);
+        let sets = running.iter().flat_map(|process| process.groups.sets());
         let behind = sets.map(|set| right.since(set.now())).max().unwrap_or_default();
         self.notes.step(Duration::from(behind) + CLOCKS_APART);
         for machine in &self.machines {
@@ -94,7 +94,11 @@ impl World {
         loop {
             for process in self.wires.running() {
                 let directory = (GroupName::Directory, process.groups.directory.elected());
-                let sets = process.groups.sets.iter().map(|set| (set.name(), set.elected()));
+                let sets = process
+                    .groups
+                    .sets()
+                    .into_iter()
+                    .map(|set| (set.name(), set.elected()));
                 for (group, term) in sets.chain([directory]) {
                     if let Some(term) = term {
                         self.notes.elected(process.replica, group, term);
@@ -127,7 +131,7 @@ impl World {
                 && (0..SETS).all(|set| {
                     let mut leaders = running
                         .iter()
-                        .map(|process| process.groups.sets[usize::from(set)].leader());
+                        .map(|process| process.groups.sets()[usize::from(set)].leader());
                     let first = leaders.next().flatten();
                     first.is_some() && leaders.all(|leader| leader == first)
                 })
@@ -179,7 +183,7 @@ impl World {
         for set in 0..SETS {
             let sets: Vec<Group<Set>> = running
                 .iter()
-                .map(|process| process.groups.sets[usize::from(set)].clone())
+                .map(|process| process.groups.sets()[usize::from(set)].clone())
                 .collect();
             self.compare(&sets).await;
         }
@@ -213,7 +217,7 @@ impl World {
     pub(crate) fn leader(&self, set: SetId) -> Option<usize> {
         self.machines.iter().position(|machine| {
             let process = machine.process();
-            process.is_some_and(|process| process.groups.sets[usize::from(set.0)].is_leader())
+            process.is_some_and(|process| process.groups.sets()[usize::from(set.0)].is_leader())
         })
     }
 }

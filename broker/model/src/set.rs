@@ -97,6 +97,35 @@ impl Set {
         }
     }
 
+    /// Returns what the set holds of one queue or topic: what is read of that can be read of the excerpt.
+    pub fn excerpt(&self, incarnation: Incarnation) -> Set {
+        let mut excerpt = Set {
+            applied: self.applied,
+            now: self.now,
+            ..Set::new(self.id)
+        };
+        excerpt.add(self, incarnation);
+        excerpt
+    }
+
+    /// Puts what an excerpt of the same set tells in the place of what was told before of the same queue or topic.
+    pub fn take_in(&mut self, excerpt: &Set, incarnation: Incarnation) {
+        self.applied = self.applied.max(excerpt.applied);
+        self.now = self.now.max(excerpt.now);
+        self.queues.remove(&incarnation);
+        self.topics.remove(&incarnation);
+        self.add(excerpt, incarnation);
+    }
+
+    fn add(&mut self, from: &Set, incarnation: Incarnation) {
+        let queue = from.queues.get(&incarnation);
+        self.queues
+            .extend(queue.map(|queue| (incarnation, Arc::clone(queue))));
+        let topic = from.topics.get(&incarnation);
+        self.topics
+            .extend(topic.map(|topic| (incarnation, Arc::clone(topic))));
+    }
+
     /// Returns which set it is.
     pub fn id(&self) -> SetId {
         self.id

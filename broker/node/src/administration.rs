@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use posthouse_model::{AccessKeyStatus, Kind, Name, TenantId};
+use posthouse_model::{AccessKeyStatus, DirectoryCommand, Kind, Name, NodeId, SetId, TenantId};
 
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
@@ -28,7 +28,7 @@ use crate::admin::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
     MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
     QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SubscriptionCreate,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate,
     SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
     UnbindRequest,
 };
@@ -85,6 +85,12 @@ fn now_seconds() -> u64 {
 // === impl Service ===
 
 impl Service {
+    /// Has the directory change which nodes there are, or what they hold. Only root keys get so far.
+    async fn change_cluster(&self, command: DirectoryCommand) -> Result<Done, AdminError> {
+        self.broker.direct(command, Kind::Queue).await?;
+        Ok(Done::default())
+    }
+
     /// Finds the tenant that a request is scoped to, and takes the call out of the caller's rate.
     async fn acting<'a>(&'a self, scope: &'a Scope) -> Result<Acting<'a>, AdminError> {
         self.acting_with(scope, 0).await
@@ -190,6 +196,23 @@ impl Administration for Service {
             ));
         }
         Ok(cluster::begun(&self.broker.scrub_all().await))
+    }
+
+    async fn move_set(&self, _scope: &Scope, set: SetId, request: SetMove) -> Result<Done, AdminError> {
+        let command = DirectoryCommand::Relocate {
+            set,
+            from: NodeId(request.from),
+            to: NodeId(request.to),
+        };
+        self.change_cluster(command).await
+    }
+
+    async fn drain_node(&self, _scope: &Scope, node: NodeId) -> Result<Done, AdminError> {
+        self.change_cluster(DirectoryCommand::Drain { node }).await
+    }
+
+    async fn remove_node(&self, _scope: &Scope, node: NodeId) -> Result<Done, AdminError> {
+        self.change_cluster(DirectoryCommand::RemoveNode { node }).await
     }
 
     async fn queues(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {

@@ -11,7 +11,9 @@ mod deciding;
 mod delivery;
 mod error;
 mod events;
+mod held;
 mod history;
+mod holding;
 mod keys;
 mod listings;
 mod names;
@@ -34,7 +36,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use posthouse_keyring::{Entropy, Keyring};
 use posthouse_model::{
-    Definition, Directory, Incarnation, Kind, Name, QueueAttributes, ReplicaId, Set, SetId, Span, TenantId,
+    Definition, Directory, Incarnation, Kind, Name, QueueAttributes, ReplicaId, SetId, Span, TenantId,
 };
 use posthouse_replica::{Fault, Group, Groups, Machine, Reason};
 use posthouse_store::Store;
@@ -52,6 +54,7 @@ use crate::waiters::Waiters;
 pub use components::{Builtins, Components};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
+pub use held::Seen;
 pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugins::PluginOf;
@@ -63,6 +66,7 @@ pub use topics::Draft;
 
 use deciding::Deciding;
 use delivery::Deliveries;
+use held::Excerpts;
 use keys::Secrets;
 use listings::Listings;
 use reach::Session;
@@ -84,9 +88,7 @@ pub struct Broker(Arc<Parts>);
 pub struct Parts {
     /// The directory.
     pub directory: Group<Directory>,
-    /// The sets, by number.
-    pub sets: Vec<Group<Set>>,
-    /// The groups as a whole, to be stopped.
+    /// The groups as a whole: the directory, and the sets that are here.
     pub groups: Groups,
     /// The store.
     pub store: Store,
@@ -125,6 +127,8 @@ pub struct Parts {
     /// The same, to be read from.
     component_files: Components,
     outgoing: Vec<watch::Sender<u64>>,
+    set_count: u8,
+    excerpts: Excerpts,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -133,6 +137,8 @@ pub struct Parts {
 pub struct Assembly {
     /// The groups.
     pub groups: Groups,
+    /// How many sets there are, here or elsewhere.
+    pub sets: u8,
     /// The store.
     pub store: Store,
     /// What logs call this node.
@@ -182,7 +188,6 @@ impl Broker {
     /// thread left.
     pub fn start(assembly: Assembly, events: &Events) -> io::Result<Broker> {
         let directory = assembly.groups.directory.clone();
-        let sets: Vec<Group<Set>> = assembly.groups.sets.clone();
         let parts = Arc::new_cyclic(|weak: &std::sync::Weak<Parts>| {
             let parts = weak.clone();
             let give_back = move |queue: Incarnation, leased: Vec<posthouse_model::Leased>| {
@@ -193,7 +198,9 @@ impl Broker {
                 }
             };
             Parts {
-                outgoing: sets.iter().map(|_| watch::Sender::new(0)).collect(),
+                outgoing: (0..assembly.sets).map(|_| watch::Sender::new(0)).collect(),
+                set_count: assembly.sets,
+                excerpts: Excerpts::default(),
                 deliveries: Deliveries::new(assembly.pushes_max, assembly.endpoint_pushes_max),
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),
@@ -214,7 +221,6 @@ impl Broker {
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
                 directory,
-                sets,
                 groups: assembly.groups,
                 store: assembly.store,
                 guests: assembly.guests,
@@ -242,11 +248,10 @@ impl Broker {
             .tasks
             .spawn(broker.clone().forget_history(assembly.explain));
         broker.tasks.spawn(broker.clone().scrub(assembly.scrubbing));
-        if !broker.is_alone() {
-            broker.tasks.spawn(broker.clone().balance());
-            broker.tasks.spawn(broker.clone().gather_components());
-            broker.tasks.spawn(broker.clone().reconcile());
-        }
+        broker.tasks.spawn(broker.clone().balance());
+        broker.tasks.spawn(broker.clone().gather_components());
+        broker.tasks.spawn(broker.clone().reconcile());
+        broker.tasks.spawn(broker.clone().hold());
         Ok(broker)
     }
 
@@ -314,10 +319,10 @@ impl Broker {
             return Some("starting");
         }
         if self.is_alone() {
-            let leads = self.sets.iter().all(|set| set.is_leader()) && self.directory.is_leader();
+            let leads = self.sets().iter().all(|set| set.is_leader()) && self.directory.is_leader();
             return (!leads).then_some("no leader");
         }
-        let groups = std::iter::once(None).chain(self.sets.iter().map(|set| Some(set.set())));
+        let groups = std::iter::once(None).chain(self.all_sets().map(Some));
         let seen = futures::future::try_join_all(groups.map(|set| self.refresh(set)));
         match tokio::time::timeout(READY_WITHIN, seen).await {
             Ok(Ok(_)) => None,
@@ -364,7 +369,8 @@ impl Broker {
 
     /// Has other nodes lead what this one leads, as far as they take it.
     async fn hand_over(&self) {
-        let sets = futures::future::join_all(self.sets.iter().map(hand_over));
+        let sets = self.sets();
+        let sets = futures::future::join_all(sets.iter().map(hand_over));
         futures::join!(hand_over(&self.directory), sets);
     }
 

@@ -15,7 +15,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use posthouse_keyring::{Entropy, RootKey};
-use posthouse_model::{Directory, DiskId, NodeId, ReplicaId, SetId};
+use posthouse_model::{Directory, DiskId, NodeId, NodeState, ReplicaId, SetId};
 use posthouse_replica::{Answerer, Group, Hello, PeerNetwork, PeerTls};
 use posthouse_replica::{Clock, GroupName, Groups, NetworkFault, PeerFault, SystemClock};
 use posthouse_store::{ClusterId, GroupId, Identity, Store};
@@ -56,6 +56,8 @@ pub struct Place {
     pub replica: ReplicaId,
     /// This replica in the groups where it got an id of its own.
     pub given: BTreeMap<GroupName, ReplicaId>,
+    /// The sets that this node has replicas of.
+    pub held: BTreeSet<SetId>,
     /// The voters that empty groups begin with, on the node that founds.
     pub founders: Option<BTreeSet<ReplicaId>>,
 }
@@ -256,8 +258,14 @@ impl Cluster {
             if let Verdict::Discarded(replica) = directory.view(|directory| judge(directory, &own)) {
                 return discarded_text(replica);
             }
-            // Who is a member no longer is told nothing any more.
-            if directory.leader().is_none()
+            // Who is a member no longer is told nothing any more: not even that.
+            let node = NodeId(self.config.node);
+            let stays = directory.view(|directory| {
+                directory
+                    .node(node)
+                    .is_some_and(|node| node.state == NodeState::Active)
+            });
+            if (directory.leader().is_none() || !stays)
                 && let Err(error) = self.check_own_replicas().await
             {
                 return error.to_string();
@@ -286,10 +294,12 @@ impl Cluster {
             .shared
             .replica()
             .context("the data directory has no identity")?;
-        let own = self.shared.own_replicas().into_iter();
-        let given = own.filter(|(_, given)| *given != replica);
+        let own = self.shared.own_replicas();
+        let held = own.iter().filter_map(|(set, _)| *set).collect();
+        let given = own.into_iter().filter(|(_, given)| *given != replica);
         Ok(Place {
             replica,
+            held,
             given: given
                 .map(|(set, given)| (set.map_or(GroupName::Directory, GroupName::Set), given))
                 .collect(),

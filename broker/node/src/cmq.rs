@@ -297,6 +297,7 @@ impl Cmq {
             }
             Action::ListDeadLetterSourceQueues { queue, listing } => {
                 self.list_dead_letter_sources(head, tenant, &queue, &listing)
+                    .await
             }
             Action::SendMessage { queue, body, delay } => {
                 let ids = self.send(tenant, &queue, delay, vec![body], token).await?;

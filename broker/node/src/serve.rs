@@ -198,6 +198,7 @@ async fn assemble(
             let place = cluster.settle(entropy.as_ref(), &clock).await?;
             groups.replica = place.replica;
             groups.given = place.given;
+            groups.held = Some(place.held);
             groups.founders = place.founders;
             network = Arc::new(cluster.network());
             others = cluster.others();
@@ -231,6 +232,7 @@ async fn assemble(
     };
     let assembly = Assembly {
         groups,
+        sets: config.node.sets,
         store,
         label: config.node.label.clone(),
         clock,
@@ -337,7 +339,7 @@ async fn settle_in(
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), "the cluster is not set up yet"),
             }
-        } else if seen && founded && broker.has_tenants() {
+        } else if seen && founded && broker.has_tenants() && broker.knows_nodes() {
             broker.learn_all();
             broker.settled();
             return Ok(());

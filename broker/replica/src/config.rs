@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use posthouse_model::ReplicaId;
+use posthouse_model::{ReplicaId, SetId};
 
 use crate::GroupName;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub given: BTreeMap<GroupName, ReplicaId>,
     /// How many sets there are.
     pub sets: u8,
+    /// Those of them that this node has replicas of; none is all.
+    pub held: Option<BTreeSet<SetId>>,
     /// The voters that an empty group begins with; none for a replica that waits to be taken in.
     pub founders: Option<BTreeSet<ReplicaId>>,
     /// How often a leader says that it is there.
@@ -49,6 +51,7 @@ impl Config {
             replica,
             given: BTreeMap::new(),
             sets,
+            held: None,
             founders: Some(BTreeSet::from([replica])),
             heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(500),

@@ -282,6 +282,14 @@ impl<M: Machine> Group<M> {
         metrics.membership_config.voter_ids().map(ReplicaId).collect()
     }
 
+    /// Returns whether this replica votes in the group, as far as it knows.
+    pub fn is_voter(&self) -> bool {
+        let metrics = self.inner.engine.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        configs.iter().any(|voters| voters.contains(&metrics.id))
+    }
+
     /// Returns the replicas that get the group's log and do not vote.
     pub fn learners(&self) -> BTreeSet<ReplicaId> {
         let metrics = self.inner.engine.server_metrics();

@@ -1,13 +1,14 @@
 //! All groups of a node: opened together over one store, stopped together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
-use posthouse_model::{Directory, Set, SetId};
+use parking_lot::RwLock;
+use posthouse_model::{Directory, ReplicaId, Set, SetId};
 use posthouse_store::{GroupId, Store};
 use tokio::sync::{Notify, watch};
 
@@ -35,13 +36,14 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 /// Requests that wait for one engine.
 const ENGINE_QUEUE_MAX: u64 = 1_024;
 
-/// All groups of a node. Clones are handles to the same ones.
-#[derive(Clone, Debug)]
+/// All groups of a node: the directory, and the sets that it has replicas of, which come and go. Clones are handles to
+/// the same ones.
+#[derive(Clone)]
 pub struct Groups {
     /// The directory.
     pub directory: Group<Directory>,
-    /// The sets, by their number.
-    pub sets: Vec<Group<Set>>,
+    sets: Arc<RwLock<BTreeMap<SetId, Group<Set>>>>,
+    opening: Arc<Opening>,
 }
 
 /// Why groups could not be opened.
@@ -115,17 +117,50 @@ impl Groups {
             alarms: heard,
         };
         let directory = opening.open_directory().await?;
-        let mut sets = Vec::with_capacity(usize::from(opening.config.sets));
-        for number in 0..opening.config.sets {
-            sets.push(opening.open_set(SetId(number)).await?);
+        let mut sets = BTreeMap::new();
+        let held = opening.config.held.as_ref();
+        for set in (0..opening.config.sets).map(SetId) {
+            if held.is_none_or(|held| held.contains(&set)) {
+                let replica = opening.config.replica_in(GroupName::Set(set));
+                sets.insert(set, opening.open_set(set, replica).await?);
+            }
         }
-        Ok(Groups { directory, sets })
+        Ok(Groups {
+            directory,
+            sets: Arc::new(RwLock::new(sets)),
+            opening: Arc::new(opening),
+        })
+    }
+
+    /// Returns the sets that this node has replicas of, by their number.
+    pub fn sets(&self) -> Vec<Group<Set>> {
+        self.sets.read().values().cloned().collect()
+    }
+
+    /// Returns a set, if this node has a replica of it.
+    pub fn set(&self, set: SetId) -> Option<Group<Set>> {
+        self.sets.read().get(&set).cloned()
+    }
+
+    /// Opens a set that this node has got a replica of, which waits to be made a member.
+    pub async fn open_set(&self, set: SetId, replica: ReplicaId) -> Result<(), OpenError> {
+        let group = self.opening.open_set(set, replica).await?;
+        self.sets.write().insert(set, group);
+        Ok(())
+    }
+
+    /// Stops a set, and has no replica of it any more. What is kept of it stays.
+    pub async fn close_set(&self, set: SetId) {
+        let closed = self.sets.write().remove(&set);
+        if let Some(group) = closed {
+            group.stop().await;
+        }
     }
 
     /// Waits until each group can be used.
     pub async fn wait_ready(&self) -> Result<(), crate::Fault> {
         self.directory.wait_ready().await?;
-        for set in &self.sets {
+        for set in self.sets() {
             set.wait_ready().await?;
         }
         Ok(())
@@ -136,16 +171,26 @@ impl Groups {
         match group {
             GroupName::Directory => self.directory.answer(&frame).await,
             GroupName::Set(set) => {
-                let found = self.sets.get(usize::from(set.0));
-                found.ok_or(PeerFault::NoGroup(group))?.answer(&frame).await
+                let found = self.set(set).ok_or(PeerFault::NoGroup(group))?;
+                found.answer(&frame).await
             }
         }
     }
 
     /// Stops all groups. The store can be closed afterwards.
     pub async fn stop(&self) {
-        let sets = futures::future::join_all(self.sets.iter().map(Group::stop));
+        let sets = self.sets();
+        let sets = futures::future::join_all(sets.iter().map(Group::stop));
         futures::join!(self.directory.stop(), sets);
+    }
+}
+
+impl std::fmt::Debug for Groups {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Groups")
+            .field("directory", &self.directory)
+            .field("sets", &self.sets())
+            .finish()
     }
 }
 
@@ -157,7 +202,8 @@ impl Opening {
         let checkpoint_bytes = self.config.checkpoint_bytes;
         let effects = DirectoryEffects::new(self.observer.clone(), wanted.clone(), checkpoint_bytes);
         let found = self.find(GroupName::Directory, Directory::new())?;
-        let group = self.open_group(found, effects).await?;
+        let replica = self.config.replica_in(GroupName::Directory);
+        let group = self.open_group(found, replica, effects).await?;
         let checkpointer = Checkpointer {
             engine: group.engine().clone(),
             store: self.store.clone(),
@@ -168,7 +214,7 @@ impl Opening {
         Ok(group)
     }
 
-    async fn open_set(&self, set: SetId) -> Result<Group<Set>, OpenError> {
+    async fn open_set(&self, set: SetId, replica: ReplicaId) -> Result<Group<Set>, OpenError> {
         let name = GroupName::Set(set);
         let found = self.find(name, Set::new(set))?;
         let checkpoints = found.checkpoints.clone();
@@ -182,7 +228,7 @@ impl Opening {
             checkpoints.clone(),
             budget.clone(),
         );
-        let group = self.open_group(found, effects).await?;
+        let group = self.open_group(found, replica, effects).await?;
         let purger = Purger {
             group: name,
             engine: group.engine().clone(),
@@ -225,6 +271,7 @@ impl Opening {
     async fn open_group<M: Machine>(
         &self,
         found: Found<M>,
+        replica: ReplicaId,
         effects: impl Effects<M>,
     ) -> Result<Group<M>, OpenError> {
         let Found {
@@ -245,7 +292,7 @@ impl Opening {
             false => Condition::of(&damage),
         };
         let health = Arc::new(Health::new(condition));
-        let engine = self.start_engine(name, condition, log, applied).await?;
+        let engine = self.start_engine(name, replica, condition, log, applied).await?;
         let parts = GroupParts {
             name,
             engine,
@@ -277,6 +324,7 @@ impl Opening {
     async fn start_engine(
         &self,
         name: GroupName,
+        replica: ReplicaId,
         condition: Condition,
         log: Log,
         applied: AppliedState,
@@ -285,23 +333,18 @@ impl Opening {
         let mut settings = self.engine_settings(name)?;
         settings.enable_elect = condition.may_vote();
         let peers = Peers::new(name, self.network.clone());
-        let engine = Engine::new(
-            self.config.replica_in(name).0,
-            Arc::new(settings),
-            peers,
-            log,
-            applied,
-        )
-        .await
-        .map_err(|error| failed(error.to_string()))?;
-        if let Some(founders) = &self.config.founders {
+        let engine = Engine::new(replica.0, Arc::new(settings), peers, log, applied)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let founders = self.config.founders.as_ref();
+        if let Some(founders) = founders.filter(|founders| founders.contains(&replica)) {
             let founders: BTreeSet<u64> = founders.iter().map(|replica| replica.0).collect();
             match engine.initialize(founders).await {
                 Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
                 Err(error) => return Err(failed(error.to_string())),
             }
         }
-        if self.config.is_lone() {
+        if self.config.is_lone() && replica == self.config.replica {
             engine
                 .trigger()
                 .elect(false)

@@ -173,6 +173,7 @@ impl RecordKind {
             | Mark::TruncateAfter
             | Mark::TruncateAll
             | Mark::Purge
+            | Mark::Clear
             | Mark::Committed
             | Mark::Preceded => None,
         }
@@ -229,6 +230,15 @@ impl GroupLog {
         let mut group = self.wal.group(self.group);
         self.wal.forget(group.purge(point));
         self.wal.push(group, self.group, Operation::Purge(point), 0, done);
+    }
+
+    /// Forgets all that the log says, its vote with it: it is one that was never written to.
+    pub fn clear(&self, done: Done) {
+        self.wal.wait_for_room();
+        let mut group = self.wal.group(self.group);
+        self.wal.forget(group.clear());
+        self.wal.forget_committed(self.group);
+        self.wal.push(group, self.group, Operation::Clear, 0, done);
     }
 
     /// Returns what is known of the log.
@@ -402,6 +412,19 @@ impl Group {
             self.runs.clear();
         }
         self.recent_bytes -= freed;
+        freed
+    }
+
+    /// Forgets everything but where entries are, which the writer forgets in its order. Returns how many bytes of memory
+    /// are free now.
+    fn clear(&mut self) -> usize {
+        let freed = self.recent_bytes;
+        self.recent.clear();
+        self.recent_bytes = 0;
+        self.runs.clear();
+        self.state = LogState::default();
+        self.doubt = Doubt::default();
+        self.wrong = None;
         freed
     }
 
@@ -613,6 +636,12 @@ impl Group {
         self.doubt.lost = self.doubt.lost.filter(|lost| Some(*lost) <= index);
         self.unplace_after(index);
         self.truncate_after(index);
+    }
+
+    /// Takes in that everything before was forgotten, as found in a file.
+    pub(crate) fn recover_clear(&mut self) {
+        self.unplace_after(None);
+        self.clear();
     }
 
     /// Takes in a purge found in a file.

@@ -194,6 +194,12 @@ impl Shelf {
         found
     }
 
+    /// Lets go of everything, and removes the files.
+    pub(crate) fn clear(&self) {
+        self.change(|contents| *contents = Contents::default());
+        self.remove_unnamed();
+    }
+
     /// Removes the files that nothing names any more.
     pub(crate) fn remove_unnamed(&self) {
         match self.disk.list(&self.directory) {

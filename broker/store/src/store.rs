@@ -19,7 +19,7 @@ use crate::shelf::Shelf;
 use crate::wal::{LogObserver, Wal, Work, recover};
 use crate::{
     Bodies, Checkpoint, Config, CutPlan, DamageObserver, Damaged, Decisions, Driving, Export, GroupLog,
-    Identity, Import, Live, OpenError, Projection, Scrub, SegmentFile, StoreFault, transfer,
+    Identity, Import, Live, LogState, OpenError, Projection, Scrub, SegmentFile, StoreFault, transfer,
 };
 
 const LOCK_FILE: &str = "LOCK";
@@ -219,6 +219,25 @@ impl Store {
             wal: Arc::clone(&self.inner.wal),
             group,
         }
+    }
+
+    /// Returns whether nothing is kept of a group: neither a log nor a checkpoint.
+    pub fn is_empty(&self, group: GroupId) -> bool {
+        let has_checkpoint = self.shelf(group).look(|contents| contents.checkpoint.is_some());
+        !has_checkpoint && self.log(group).state() == LogState::default()
+    }
+
+    /// Forgets all that is kept of a group: log, vote, checkpoint, segments and decisions. Nothing of the group must be in
+    /// use. Once `done` is told so, another replica of the group can begin here with nothing.
+    pub fn clear(&self, group: GroupId, done: Done) {
+        let shelf = Arc::clone(self.shelf(group));
+        self.log(group).clear(Box::new(move |cleared| {
+            // The log first: files without a log are removed by the next attempt.
+            if cleared.is_ok() {
+                shelf.clear();
+            }
+            done(cleared);
+        }));
     }
 
     /// Returns a set's bodies.

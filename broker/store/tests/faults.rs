@@ -915,3 +915,58 @@ fn a_projection_that_cannot_be_opened_is_made_anew() {
     store.projection().clear().expect("cleared");
     assert_eq!(store.projection().applied(), Ok(LogIndex(0)));
 }
+
+fn clear(store: &Store, group: GroupId) {
+    let (done, told) = answer();
+    store.clear(group, done);
+    store.step_log();
+    told.recv().expect("an answer").expect("the disk is well");
+}
+
+fn vote(store: &Store, group: GroupId, vote: &'static [u8]) {
+    let (done, told) = answer();
+    store.log(group).save_vote(Bytes::from_static(vote), done);
+    store.step_log();
+    told.recv().expect("an answer").expect("the disk is well");
+}
+
+#[test]
+fn a_group_that_is_cleared_is_as_if_it_had_never_been_and_others_are_as_they_were() {
+    const OTHER: GroupId = GroupId(2);
+    let disk = CrashDisk::new(8);
+    let store = open(&disk).expect("opens");
+    for group in [GROUP, OTHER] {
+        vote(&store, group, b"voted");
+    }
+    for number in 1..=4 {
+        send(&store, number);
+    }
+    store.log(GROUP).save_committed(record(4, Bytes::new()).point());
+    cut(&store, 3).expect("cut");
+    assert!(!store.is_empty(GROUP));
+    assert!(!files(&disk, "groups", "").is_empty());
+    clear(&store, GROUP);
+    assert!(store.is_empty(GROUP));
+    assert_eq!(files(&disk, "groups", ""), Vec::<PathBuf>::new());
+
+    disk.cut_power();
+    drop(store);
+    let store = open(&disk).expect("opens");
+    assert!(store.is_empty(GROUP), "not even its vote is left");
+    assert_eq!(store.log(OTHER).state().vote, Some(Bytes::from_static(b"voted")));
+
+    // Another replica begins there, and that is all that is kept from then on, however many files come.
+    vote(&store, GROUP, b"another");
+    for number in 1..=40 {
+        send(&store, number);
+    }
+    disk.cut_power();
+    drop(store);
+    let store = open(&disk).expect("opens");
+    let state = store.log(GROUP).state();
+    assert_eq!(state.vote, Some(Bytes::from_static(b"another")));
+    assert_eq!(state.last.map(|last| last.index), Some(LogIndex(40)));
+    assert_eq!(state.committed, None);
+    let first = store.log(GROUP).read_one(LogIndex(1)).expect("readable");
+    assert_eq!(first.map(|record| record.payload), Some(entry(1)));
+}

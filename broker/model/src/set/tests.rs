@@ -59,6 +59,26 @@ proptest! {
     }
 
     #[test]
+    fn an_excerpt_tells_what_the_set_does_of_one_and_nothing_of_others(script in any_script()) {
+        let set = run(&script).set;
+        let mut told = Set::new(set.id());
+        for place in QUEUES.into_iter().chain(TOPICS) {
+            let excerpt = through_snapshot(&set.excerpt(place));
+            prop_assert_eq!(excerpt.queue(place), set.queue(place));
+            prop_assert_eq!(excerpt.topic(place), set.topic(place));
+            prop_assert_eq!(excerpt.now(), set.now());
+            prop_assert!(excerpt.queues().chain(excerpt.topics()).all(|other| other == place));
+            told.take_in(&excerpt, place);
+        }
+        for place in QUEUES.into_iter().chain(TOPICS) {
+            prop_assert_eq!(told.queue(place), set.queue(place));
+            prop_assert_eq!(told.topic(place), set.topic(place));
+        }
+        told.take_in(&Set::new(set.id()), QUEUES[0]);
+        prop_assert_eq!(told.queue(QUEUES[0]), None, "it is gone there");
+    }
+
+    #[test]
     fn a_clone_is_not_changed_by_what_follows(script in any_script()) {
         let pair = run(&script);
         let before = through_snapshot(&pair.set);

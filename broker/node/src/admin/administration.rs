@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use posthouse_model::{Name, TenantId};
+use posthouse_model::{Name, NodeId, SetId, TenantId};
 
 use super::AdminError;
 use super::shapes::{
@@ -12,7 +12,7 @@ use super::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
     MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
     QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SubscriptionCreate,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate,
     SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
     UnbindRequest, WorldView,
 };
@@ -91,6 +91,25 @@ pub trait Administration: Send + Sync + 'static {
     fn status(&self, scope: &Scope) -> impl Future<Output = Result<NodeStatus, AdminError>> + Send;
     /// Says how all nodes are.
     fn cluster(&self, scope: &Scope) -> impl Future<Output = Result<ClusterStatus, AdminError>> + Send;
+    /// Gives a set a replica on one node in place of that on another.
+    fn move_set(
+        &self,
+        scope: &Scope,
+        set: SetId,
+        request: SetMove,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+    /// Moves a node's replicas of sets to other nodes.
+    fn drain_node(
+        &self,
+        scope: &Scope,
+        node: NodeId,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+    /// Lets a drained node go.
+    fn remove_node(
+        &self,
+        scope: &Scope,
+        node: NodeId,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
 
     /// Has all nodes read everything durable again.
     fn scrub_cluster(&self, scope: &Scope) -> impl Future<Output = Result<ClusterScrub, AdminError>> + Send;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthouse_model::{Name, TenantId};
+use posthouse_model::{Name, NodeId, SetId, TenantId};
 
 use super::shapes::*;
 use super::{
@@ -191,6 +191,18 @@ impl Administration for Fake {
 
     async fn scrub_cluster(&self, scope: &Scope) -> Result<ClusterScrub, AdminError> {
         reached("scrub_cluster", scope, "")
+    }
+
+    async fn move_set(&self, scope: &Scope, set: SetId, request: SetMove) -> Result<Done, AdminError> {
+        reached("move_set", scope, &format!("{set} {request:?}"))
+    }
+
+    async fn drain_node(&self, scope: &Scope, node: NodeId) -> Result<Done, AdminError> {
+        reached("drain_node", scope, &format!("{node}"))
+    }
+
+    async fn remove_node(&self, scope: &Scope, node: NodeId) -> Result<Done, AdminError> {
+        reached("remove_node", scope, &format!("{node}"))
     }
 
     async fn create_queue(&self, scope: &Scope, request: QueueCreate) -> Result<QueueView, AdminError> {

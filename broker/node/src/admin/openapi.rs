@@ -12,8 +12,8 @@ use super::shapes::{
     DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
     NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
     QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
-    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate, SubscriptionSettings,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -162,6 +162,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::ShowStatus => none::<NodeStatus>(generator),
         Operation::ShowCluster => none::<ClusterStatus>(generator),
         Operation::ScrubCluster => none::<ClusterScrub>(generator),
+        Operation::MoveSet => json::<SetMove, Done>(generator),
         Operation::ListQueues | Operation::ListTopics => none::<Page<NameView>>(generator),
         Operation::CreateQueue => json::<QueueCreate, QueueView>(generator),
         Operation::ShowQueue => none::<QueueView>(generator),
@@ -208,6 +209,8 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         | Operation::DeleteSubscription
         | Operation::RemovePluginVersion
         | Operation::RemoveTenant
+        | Operation::DrainNode
+        | Operation::RemoveNode
         | Operation::RemoveAccessKey => none::<Done>(generator),
     }
 }

@@ -39,6 +39,9 @@ operations! {
     ShowStatus: Get "/status", "Says how the answering node is";
     ShowCluster: Get "/cluster", "Says how all nodes of the cluster are. Needs a root access key";
     ScrubCluster: Post "/cluster/scrub", "Has all nodes read everything durable again, to find damage. Needs a root access key";
+    MoveSet: Post "/cluster/sets/{set}/move", "Gives a set a replica on one node in place of that on another";
+    DrainNode: Post "/cluster/nodes/{node}/drain", "Moves a node's replicas of sets to other nodes, and gives it none any more";
+    RemoveNode: Delete "/cluster/nodes/{node}", "Lets a node go that was drained";
     ListQueues: Get "/queues", "Lists queues";
     CreateQueue: Post "/queues", "Creates a queue";
     ShowQueue: Get "/queues/{queue}", "Shows a queue";
@@ -139,7 +142,13 @@ impl Operation {
     pub fn is_for_root(self) -> bool {
         matches!(
             self,
-            Operation::ListTenants | Operation::CreateTenant | Operation::SetQuotas | Operation::RemoveTenant
+            Operation::ListTenants
+                | Operation::CreateTenant
+                | Operation::SetQuotas
+                | Operation::RemoveTenant
+                | Operation::MoveSet
+                | Operation::DrainNode
+                | Operation::RemoveNode
         )
     }
 }

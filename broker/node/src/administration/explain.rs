@@ -16,7 +16,7 @@ use crate::admin::shapes::{
     ExplainedDecision, ExplainedDelivery, ExplainedMove, ExplainedPlace, ExplainedTransfer, ExplainedTry,
     Explanation, hexadecimal,
 };
-use crate::broker::{Broker, BrokerError, kind_word};
+use crate::broker::{Broker, BrokerError, Seen, kind_word};
 
 /// How many messages of one outbox are looked at for this one.
 const OUTGOING_LOOKED_AT_MAX: usize = 10_000;
@@ -45,9 +45,15 @@ pub(super) fn explain(
     message: MessageId,
 ) -> Result<Explanation, AdminError> {
     let set = message.set();
-    if usize::from(set.0) >= broker.sets.len() {
+    if !broker.all_sets().any(|known| known == set) {
         return Err(AdminError::not_found(format!(
             "no set {set} stamps messages here"
+        )));
+    }
+    if matches!(broker.set(set), Seen::Told(_)) {
+        return Err(AdminError::not_done(format!(
+            "this node has no replica of set {set}, which stamped the message; ask one that has: `posthouse cluster status` \
+             shows which"
         )));
     }
     let case = Case {

@@ -15,7 +15,7 @@ pub(super) async fn of(service: &Service) -> Result<NodeStatus, AdminError> {
     let cluster = broker
         .directory
         .view(|directory| directory.founded().map(|founding| founding.cluster));
-    let sets = broker.sets.iter().map(|set| {
+    let sets = broker.sets().into_iter().map(|set| {
         let (queues, topics) = set.view(|state| (state.queues().len(), state.topics().len()));
         SetStatus {
             set: set.set().0,

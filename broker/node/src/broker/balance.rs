@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use posthouse_model::{ReplicaId, SetId};
+use posthouse_model::{ReplicaId, Set, SetId};
 use posthouse_replica::{Group, Machine};
 
 use super::{Broker, NodeReport, hand_over_to};
@@ -54,19 +54,16 @@ impl Broker {
         if is_full {
             tracing::warn!("this machine's disk is nearly full");
         }
-        let directory = first_choice(&self.directory, 0).map(|choice| (None, choice));
-        let sets = self.sets.iter().filter_map(|set| {
+        let directory = first_choice(&self.directory, 0).map(|choice| (None::<Group<Set>>, choice));
+        let sets = self.sets().into_iter().filter_map(|set| {
             let turn = usize::from(set.set().0) + 1;
-            first_choice(set, turn).map(|choice| (Some(set.set()), choice))
+            first_choice(&set, turn).map(|choice| (Some(set), choice))
         });
-        for (set, choice) in directory.into_iter().chain(sets) {
+        for (group, choice) in directory.into_iter().chain(sets) {
+            let set = group.as_ref().map(Group::set);
             // One whose clock is off, or whose disk is nearly full, leads nothing that another can lead.
-            let (own, applied, voters) = match set {
-                Some(set) => (
-                    self.set(set).replica(),
-                    self.set(set).applied(),
-                    self.set(set).voters(),
-                ),
+            let (own, applied, voters) = match &group {
+                Some(set) => (set.replica(), set.applied(), set.voters()),
                 None => (
                     self.directory.replica(),
                     self.directory.applied(),
@@ -90,8 +87,8 @@ impl Broker {
                 continue;
             }
             tracing::debug!(?set, %choice, "handing over to the first choice");
-            match set {
-                Some(set) => hand_over_to(self.set(set), choice).await,
+            match &group {
+                Some(set) => hand_over_to(set, choice).await,
                 None => hand_over_to(&self.directory, choice).await,
             }
         }

@@ -20,7 +20,7 @@ impl Broker {
     pub fn happenings(&self, tenant: TenantId, message: MessageId) -> Result<Vec<Happening>, BrokerError> {
         let mut happenings = Vec::new();
         // A message that moved left records in other sets than the one that stamped it.
-        for set in &self.sets {
+        for set in self.sets() {
             let records = self
                 .store
                 .decisions(set.set())
@@ -80,7 +80,7 @@ impl Broker {
     pub(super) async fn forget_history(self, explain: Span) {
         let stop = self.stop.clone();
         loop {
-            for set in &self.sets {
+            for set in self.sets() {
                 let before = set.view(kept_since).before(explain);
                 self.store.decisions(set.set()).drop_before(before);
             }

@@ -4,12 +4,16 @@
 //! directory confirms. Whatever stops this half-way, [`Broker::finish_names`] goes on with it: both steps can be
 //! repeated. Removing goes the same way back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use posthouse_model::{
     Definition, Directory, DirectoryCommand, DirectoryRefusal, DirectoryReply, Generation, Incarnation, Kind,
-    Name, NameRecord, NameState, QueueAttributes, Refusal, SetCommand, SetId, TenantId, TopicAttributes,
+    Name, NameRecord, NameState, QueueAttributes, Refusal, Set, SetCommand, SetId, TenantId, TopicAttributes,
 };
-use posthouse_replica::Group;
 
+use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 /// A name in use: what it stands for.
@@ -34,7 +38,7 @@ impl Broker {
         definition: Definition,
     ) -> Result<Incarnation, BrokerError> {
         let kind = definition.kind();
-        self.check_dead_letter(tenant, &name, &definition)?;
+        self.check_dead_letter(tenant, &name, &definition).await?;
         let command = DirectoryCommand::Create {
             tenant,
             name,
@@ -72,7 +76,7 @@ impl Broker {
         }
         self.refresh(None).await?;
         match self.resolve(tenant, kind, name) {
-            Ok(found) => self.refresh(Some(found.set)).await,
+            Ok(found) => self.see_incarnation(&found).await,
             // Whoever goes on will be told so.
             Err(_) => Ok(()),
         }
@@ -87,8 +91,8 @@ impl Broker {
     ) -> Result<Resolved, BrokerError> {
         let mut found = self.find(tenant, kind, name).await?;
         loop {
-            self.refresh(Some(found.set)).await?;
-            let known = self.member(found.set)?.view(|state| match kind {
+            self.see_incarnation(&found).await?;
+            let known = self.set(found.set).view(|state| match kind {
                 Kind::Queue => state.queue(found.incarnation).is_some(),
                 Kind::Topic => state.topic(found.incarnation).is_some(),
             });
@@ -161,7 +165,7 @@ impl Broker {
     ) -> Result<QueueAttributes, BrokerError> {
         let found = self.find_fresh(tenant, Kind::Queue, name).await?;
         let (known, generation) = self
-            .member(found.set)?
+            .set(found.set)
             .view(|state| {
                 state
                     .queue(found.incarnation)
@@ -170,7 +174,7 @@ impl Broker {
             .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
         let attributes = change(known)?;
         let definition = Definition::Queue(attributes.clone());
-        self.check_dead_letter(tenant, name, &definition)?;
+        self.check_dead_letter(tenant, name, &definition).await?;
         self.define(&found, name.clone(), Generation(generation.0 + 1), definition)
             .await?;
         Ok(attributes)
@@ -185,7 +189,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let found = self.find_fresh(tenant, Kind::Topic, name).await?;
         let (known, generation) = self
-            .member(found.set)?
+            .set(found.set)
             .view(|state| {
                 state
                     .topic(found.incarnation)
@@ -304,16 +308,11 @@ impl Broker {
         }
     }
 
-    /// Returns a set by its number.
-    pub fn set(&self, set: SetId) -> &Group<posthouse_model::Set> {
-        &self.sets[usize::from(set.0)]
-    }
-
     /// Checks what one queue's policy says of another queue.
     ///
     /// The queues may be in other sets, so this is checked here and not at apply: two changes that race can break the
     /// rule. Nothing depends on it but how far a message can travel, and every hop is bounded by its own policy.
-    fn check_dead_letter(
+    async fn check_dead_letter(
         &self,
         tenant: TenantId,
         name: &Name,
@@ -335,6 +334,9 @@ impl Broker {
                 .map_err(|_| BrokerError::NoDeadLetterQueue {
                     name: policy.name.clone(),
                 })?;
+        if self.here(target.set).is_none() {
+            self.see_incarnation(&target).await?;
+        }
         let nested = self.set(target.set).view(|state| {
             state
                 .queue(target.incarnation)
@@ -345,7 +347,7 @@ impl Broker {
                 "the dead letter queue has a dead letter queue itself".to_owned(),
             ));
         }
-        let others = self.dead_letter_sources(tenant, target.incarnation);
+        let others = self.dead_letter_sources(tenant, target.incarnation).await?;
         let serves = others
             .iter()
             .filter(|source| source.1.folded() != name.folded())
@@ -359,23 +361,60 @@ impl Broker {
     }
 
     /// Returns the queues whose policy names this queue, by name.
-    pub fn dead_letter_sources(&self, tenant: TenantId, target: Incarnation) -> Vec<(Incarnation, Name)> {
+    pub fn dead_letter_sources(
+        &self,
+        tenant: TenantId,
+        target: Incarnation,
+    ) -> BoxFuture<'_, Result<Vec<(Incarnation, Name)>, BrokerError>> {
+        // Boxed, because what is asked of a leader may begin with this very call.
+        self.look_for_sources(tenant, target).boxed()
+    }
+
+    async fn look_for_sources(
+        &self,
+        tenant: TenantId,
+        target: Incarnation,
+    ) -> Result<Vec<(Incarnation, Name)>, BrokerError> {
         let names: Vec<NameRecord> = self
             .directory
             .view(|directory| directory.names(tenant, Kind::Queue).cloned().collect());
-        names
+        let mut by_set: BTreeMap<SetId, Vec<Incarnation>> = BTreeMap::new();
+        for record in &names {
+            by_set.entry(record.set).or_default().push(record.incarnation);
+        }
+        let mut sources = BTreeSet::new();
+        for (set, queues) in by_set {
+            let found = match self.here(set) {
+                Some(group) => group.view(|state| sources_among(state, &queues, target)),
+                None => {
+                    let ask = |_| Ask::Sources {
+                        set,
+                        queues: queues.clone(),
+                        target,
+                    };
+                    match self.reach(Some(set), PATIENCE, ask).await? {
+                        Told::Sources(found) => found,
+                        other => return Err(senseless(&other)),
+                    }
+                }
+            };
+            sources.extend(found);
+        }
+        let named = names
             .into_iter()
-            .filter(|record| {
-                self.set(record.set).view(|state| {
-                    state
-                        .queue(record.incarnation)
-                        .and_then(|queue| queue.attributes().dead_letter.as_ref())
-                        .is_some_and(|policy| policy.target == target)
-                })
-            })
-            .map(|record| (record.incarnation, record.name))
-            .collect()
+            .filter(|record| sources.contains(&record.incarnation));
+        Ok(named.map(|record| (record.incarnation, record.name)).collect())
     }
+}
+
+/// Returns those of some queues of a set whose policy names a dead letter queue.
+pub(super) fn sources_among(state: &Set, queues: &[Incarnation], target: Incarnation) -> Vec<Incarnation> {
+    let names_it = |queue: &&Incarnation| {
+        let queue = state.queue(**queue);
+        let policy = queue.and_then(|queue| queue.attributes().dead_letter.as_ref());
+        policy.is_some_and(|policy| policy.target == target)
+    };
+    queues.iter().filter(names_it).copied().collect()
 }
 
 fn in_use(record: &NameRecord) -> Option<Resolved> {

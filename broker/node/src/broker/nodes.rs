@@ -18,12 +18,15 @@ use crate::config::ClusterConfig;
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Broker {
+    /// Returns whether the directory knows which nodes there are.
+    pub(crate) fn knows_nodes(&self) -> bool {
+        self.directory
+            .view(|directory| directory.nodes().next().is_some())
+    }
+
     /// Has the directory know the nodes that it is replicated on, if it does not yet. Its leader does this.
     pub(crate) async fn enroll(&self, cluster: &ClusterConfig) -> Result<(), BrokerError> {
-        if self
-            .directory
-            .view(|directory| directory.nodes().next().is_some())
-        {
+        if self.knows_nodes() {
             return Ok(());
         }
         let own = self.directory.replica();

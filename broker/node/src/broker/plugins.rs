@@ -152,9 +152,8 @@ impl Broker {
         let directory = self.directory.applied();
         self.deciding.reach(directory);
         let told = self
-            .sets
-            .iter()
-            .map(|set| self.command(set.set(), SetCommand::Observe { directory }));
+            .all_sets()
+            .map(|set| self.command(set, SetCommand::Observe { directory }));
         for outcome in join_all(told).await {
             // The directory has changed, whatever became of telling the sets.
             if let Err(BrokerError::Fault(Fault::NotDone(reason) | Fault::MayBeDone(reason))) = outcome {

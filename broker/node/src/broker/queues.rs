@@ -214,15 +214,14 @@ impl Broker {
     /// Returns how long receives wait that do not say.
     async fn usual_wait(&self, found: &Resolved) -> Result<Duration, BrokerError> {
         let known = || {
-            self.member(found.set).map(|set| {
-                set.view(|state| Some(state.queue(found.incarnation)?.attributes().polling_wait.into()))
-            })
+            let set = self.set(found.set);
+            set.view(|state| Some(state.queue(found.incarnation)?.attributes().polling_wait.into()))
         };
-        if let Some(wait) = known()? {
+        if let Some(wait) = known() {
             return Ok(wait);
         }
-        self.refresh(Some(found.set)).await?;
-        known()?.ok_or(BrokerError::NoName { kind: Kind::Queue })
+        self.see_incarnation(found).await?;
+        known().ok_or(BrokerError::NoName { kind: Kind::Queue })
     }
 
     /// Deletes messages by their handles; each is answered for itself.

@@ -15,8 +15,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_keyring::Entropy;
 use posthouse_model::{
-    DirectoryCommand, DirectoryRefusal, DirectoryReply, LogIndex, MessageId, Refusal, ReplicaId, SessionCall,
-    SetCommand, SetId, SetReply,
+    DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, LogIndex, MessageId, Refusal, ReplicaId,
+    SessionCall, SetCommand, SetId, SetReply, Term,
 };
 use posthouse_replica::{Fault, Group, Machine, Members, NetworkFault, Reason};
 use posthouse_wire::Kind as WireKind;
@@ -27,7 +27,7 @@ use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
 use super::report::NodeReport;
 use super::topics::PublishAsk;
-use super::{Broker, BrokerError, reconcile};
+use super::{Broker, BrokerError, held, names, reconcile};
 
 /// How long a call looks for a leader that does it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(4);
@@ -82,6 +82,16 @@ pub(super) enum Ask {
     Keep { component: Bytes },
     /// Who the members of a group are, as its leader sees them. No set is the directory.
     Members { set: Option<SetId> },
+    /// Who leads a set, as far as the node knows.
+    Leader { set: SetId },
+    /// What a set holds of a queue or topic, as its leader sees it.
+    Excerpt { set: SetId, incarnation: Incarnation },
+    /// Which of these queues of a set have a policy that names a dead letter queue.
+    Sources {
+        set: SetId,
+        queues: Vec<Incarnation>,
+        target: Incarnation,
+    },
     /// Has a group's leader change its members.
     Reform { set: Option<SetId>, reform: Reform },
     /// To read everything durable again.
@@ -103,6 +113,11 @@ pub(super) enum Told {
     /// Whether the members were those that the change takes.
     Reformed(bool),
     Scrubs,
+    /// The one that leads says in which term.
+    Leader(Option<(Option<Term>, ReplicaId)>),
+    /// The state of a set that holds nothing else.
+    Excerpt(Bytes),
+    Sources(Vec<Incarnation>),
 }
 
 /// What names the calls that this node passes on.
@@ -266,7 +281,12 @@ impl Broker {
         };
         let waiting = async {
             match set {
-                Some(set) => self.member(set)?.wait_applied(index).await?,
+                // What is not here cannot be behind.
+                Some(set) => {
+                    if let Some(group) = self.here(set) {
+                        group.wait_applied(index).await?;
+                    }
+                }
                 None => self.directory.wait_applied(index).await?,
             }
             Ok(())
@@ -305,7 +325,7 @@ impl Broker {
         let mut doubt = false;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let leader = self.leader_of(set);
+            let leader = self.find_leader(set).await;
             let attempt = match leader {
                 Some(leader) => self.ask_leader(set, leader, ask(doubt), left).await,
                 None => Attempt::NotDone(Reason::NotLeading { leader: None }),
@@ -323,6 +343,10 @@ impl Broker {
                     Reason::TimedOut
                 }
             };
+            if let Some(set) = set {
+                // Of a set that is not here, the one who does not do it is not known to lead it.
+                self.excerpts.note_leader(set, None);
+            }
             if self.is_stopping() || Instant::now() + REST >= deadline {
                 return Err(match doubt {
                     true => Fault::MayBeDone(Reason::TimedOut).into(),
@@ -382,10 +406,17 @@ impl Broker {
         }
     }
 
-    fn leader_of(&self, set: Option<SetId>) -> Option<ReplicaId> {
-        match set {
-            Some(set) => self.member(set).ok()?.leader(),
-            None => self.directory.leader(),
+    /// Returns who leads a group, as far as it can be known; nodes that hold a set are asked by one that does not.
+    async fn find_leader(&self, set: Option<SetId>) -> Option<ReplicaId> {
+        let Some(set) = set else {
+            return self.directory.leader();
+        };
+        match self.here(set) {
+            Some(group) => group.leader(),
+            None => match self.excerpts.leader(set) {
+                Some(leader) => Some(leader),
+                None => self.seek_leader(set).await,
+            },
         }
     }
 
@@ -403,12 +434,6 @@ impl Broker {
             Some(Err(_)) => std::future::pending().await,
             None => self.directory.led_by_other_than(known).await,
         }
-    }
-
-    /// Returns a set that this node has a replica of.
-    pub(super) fn member(&self, set: SetId) -> Result<&Group<posthouse_model::Set>, BrokerError> {
-        let found = self.sets.get(usize::from(set.0));
-        found.ok_or_else(|| BrokerError::Argument(format!("there is no set {set}")))
     }
 }
 
@@ -436,7 +461,7 @@ impl Broker {
             Ask::Directory { call, command } => {
                 Ok(Told::Directory(self.directory.propose_as(call, command).await?))
             }
-            Ask::Index { set: Some(set) } => confirmed(self.member(set)?).await,
+            Ask::Index { set: Some(set) } => confirmed(&self.member(set)?).await,
             Ask::Index { set: None } => confirmed(&self.directory).await,
             Ask::Send(ask) => self.send_here(ask).await.map(Told::Ids),
             Ask::Publish(ask) => self.publish_here(ask).await.map(Told::Ids),
@@ -456,13 +481,23 @@ impl Broker {
             }
             Ask::Report => Ok(Told::Report(self.report().await)),
             Ask::Keep { component } => self.keep_component(component).await.map(|_| Told::Kept),
+            Ask::Leader { set } => Ok(Told::Leader(held::leader_seen(&self.member(set)?))),
+            Ask::Excerpt { set, incarnation } => Ok(Told::Excerpt(
+                held::excerpt(&self.member(set)?, incarnation).await?,
+            )),
+            Ask::Sources { set, queues, target } => {
+                let group = self.member(set)?;
+                group.confirm().await?;
+                let sources = group.view(|state| names::sources_among(state, &queues, target));
+                Ok(Told::Sources(sources))
+            }
             Ask::Members { set: Some(set) } => Ok(Told::Members(self.member(set)?.members().await?)),
             Ask::Members { set: None } => Ok(Told::Members(self.directory.members().await?)),
             Ask::Reform {
                 set: Some(set),
                 reform,
             } => Ok(Told::Reformed(
-                reconcile::reform(self.member(set)?, reform).await?,
+                reconcile::reform(&self.member(set)?, reform).await?,
             )),
             Ask::Reform { set: None, reform } => {
                 Ok(Told::Reformed(reconcile::reform(&self.directory, reform).await?))

@@ -116,7 +116,8 @@ impl Broker {
     pub(super) async fn report(&self) -> NodeReport {
         let usage = self.store.usage().ok();
         let groups = std::iter::once(group_report(&self.directory, None))
-            .chain(self.sets.iter().map(|set| group_report(set, Some(set.set()))));
+            .chain(self.sets().iter().map(|set| group_report(set, Some(set.set()))))
+            .collect();
         NodeReport {
             label: self.label.clone(),
             wall: self.clock.machine(),
@@ -127,7 +128,7 @@ impl Broker {
             free_bytes: usage.map_or(0, |usage| usage.space.free_bytes),
             nearly_full: self.store.nearly_full(),
             failed: self.store.failed().is_some(),
-            groups: groups.collect(),
+            groups,
             damage: self.damage(),
             scrubbed: self.scrubs.since_last(),
         }

@@ -114,7 +114,7 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let found = self.find_fresh(tenant, Kind::Topic, topic).await?;
         let known = self
-            .member(found.set)?
+            .set(found.set)
             .view(|state| {
                 let topic = state.topic(found.incarnation)?;
                 Some(
@@ -139,7 +139,7 @@ impl Broker {
     /// Removes a subscription with its backlog and what is bound to it.
     pub async fn unsubscribe(&self, tenant: TenantId, topic: &Name, name: Name) -> Result<(), BrokerError> {
         let found = self.find_fresh(tenant, Kind::Topic, topic).await?;
-        let known = self.member(found.set)?.view(|state| {
+        let known = self.set(found.set).view(|state| {
             let topic = state.topic(found.incarnation)?;
             topic
                 .subscription_named(&name)

@@ -6,7 +6,9 @@ use super::client::Client;
 use super::output::{Output, Table};
 use super::{CliError, yes_no};
 use crate::admin::Operation;
-use crate::admin::shapes::{ClusterGroup, ClusterNode, ClusterScrub, ClusterStatus, NodeStateView};
+use crate::admin::shapes::{
+    ClusterGroup, ClusterNode, ClusterScrub, ClusterStatus, Done, NodeStateView, SetMove,
+};
 
 /// What is done with the cluster.
 #[derive(Debug, Subcommand)]
@@ -15,6 +17,29 @@ pub enum ClusterCommand {
     Status,
     /// Has all nodes read everything on their disks again, to find damage. Needs a root access key.
     Scrub,
+    /// Moves a set's replica from one node to another; `status` shows how far it has got. Needs a root access key.
+    Move {
+        /// The set's number.
+        #[arg(long)]
+        set: u8,
+        /// The number of the node that has a replica of it.
+        #[arg(long)]
+        from: u16,
+        /// The number of the node that is to have one.
+        #[arg(long)]
+        to: u16,
+    },
+    /// Moves all replicas of sets from a node to others, and gives it none any more; `status` shows how far it has got.
+    /// Needs a root access key.
+    Drain {
+        /// The node's number.
+        node: u16,
+    },
+    /// Lets a node go that was drained: it stops, and its data directory is of no use any more. Needs a root access key.
+    Remove {
+        /// The node's number.
+        node: u16,
+    },
 }
 
 // === impl ClusterCommand ===
@@ -31,6 +56,23 @@ impl ClusterCommand {
                 let begun: ClusterScrub = client.ask(Operation::ScrubCluster, &[]).await?;
                 let text = begun_text(&begun);
                 client.output(&begun, text)
+            }
+            ClusterCommand::Move { set, from, to } => {
+                let number = set.to_string();
+                let done: Done = client
+                    .tell(Operation::MoveSet, &[("set", &number)], &SetMove { from, to })
+                    .await?;
+                client.output(&done, format!("set {set} moves from node {from} to node {to}\n"))
+            }
+            ClusterCommand::Drain { node } => {
+                let number = node.to_string();
+                let done: Done = client.ask(Operation::DrainNode, &[("node", &number)]).await?;
+                client.output(&done, format!("node {node} is being drained\n"))
+            }
+            ClusterCommand::Remove { node } => {
+                let number = node.to_string();
+                let done: Done = client.ask(Operation::RemoveNode, &[("node", &number)]).await?;
+                client.output(&done, format!("node {node} is none of the cluster's any more\n"))
             }
         }
     }

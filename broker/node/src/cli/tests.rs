@@ -146,6 +146,12 @@ async fn commands_ask_for_what_they_say() {
             "plugin logs p --lines 5",
             "plugin_logs for platform p LogQuery { limit: 5 }",
         ),
+        (
+            "cluster move --set 3 --from 1 --to 4",
+            "move_set for platform 3 SetMove { from: 1, to: 4 }",
+        ),
+        ("cluster drain 2", "drain_node for platform 2"),
+        ("cluster remove 2", "remove_node for platform 2"),
         ("explain 42", "explain for platform 42"),
         ("status", "status for platform"),
     ] {

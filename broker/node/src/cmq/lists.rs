@@ -87,7 +87,7 @@ impl Cmq {
         Ok(reply::topic_list(head, total, topics))
     }
 
-    pub(super) fn list_dead_letter_sources(
+    pub(super) async fn list_dead_letter_sources(
         &self,
         head: &Head,
         tenant: TenantId,
@@ -95,7 +95,8 @@ impl Cmq {
         listing: &Listing,
     ) -> Result<Bytes, CmqError> {
         let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
-        let sources = self.broker.dead_letter_sources(tenant, found.incarnation);
+        let sources = self.broker.dead_letter_sources(tenant, found.incarnation).await;
+        let sources = sources.map_err(refusal)?;
         let (total, page) = listing.page(sources, |(_, name)| name);
         Ok(reply::queue_list(
             head,

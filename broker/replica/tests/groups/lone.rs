@@ -20,7 +20,7 @@ async fn what_was_answered_is_there_after_a_reopen() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open_store(dir.path());
     let groups = open_lone(&store, Config::lone(2)).await;
-    let set = &groups.sets[1];
+    let set = &groups.sets()[1];
     done(set, define()).await;
     let id = within(send_one(set, b"hello")).await.expect("sent");
     let name = Name::parse("someone").expect("a name");
@@ -48,7 +48,7 @@ async fn what_was_answered_is_there_after_a_reopen() {
 
     let store = open_store(dir.path());
     let groups = open_lone(&store, Config::lone(2)).await;
-    let set = &groups.sets[1];
+    let set = &groups.sets()[1];
     assert!(set.applied() > before.1);
     assert!(set.now() >= before.0.now());
     assert_eq!(active(set), 1);
@@ -86,7 +86,7 @@ async fn many_callers_are_all_answered_each_in_its_order_and_share_entries() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open_store(dir.path());
     let groups = open_lone(&store, Config::lone(1)).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     done(set, define()).await;
     let before = set.applied();
     let mut callers = Vec::new();
@@ -143,7 +143,7 @@ async fn a_set_is_cut_after_so_many_bytes_and_opens_from_its_checkpoint() {
     };
     let store = open_store(dir.path());
     let groups = open_lone(&store, config.clone()).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     done(set, define()).await;
     let mut ids = Vec::new();
     for _ in 0..300 {
@@ -172,7 +172,7 @@ async fn a_set_is_cut_after_so_many_bytes_and_opens_from_its_checkpoint() {
         .index;
     assert!(first >= checkpoint.at);
     let groups = open_lone(&store, config).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     assert_eq!(active(set), 301);
     assert_eq!(set.view(|set| set.last_message_id()), last);
     assert!(set.view(|set| set.queue(QUEUE) == state.queue(QUEUE)));
@@ -243,7 +243,7 @@ async fn a_stopped_group_says_not_done() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open_store(dir.path());
     let groups = open_lone(&store, Config::lone(1)).await;
-    let set = groups.sets[0].clone();
+    let set = groups.sets()[0].clone();
     done(&set, define()).await;
     let mut senders = Vec::new();
     for _ in 0..64 {
@@ -285,7 +285,7 @@ async fn what_falls_due_is_done_at_set_time() {
     let store = open_store(dir.path());
     let clock = StandingClock::at(Time::from_seconds(1_800_000_000));
     let groups = open_at(&store, Config::lone(1), Arc::new(clock.clone())).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     done(set, define()).await;
     let id = set.next_message_ids(1)[0];
     done(set, send(id, b"later", Span::from_seconds(60))).await;
@@ -312,9 +312,9 @@ async fn set_time_makes_up_for_downtime_and_never_runs_back() {
         let store = open_store(dir.path());
         let clock = StandingClock::at(Time::from_seconds(began));
         let groups = open_at(&store, Config::lone(1), Arc::new(clock)).await;
-        assert_eq!(groups.sets[0].now().seconds(), expected);
-        assert!(groups.sets[0].now() >= last);
-        last = groups.sets[0].now();
+        assert_eq!(groups.sets()[0].now().seconds(), expected);
+        assert!(groups.sets()[0].now() >= last);
+        last = groups.sets()[0].now();
         within(groups.stop()).await;
         store.close();
     }
@@ -327,14 +327,14 @@ async fn each_leadership_has_a_term_of_its_own() {
     for _ in 0..3 {
         let store = open_store(dir.path());
         let groups = open_lone(&store, Config::lone(1)).await;
-        let term = groups.sets[0].term();
+        let term = groups.sets()[0].term();
         assert!(term > last, "{term:?} follows {last:?}");
         assert_eq!(
-            groups.sets[0].view(|set| Some(set.led())),
+            groups.sets()[0].view(|set| Some(set.led())),
             term,
             "the set knows who leads"
         );
-        within(groups.sets[0].confirm()).await.expect("it leads");
+        within(groups.sets()[0].confirm()).await.expect("it leads");
         last = term;
         within(groups.stop()).await;
         store.close();
@@ -346,7 +346,7 @@ async fn message_ids_rise_over_all_callers() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open_store(dir.path());
     let groups = open_lone(&store, Config::lone(1)).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     let mut last = MessageId::default();
     for _ in 0..100 {
         for id in set.next_message_ids(1_000) {
@@ -365,7 +365,7 @@ async fn no_task_is_left_after_a_stop() {
     let tasks = tokio::runtime::Handle::current().metrics();
     let before = tasks.num_alive_tasks();
     let groups = open_lone(&store, Config::lone(3)).await;
-    done(&groups.sets[0], define()).await;
+    done(&groups.sets()[0], define()).await;
     assert!(tasks.num_alive_tasks() > before);
     within(groups.stop()).await;
     drop(groups);
@@ -381,7 +381,7 @@ async fn a_store_that_fails_says_what_may_have_been_done_and_takes_nothing_more(
     };
     let store = Store::open(Path::new("/data"), Arc::new(disk.clone()), config).expect("an empty disk opens");
     let groups = open_lone(&store, Config::lone(1)).await;
-    let set = &groups.sets[0];
+    let set = &groups.sets()[0];
     done(set, define()).await;
     disk.fail_next(SyncPoint::WalBatch);
     let fault = within(send_one(set, b"lost or not"))

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use posthouse_model::{ReplicaId, SetReply};
+use posthouse_model::{ReplicaId, SetId, SetReply};
 use posthouse_replica::{Fault, Members, Reason};
+use posthouse_store::GroupId;
 
 use crate::kit::{active, define, send_one, until, within};
 use crate::mesh::{Mesh, Replica, ids_in, leader_of};
@@ -157,6 +158,58 @@ async fn only_a_leader_changes_members_and_only_to_those_that_have_the_log() {
     );
     let refused = within(replicas[leader].set().set_voters(&ids(&[1, 2, 9]))).await;
     assert_eq!(refused, Err(Fault::NotDone(Reason::OtherMembers)));
+    for replica in &replicas {
+        within(replica.groups.stop()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_lost_its_files_is_replaced_on_its_node_while_the_node_runs() {
+    let mesh = Mesh::default();
+    let replicas = mesh.start_three().await;
+    let all: Vec<&Replica> = replicas.iter().collect();
+    let leader = leader_of(&all).await;
+    within(replicas[leader].set().propose(define()))
+        .await
+        .expect("taken")
+        .expect("defined");
+    within(send_one(replicas[leader].set(), b"kept"))
+        .await
+        .expect("sent");
+    let node = &replicas[(leader + 1) % 3];
+    let old = node.set().replica();
+    within(node.groups.close_set(SetId(0))).await;
+    let (done, cleared) = tokio::sync::oneshot::channel();
+    let tell = move |result| drop(done.send(result));
+    node.store.clear(GroupId::of(SetId(0)), Box::new(tell));
+    assert_eq!(within(cleared).await.expect("told"), Ok(()));
+
+    let new = ReplicaId(70_000);
+    within(node.groups.open_set(SetId(0), new))
+        .await
+        .expect("it opens");
+    mesh.host(new, old);
+    let leader = replicas[leader].set();
+    within(leader.add_learner(new)).await.expect("added");
+    let others: Vec<&Replica> = all
+        .iter()
+        .copied()
+        .filter(|other| other.set().replica() != old)
+        .collect();
+    until_members(&others, "it has caught up", |members| {
+        members.caught_up.contains(&new)
+    })
+    .await;
+    let voters = [1, 2, 3, 70_000]
+        .map(ReplicaId)
+        .into_iter()
+        .filter(|voter| *voter != old);
+    within(leader.set_voters(&voters.collect()))
+        .await
+        .expect("changed");
+    let back = node.groups.set(SetId(0)).expect("it was opened");
+    until("it has what the others have", || active(&back) == 1).await;
+    assert_eq!(back.replica(), new);
     for replica in &replicas {
         within(replica.groups.stop()).await;
     }

@@ -61,6 +61,7 @@ struct Port {
 /// A replica with what it stands on.
 pub(crate) struct Replica {
     pub(crate) groups: Arc<Groups>,
+    set: Group<Set>,
     pub(crate) store: Store,
     number: u64,
     dir: TempDir,
@@ -151,8 +152,10 @@ impl Mesh {
         let groups = Groups::open(config, store.clone(), Arc::new(port), clock, Arc::new(Unobserved));
         let groups = Arc::new(groups.await.expect("a replica opens"));
         self.state.lock().replicas.insert(replica, groups.clone());
+        let set = groups.set(SetId(0)).expect("it has all sets");
         Replica {
             groups,
+            set,
             store,
             number,
             dir,
@@ -178,6 +181,13 @@ impl Mesh {
         self.state.lock().snapshots
     }
 
+    /// Has frames for a replica go to the node of another one.
+    pub(crate) fn host(&self, replica: ReplicaId, of: ReplicaId) {
+        let mut state = self.state.lock();
+        let groups = state.replicas.get(&of).cloned();
+        state.replicas.extend(groups.map(|groups| (replica, groups)));
+    }
+
     pub(crate) fn cut_off(&self, replica: ReplicaId) {
         self.state.lock().cut_off.insert(replica);
     }
@@ -198,7 +208,7 @@ impl Mesh {
 
 impl Replica {
     pub(crate) fn set(&self) -> &Group<Set> {
-        &self.groups.sets[0]
+        &self.set
     }
 
     pub(crate) fn number(&self) -> u64 {

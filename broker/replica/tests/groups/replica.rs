@@ -14,6 +14,7 @@ use crate::kit::{QUEUE, active, open_store, send_one, until, within};
 /// A replica with what it stands on.
 pub(crate) struct Replica {
     pub(crate) groups: Arc<Groups>,
+    set: Group<Set>,
     store: Store,
     dir: TempDir,
 }
@@ -33,15 +34,17 @@ impl Replica {
         };
         let clock = Arc::new(SystemClock::new());
         let groups = Groups::open(config, store.clone(), network, clock, Arc::new(Unobserved));
+        let groups = Arc::new(groups.await.expect("a replica opens"));
         Replica {
-            groups: Arc::new(groups.await.expect("a replica opens")),
+            set: groups.set(SetId(0)).expect("it has all sets"),
+            groups,
             store,
             dir,
         }
     }
 
     pub(crate) fn set(&self) -> &Group<Set> {
-        &self.groups.sets[0]
+        &self.set
     }
 
     /// Returns the ids of the messages in the queue.

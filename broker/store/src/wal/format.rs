@@ -109,6 +109,8 @@ pub enum Mark {
     Purge,
     /// Entries up to the index were known to be agreed on.
     Committed,
+    /// All that was said of the group before is forgotten.
+    Clear,
     /// The file before this one has the epoch `term` and ends at offset `index`.
     Preceded,
 }
@@ -442,6 +444,7 @@ impl Mark {
             Mark::Purge => 7,
             Mark::Committed => 8,
             Mark::Preceded => 9,
+            Mark::Clear => 10,
         }
     }
 
@@ -456,6 +459,7 @@ impl Mark {
             7 => Mark::Purge,
             8 => Mark::Committed,
             9 => Mark::Preceded,
+            10 => Mark::Clear,
             _ => return None,
         })
     }

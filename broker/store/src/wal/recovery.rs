@@ -302,6 +302,7 @@ impl Recovery {
                 | Mark::TruncateAfter
                 | Mark::TruncateAll
                 | Mark::Purge
+                | Mark::Clear
                 | Mark::Committed
                 | Mark::Preceded,
             )
@@ -355,6 +356,7 @@ impl Recovery {
             Mark::TruncateAfter => group.recover_truncation(Some(point.index)),
             Mark::TruncateAll => group.recover_truncation(None),
             Mark::Purge => group.recover_purge(point),
+            Mark::Clear => group.recover_clear(),
             Mark::Committed => group.state.committed = Some(point),
             Mark::Preceded => {
                 self.preceded = Some((record.term, record.index));

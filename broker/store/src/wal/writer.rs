@@ -42,6 +42,8 @@ pub(crate) enum Operation {
     Vote(Bytes),
     TruncateAfter(Option<LogIndex>),
     Purge(LogPoint),
+    /// All that was said of the group is forgotten.
+    Clear,
     /// Nothing: an empty batch, which says that the one before it is durable.
     Nothing,
 }
@@ -429,6 +431,10 @@ impl Wal {
                     let carried = writer.carried.entry(queued.group).or_default();
                     carried.purged = carried.purged.max(Some(*point));
                 }
+                Operation::Clear => {
+                    group.unplace_after(None);
+                    writer.carried.remove(&queued.group);
+                }
                 Operation::Vote(vote) => {
                     writer.carried.entry(queued.group).or_default().vote = Some(vote.clone());
                 }
@@ -515,6 +521,10 @@ impl Wal {
 
     pub(crate) fn note_committed(&self, group: GroupId, point: LogPoint) {
         self.committed.lock().insert(group, point);
+    }
+
+    pub(crate) fn forget_committed(&self, group: GroupId) {
+        self.committed.lock().remove(&group);
     }
 
     // --- files that come and go ---
@@ -826,7 +836,7 @@ impl std::fmt::Debug for Wal {
 impl Operation {
     fn frees_files(&self) -> bool {
         match self {
-            Operation::TruncateAfter(_) | Operation::Purge(_) => true,
+            Operation::TruncateAfter(_) | Operation::Purge(_) | Operation::Clear => true,
             Operation::Entries(_) | Operation::Vote(_) | Operation::Nothing => false,
         }
     }
@@ -902,6 +912,7 @@ fn encode(
                 put(mark(Mark::TruncateAll, queued.group, LogPoint::default(), &[]));
             }
             Operation::Purge(point) => put(mark(Mark::Purge, queued.group, *point, &[])),
+            Operation::Clear => put(mark(Mark::Clear, queued.group, LogPoint::default(), &[])),
             Operation::Nothing => {}
         }
         placed.push(places);

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Query, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
-use posthouse_model::Name;
+use posthouse_model::{Name, NodeId, SetId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +85,22 @@ impl Call {
     /// Returns the message that the path names.
     pub(super) fn message(&self) -> Result<Decimal, AdminError> {
         self.number("message").map(Decimal)
+    }
+
+    /// Returns the set that the path names.
+    pub(super) fn set(&self) -> Result<SetId, AdminError> {
+        let number = self.number("set")?;
+        let set =
+            u8::try_from(number).map_err(|_| AdminError::not_found(format!("there is no set {number}")))?;
+        Ok(SetId(set))
+    }
+
+    /// Returns the node that the path names.
+    pub(super) fn node(&self) -> Result<NodeId, AdminError> {
+        let number = self.number("node")?;
+        let node =
+            u16::try_from(number).map_err(|_| AdminError::not_found(format!("there is no node {number}")))?;
+        Ok(NodeId(node))
     }
 
     /// Returns a part of the path as a number.

@@ -88,6 +88,7 @@ fn body_for(operation: Operation) -> &'static str {
         | Operation::CreateTenant
         | Operation::CreateMasterKey => r#"{"name":"a-name"}"#,
         Operation::CreateSubscription => r#"{"name":"a-name","endpoint":{"queue":"orders"}}"#,
+        Operation::MoveSet => r#"{"from":1,"to":4}"#,
         Operation::SealQueue | Operation::SealTopic => r#"{"master_key":"main"}"#,
         Operation::RewindQueue => r#"{"to_ms":5}"#,
         Operation::SendMessages | Operation::PublishMessages => r#"{"messages":[{"body":"x"}]}"#,
@@ -133,7 +134,11 @@ async fn every_operation_reaches_its_method_with_what_its_path_names() {
     let url = serve(now).await;
     for &operation in Operation::ALL {
         let (verb, template, _) = operation.route();
-        let numbered = template.replace("{message}", "42").replace("{version}", "42");
+        let numbered = ["message", "version", "set", "node"]
+            .iter()
+            .fold(template.to_owned(), |path, parameter| {
+                path.replace(&format!("{{{parameter}}}"), "42")
+            });
         let path = numbered.replace(['{', '}'], "");
         let asked = asked(verb.as_str(), &format!("{path}?tenant=elsewhere")).with(body_for(operation));
         let (code, message) = asked.refused(&url).await;
@@ -142,7 +147,7 @@ async fn every_operation_reaches_its_method_with_what_its_path_names() {
         assert!(message.starts_with(&expected), "{operation:?}: {message}");
         for part in template.split('{').skip(1) {
             let parameter = match part.split('}').next().expect("a name") {
-                "message" | "version" => "42",
+                "message" | "version" | "set" | "node" => "42",
                 name => name,
             };
             assert!(message.contains(parameter), "{operation:?}: {message}");
@@ -219,6 +224,9 @@ async fn a_key_that_is_not_root_acts_for_its_own_tenant_only() {
         by_shop("POST", "/tenants").with(r#"{"name":"a"}"#),
         by_shop("PATCH", "/tenants/shop/quotas").with(r#"{"queues":5}"#),
         by_shop("DELETE", "/tenants/shop"),
+        by_shop("POST", "/cluster/sets/1/move").with(r#"{"from":1,"to":4}"#),
+        by_shop("POST", "/cluster/nodes/1/drain"),
+        by_shop("DELETE", "/cluster/nodes/1"),
         by_shop("POST", "/access-keys").with(r#"{"root":true}"#),
         by_shop("PUT", "/plugins/p?platform=true").with("component"),
         by_shop("POST", "/bindings").with(r#"{"place":{"at":"http_endpoints"},"plugin":"p"}"#),

@@ -79,6 +79,16 @@ pub struct NodeScrub {
     pub begun: bool,
 }
 
+/// What moves a set's replica.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetMove {
+    /// The number of the node that has one.
+    pub from: u16,
+    /// The number of the node that is to have one.
+    pub to: u16,
+}
+
 /// How far a node has come or gone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

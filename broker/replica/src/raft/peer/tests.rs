@@ -49,7 +49,7 @@ impl Leader {
         let store = open_store(dir.path());
         let groups = open(&store, Config::lone(1)).await;
         groups.wait_ready().await.expect("it leads");
-        let set = &groups.sets[0];
+        let set = &groups.sets()[0];
         let define = SetCommand::Define {
             incarnation: QUEUE,
             generation: Generation(1),
@@ -194,7 +194,7 @@ impl Follower {
 
     fn is_untouched(&self) {
         assert_eq!(self.store.checkpoint(GROUP), Ok(None));
-        assert_eq!(self.groups.sets[0].applied(), LogIndex(0));
+        assert_eq!(self.groups.sets()[0].applied(), LogIndex(0));
         assert!(self.store.bodies(SetId(0)).segments().is_empty());
     }
 
@@ -255,7 +255,7 @@ async fn a_snapshot_is_installed_when_all_of_it_is_there() {
     );
     let checkpoint = follower.store.checkpoint(GROUP).expect("readable");
     assert_eq!(checkpoint.as_ref(), Some(leader.export.checkpoint()));
-    assert_eq!(follower.groups.sets[0].applied(), leader.export.checkpoint().at);
+    assert_eq!(follower.groups.sets()[0].applied(), leader.export.checkpoint().at);
     let answer = follower.ask(&Request::Offer(leader.offer())).await;
     assert!(matches!(answer, Ok(Answer::Installed { .. })), "{answer:?}");
     follower.groups.stop().await;
@@ -380,7 +380,7 @@ async fn who_leads_no_longer_is_told_so() {
         matches!(answer, Ok(Answer::Installed { vote }) if vote == vote_of(9)),
         "{answer:?}"
     );
-    assert_eq!(follower.groups.sets[0].applied(), leader.export.checkpoint().at);
+    assert_eq!(follower.groups.sets()[0].applied(), leader.export.checkpoint().at);
     follower.groups.stop().await;
 }
 
