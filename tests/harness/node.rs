@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use crate::Client;
@@ -202,7 +202,12 @@ impl Node {
 
     /// Stops the node where it is, as if its machine had no time for it, until it is told to go on.
     pub fn pause(&self) -> anyhow::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal is only sent by then: until one thread has taken it, the others go on serving.
+        let process = self.process.as_ref().context("the node runs")?;
+        let stopped = WaitId::Pid(Pid::from_child(process));
+        waitid(stopped, WaitIdOptions::STOPPED)?.context("the node has stopped")?;
+        Ok(())
     }
 
     /// Lets the node go on.
