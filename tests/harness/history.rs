@@ -126,8 +126,14 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
                 stories.entry(name.clone()).or_default().sent = Some((*span, *delay, *end));
             }
             Call::Receive {
-                span, got: Ok(got), ..
+                span,
+                got: Ok(got),
+                queue,
             } => {
+                // Asked again within the cluster, it answers no lease that ended meanwhile.
+                if span.ended >= rules.earliest_end(span.began, rules.visibility) {
+                    *lost_receives.entry(*queue).or_default() += 1;
+                }
                 for one in got {
                     stories
                         .entry(one.name.clone())
@@ -150,7 +156,7 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
     }
     let mut found = Vec::new();
     for (name, story) in &mut stories {
-        // By their counts: a receive that was asked for again may answer its leases after later ones were given.
+        // By their counts: a receive may be answered long after it leased, and another one that leased later before it.
         story.got.sort_by_key(|(span, got)| (got.count, span.ended));
         let lost = lost_receives.get(&name.queue).copied().unwrap_or(0);
         found.extend(

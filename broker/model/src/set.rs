@@ -24,8 +24,8 @@ use crate::queue::{Queue, not_here};
 use crate::step::{Effects, Step};
 use crate::topic::Topic;
 use crate::{
-    Applied, Batch, BodyKey, Incarnation, LogIndex, MessageId, Outgoing, ReceiptHandle, Refusal, Sequences,
-    SetCommand, SetId, SetReply, Submission, SubscriptionId, Term, Time,
+    Applied, Batch, BodyKey, Incarnation, Leased, LogIndex, MessageId, Outgoing, ReceiptHandle, Refusal,
+    Sequences, SetCommand, SetId, SetReply, Submission, SubscriptionId, Term, Time,
 };
 use alarm::{Alarms, Place};
 use session::Sessions;
@@ -249,7 +249,8 @@ impl Set {
         }
     }
 
-    /// Answers a command that was sent before as it was answered then, and does any other.
+    /// Answers a command that was sent before as it was answered then, and does any other. Of leases, those are answered
+    /// again that last: the others' messages may be another's by now. When none is left, it is leased anew.
     fn submit(
         &mut self,
         effects: &mut Effects,
@@ -259,12 +260,31 @@ impl Set {
         let Some(call) = submission.call else {
             return self.perform(effects, position, &submission.command);
         };
-        if let Some(result) = self.sessions.recall(call) {
+        if let Some(result) = self.sessions.recall(call)
+            && let Some(result) = self.still_true(result)
+        {
             return result;
         }
         let result = self.perform(effects, position, &submission.command);
         self.sessions.remember(call, &result);
         result
+    }
+
+    /// Returns what of an answer can be given again; none when nothing can.
+    fn still_true(&self, result: Result<SetReply, Refusal>) -> Option<Result<SetReply, Refusal>> {
+        let Ok(SetReply::Leased(mut leased)) = result else {
+            return Some(result);
+        };
+        leased.retain(|one| self.is_leased(one));
+        (!leased.is_empty()).then_some(Ok(SetReply::Leased(leased)))
+    }
+
+    /// Returns whether a lease that was given lasts.
+    fn is_leased(&self, one: &Leased) -> bool {
+        let stream = one.body.stream;
+        let in_queue = |queue: &Arc<Queue>| queue.is_leased(one.handle, self.now);
+        let in_topic = |topic: &Arc<Topic>| topic.is_claimed(one.handle, self.now);
+        self.queues.get(&stream).is_some_and(in_queue) || self.topics.get(&stream).is_some_and(in_topic)
     }
 
     /// Does what is due, up to a bound, and returns whether more is.

@@ -51,6 +51,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Returns whether a handle leases a message.
+    pub(crate) fn is_leased(&self, handle: ReceiptHandle, now: Time) -> bool {
+        self.backlog.leased_by(handle, now).is_some()
+    }
+
     /// Gives a lease back as if it had not been. A handle that leases nothing is passed over.
     pub(crate) fn release(&mut self, step: &mut Step<'_>, handle: ReceiptHandle) {
         if let Some(sequence) = self.backlog.leased_by(handle, step.now) {

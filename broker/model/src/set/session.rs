@@ -57,7 +57,8 @@ impl Sessions {
         let session = Arc::make_mut(self.sessions.entry(key).or_default());
         session.used = self.used;
         session.items += items(result);
-        session.results.insert(call.number, result.clone());
+        let former = session.results.insert(call.number, result.clone());
+        session.items -= former.as_ref().map_or(0, items);
         session.forget_oldest();
     }
 

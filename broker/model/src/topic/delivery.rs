@@ -4,7 +4,10 @@ use crate::attributes::out_of_range;
 use crate::bounds::{COMMAND_EXPIRIES_MAX, MESSAGES_PER_COMMAND_MAX, OUTBOX_RETRY_SECONDS};
 use crate::step::Step;
 use crate::topic::Topic;
-use crate::{Incarnation, Leased, MoveCause, Refusal, Settled, SettledOutcome, Span, SubscriptionId};
+use crate::{
+    Incarnation, Leased, MoveCause, ReceiptHandle, Refusal, Settled, SettledOutcome, Span, SubscriptionId,
+    Time,
+};
 
 // === impl Topic ===
 
@@ -29,6 +32,12 @@ impl Topic {
             .ok_or(Refusal::NoSubscription)?;
         subscription.catch_up(step, COMMAND_EXPIRIES_MAX);
         Ok(subscription.claim(step, max, span))
+    }
+
+    /// Returns whether a handle claims a message of one of the subscriptions.
+    pub(crate) fn is_claimed(&self, handle: ReceiptHandle, now: Time) -> bool {
+        let mut subscriptions = self.subscriptions.values();
+        subscriptions.any(|subscription| subscription.claimed_by(handle, now).is_some())
     }
 
     /// Does what follows from attempts to deliver. A handle that claims nothing is passed over.

@@ -144,8 +144,14 @@ impl Reference {
     }
 
     fn submit(&mut self, position: usize, submission: &Submission<SetCommand>) -> Outcome {
-        if let Some(outcome) = submission.call.and_then(|call| self.calls.get(&call)) {
-            return outcome.clone();
+        let mut outcome = submission.call.and_then(|call| self.calls.get(&call)).cloned();
+        if let Some(Ok(SetReply::Leased(leased))) = &mut outcome {
+            leased.retain(|one| self.is_leased(one.handle));
+        }
+        match outcome {
+            Some(Ok(SetReply::Leased(leased))) if leased.is_empty() => {}
+            Some(outcome) => return outcome,
+            None => {}
         }
         let outcome = self.perform(position as u32, &submission.command);
         let comes_again = match &outcome {
@@ -157,6 +163,15 @@ impl Reference {
             self.calls.insert(call, outcome.clone());
         }
         outcome
+    }
+
+    fn is_leased(&self, handle: ReceiptHandle) -> bool {
+        let queued = self.queues.values().flat_map(|queue| &queue.messages);
+        let subscriptions = self.topics.values().flat_map(|topic| &topic.subscriptions);
+        let published = subscriptions.flat_map(|subscription| subscription.backlog.values());
+        queued
+            .chain(published)
+            .any(|message| message.is_leased(handle, self.now))
     }
 
     fn perform(&mut self, position: u32, command: &SetCommand) -> Outcome {

@@ -678,9 +678,47 @@ fn a_command_sent_twice_in_a_session_takes_effect_once() {
         visibility: None,
     };
     let leased = bench.ask_as(call(2), receive.clone());
-    bench.wait(100);
+    bench.wait(10);
     assert_eq!(bench.ask_as(call(2), receive.clone()), leased);
     assert_ne!(bench.ask_as(call(3), receive), leased);
+}
+
+#[test]
+fn a_receive_that_is_asked_again_answers_no_lease_that_has_ended() {
+    let mut bench = with(|attributes| attributes.rewind = seconds(600));
+    let call = Some(SessionCall {
+        origin: ReplicaId(1),
+        session: 9,
+        number: 1,
+    });
+    let receive = SetCommand::Receive {
+        queue: QUEUE,
+        max: 3,
+        visibility: None,
+    };
+    let asked = |bench: &mut Bench| match bench.ask_as(call, receive.clone()) {
+        Ok(SetReply::Leased(leased)) => leased,
+        other => panic!("{other:?}"),
+    };
+    bench.send(3);
+    let first = asked(&mut bench);
+    assert_eq!(asked(&mut bench), first);
+    // One was given back, and is another's; one was deleted.
+    bench.release(first[0].handle);
+    assert_eq!(bench.receive_sequences(1), [1]);
+    bench.delete(first[1].handle).expect("it is leased");
+    assert_eq!(asked(&mut bench), first[2..]);
+    // All have ended: it is a receive like any other.
+    bench.wait(60);
+    let anew = asked(&mut bench);
+    assert_eq!(anew.len(), 2, "the deleted one is gone");
+    assert!(
+        anew.iter()
+            .all(|one| first.iter().all(|old| old.handle < one.handle))
+    );
+    assert_eq!(asked(&mut bench), anew);
+    bench.rewind(bench.now).expect("it can be rewound");
+    assert_ne!(asked(&mut bench), anew);
 }
 
 #[test]
