@@ -372,7 +372,6 @@ fn a_random_course_keeps_every_promise() {
     let rules = Rules {
         visibility: VISIBILITY,
         fast_parts_per_million: SLEW_PARTS_PER_MILLION,
-        steps: Vec::new(),
         ordered_queue: ORDERED_QUEUE,
     };
     let found = violations(&calls, &rules);

@@ -96,9 +96,6 @@ pub struct Rules {
     pub visibility: Duration,
     /// How much faster than the clients' clock the broker's time may run, in parts of a million.
     pub fast_parts_per_million: u32,
-    /// When the broker's time went ahead to the wall clock, because nobody was there to count it, and how far it had been
-    /// behind: what was running then ended so much earlier.
-    pub steps: Vec<(At, Duration)>,
     /// The queue that one consumer reads, in order.
     pub ordered_queue: usize,
 }
@@ -177,14 +174,7 @@ impl Rules {
     /// in milliseconds.
     fn earliest_end(&self, began: At, span: Duration) -> At {
         let sooner = span.mul_f64(f64::from(self.fast_parts_per_million) / 1e6) + ROUNDING;
-        let within = began..=began + span;
-        let stepped: Duration = self
-            .steps
-            .iter()
-            .filter(|(at, _)| within.contains(at))
-            .map(|(_, ahead)| *ahead)
-            .sum();
-        began + span.saturating_sub(sooner + stepped)
+        began + span.saturating_sub(sooner)
     }
 }
 
@@ -293,7 +283,6 @@ mod tests {
     const RULES: Rules = Rules {
         visibility: Duration::from_secs(10),
         fast_parts_per_million: 500,
-        steps: Vec::new(),
         ordered_queue: 0,
     };
 
@@ -409,18 +398,6 @@ mod tests {
         assert_eq!(violations(&calls, &RULES), Vec::<String>::new());
         let overlapping = [send(1, 0, End::Done), receive(1, 3, 4, 2), receive(1, 5, 6, 1)];
         assert!(one(&overlapping).contains("leased twice"));
-    }
-
-    #[test]
-    fn a_step_of_time_explains_what_ended_earlier_and_no_more() {
-        let calls = [send(1, 0, End::Done), receive(1, 2, 3, 1), receive(1, 9, 11, 2)];
-        let stepped = |at: u64, ahead: u64| Rules {
-            steps: vec![(Duration::from_secs(at), Duration::from_secs(ahead))],
-            ..RULES
-        };
-        assert_eq!(violations(&calls, &stepped(5, 2)), Vec::<String>::new());
-        assert_eq!(violations(&calls, &stepped(5, 0)).len(), 1);
-        assert_eq!(violations(&calls, &stepped(15, 2)).len(), 1);
     }
 
     #[test]

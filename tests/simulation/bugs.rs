@@ -44,4 +44,5 @@ noticed! {
     a_log_purged_before_its_checkpoint_is_durable_is_noticed: PurgedTooEarly,
     set_time_that_steps_to_a_wall_clock_is_noticed: TimeStepped,
     a_new_leader_that_believes_its_own_wall_clock_is_noticed: OwnWallClockBelieved,
+    a_group_that_forgets_how_far_it_was_behind_is_noticed: LagsForgotten,
 }

@@ -11,7 +11,7 @@ use posthouse_replica::Clock;
 use tokio::time::Instant;
 
 /// When simulations begin.
-pub(crate) const BEGINNING: Time = Time::from_seconds(1_800_000_000);
+const BEGINNING: Time = Time::from_seconds(1_800_000_000);
 /// How fast or slow a machine's oscillator is, at most.
 pub(crate) const DRIFT_PARTS_PER_MILLION: u32 = 100;
 
@@ -23,7 +23,9 @@ pub(crate) struct Dial {
     began: Instant,
     /// Its oscillator makes so many steps in the time of a million.
     pace: u128,
-    /// How far the wall clock is ahead.
+    /// How far all wall clocks were put ahead, because they had been wrong.
+    corrected_millis: AtomicI64,
+    /// How far the wall clock is ahead of that.
     ahead_millis: AtomicI64,
 }
 
@@ -46,8 +48,14 @@ impl Dial {
         Dial {
             began,
             pace: u128::from(pace.unsigned_abs()),
+            corrected_millis: AtomicI64::new(0),
             ahead_millis: AtomicI64::new(0),
         }
+    }
+
+    /// Puts the wall clock ahead as those of all machines are, which had been wrong.
+    pub(crate) fn correct(&self, millis: i64) {
+        self.corrected_millis.store(millis, Ordering::Relaxed);
     }
 
     /// Sets the wall clock so far ahead, or behind.
@@ -76,7 +84,8 @@ impl Clock for NodeClock {
     fn wall(&self) -> Time {
         let millis = u64::try_from(self.dial.counted_since(self.dial.began).as_millis()).unwrap_or(u64::MAX);
         let right = BEGINNING + Span::from_millis(millis);
-        let ahead = self.dial.ahead_millis.load(Ordering::Relaxed);
+        let corrected = self.dial.corrected_millis.load(Ordering::Relaxed);
+        let ahead = self.dial.ahead_millis.load(Ordering::Relaxed) + corrected;
         let off = Span::from_millis(ahead.unsigned_abs());
         if ahead < 0 { right.before(off) } else { right + off }
     }

@@ -21,7 +21,6 @@ pub(crate) struct Notes {
 #[derive(Default)]
 struct Pages {
     calls: Vec<Call>,
-    steps: Vec<(Duration, Duration)>,
     elected: BTreeMap<(GroupName, Term), ReplicaId>,
     wrong: Vec<String>,
     digest: DefaultHasher,
@@ -81,18 +80,6 @@ impl Notes {
                 "replica {other} was elected by {group} in term {term} as well"
             ));
         }
-    }
-
-    /// Notes that time goes ahead from here to the wall clock, which it is so far behind.
-    pub(crate) fn step(&self, behind: Duration) {
-        let now = self.now();
-        self.event(format!("nobody counts; time is {behind:?} behind"));
-        self.pages.lock().steps.push((now, behind));
-    }
-
-    /// Returns when time went ahead to the wall clock, and how far.
-    pub(crate) fn steps(&self) -> Vec<(Duration, Duration)> {
-        self.pages.lock().steps.clone()
     }
 
     /// Returns all calls.

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use posthouse_model::{
     Definition, Generation, Incarnation, Name, QueueAttributes, ReplicaId, Set, SetCommand, SetId, SetReply,
-    Span, TenantId,
+    TenantId,
 };
 use posthouse_replica::{Group, GroupName, Machine as StateMachine};
 use posthouse_store::crash::Chance;
 
-use crate::clock::BEGINNING;
 use crate::door::{Door, set_of};
 use crate::machine::{Ending, Machine, Timing};
 use crate::network::Wires;
@@ -20,8 +19,6 @@ use crate::notes::Notes;
 pub(crate) const SETS: u8 = 2;
 /// How long what must come may take once all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How far clocks that are right may be apart.
-const CLOCKS_APART: Duration = Duration::from_millis(10);
 /// How often a condition is looked at that nobody announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -76,14 +73,9 @@ impl World {
         elected.next().map(|process| process.replica)
     }
 
-    /// Ends all processes at once. Nobody counts time then, and who leads next goes by the wall clock: if sets were behind
-    /// it, what is leased or delayed ends so much earlier. How far they were behind is noted.
+    /// Ends all processes at once. Nobody counts time then.
     pub(crate) fn end_all(&self, how: Ending) {
-        let right = BEGINNING + Span::from_millis(self.notes.now().as_millis() as u64);
-        let running = self.wires.running();
-        let sets = running.iter().flat_map(|process| process.groups.sets());
-        let behind = sets.map(|set| right.since(set.now())).max().unwrap_or_default();
-        self.notes.step(Duration::from(behind) + CLOCKS_APART);
+        self.notes.event("nobody counts");
         for machine in &self.machines {
             machine.end(how);
         }
@@ -120,6 +112,13 @@ impl World {
     pub(crate) fn slow_disks(&self, is_slow: bool) {
         for machine in &self.machines {
             machine.slow_down(is_slow);
+        }
+    }
+
+    /// Puts the wall clocks of all machines ahead, for they were wrong.
+    pub(crate) fn correct_clocks(&self, millis: i64) {
+        for machine in &self.machines {
+            machine.dial.correct(millis);
         }
     }
 

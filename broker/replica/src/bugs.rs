@@ -31,6 +31,8 @@ pub enum Bug {
     TimeStepped,
     /// A leader that nobody can tell the time goes by its own wall clock.
     OwnWallClockBelieved,
+    /// After an outage of all replicas, a group takes its time for what wall clocks show.
+    LagsForgotten,
 }
 
 #[cfg(feature = "bugs")]
@@ -39,7 +41,7 @@ static LOOSE: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 impl Bug {
     /// All of them.
     #[cfg(feature = "bugs")]
-    pub const ALL: [Bug; 7] = [
+    pub const ALL: [Bug; 8] = [
         Bug::AckBeforeSync,
         Bug::VoteUnsynced,
         Bug::LeasesForgotten,
@@ -47,6 +49,7 @@ impl Bug {
         Bug::PurgedTooEarly,
         Bug::TimeStepped,
         Bug::OwnWallClockBelieved,
+        Bug::LagsForgotten,
     ];
 
     /// Has every group of this process have the bug, and no other.

@@ -280,8 +280,9 @@ impl Opening {
             position,
             state,
         } = found;
-        let held = Arc::new(Held::new(state, self.clock.clone()));
-        let log = Log::new(self.store.log(group_id(name)));
+        let log = Log::open(self.store.log(group_id(name)), self.clock.clone(), M::stamp_of)
+            .map_err(|error| OpenError::Stored { group: name, error })?;
+        let held = Arc::new(Held::new(state, self.clock.clone(), log.lags()));
         let applier = HeldApplier::new(held.clone(), Box::new(effects), log.last_index());
         let reception = Reception::new(checkpoints.clone(), |state| Ok(M::decode_state(state)?.applied()));
         let applied = AppliedState::new(position, Box::new(applier), checkpoints.clone());

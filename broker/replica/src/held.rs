@@ -11,6 +11,7 @@ use posthouse_model::{Batch, LogIndex, MessageId, SetId, Term, Time};
 use tokio::sync::watch;
 
 use crate::bugs::Bug;
+use crate::outage::LagKeeper;
 use crate::raft::checkpoint::{index_of, term_of};
 use crate::raft::peer::{Clocks, Counted};
 use crate::raft::record::Position;
@@ -24,6 +25,7 @@ pub(crate) struct Held<M> {
     state: RwLock<M>,
     time: Mutex<SetTime>,
     clock: Arc<dyn Clock>,
+    lags: Arc<LagKeeper>,
     deadline: watch::Sender<Option<Time>>,
     applied: watch::Sender<LogIndex>,
     last_message_id: Mutex<MessageId>,
@@ -62,7 +64,7 @@ pub(crate) struct FollowedEntry<'a, M: Machine> {
 pub(crate) struct HeldApplier<M: Machine> {
     held: Arc<Held<M>>,
     effects: Box<dyn Effects<M>>,
-    /// The last entry that was in the log when it was opened: stamped before this process started.
+    /// The last entry that was in the log when it was opened.
     replayed_to: LogIndex,
 }
 
@@ -70,7 +72,7 @@ pub(crate) struct HeldApplier<M: Machine> {
 
 impl<M: Machine> Held<M> {
     /// Returns what is held of a group whose state was read from its checkpoint.
-    pub(crate) fn new(state: M, clock: Arc<dyn Clock>) -> Held<M> {
+    pub(crate) fn new(state: M, clock: Arc<dyn Clock>, lags: Arc<LagKeeper>) -> Held<M> {
         Held {
             time: Mutex::new(SetTime::since_before(state.now())),
             deadline: watch::Sender::new(state.deadline()),
@@ -78,6 +80,7 @@ impl<M: Machine> Held<M> {
             last_message_id: Mutex::new(state.last_message_id()),
             state: RwLock::new(state),
             clock,
+            lags,
         }
     }
 
@@ -95,6 +98,7 @@ impl<M: Machine> Held<M> {
     pub(crate) fn clocks(&self) -> Clocks {
         Clocks {
             counted: self.counted(),
+            lag: self.lags.lag(),
             wall: self.clock.wall(),
         }
     }
@@ -105,6 +109,11 @@ impl<M: Machine> Held<M> {
         let since = self.last_stamped();
         let now = self.time.lock().counted(self.clock.monotonic())?;
         Some(Counted { since, now })
+    }
+
+    /// Returns the term of the last stamp that was applied here.
+    pub(crate) fn last_stamped_in(&self) -> Term {
+        self.time.lock().term()
     }
 
     /// Returns the last entry with a stamp that was applied here.
@@ -127,9 +136,9 @@ impl<M: Machine> Held<M> {
         time.stamp(wall, monotonic)
     }
 
-    /// Begins to lead at a term: from now on this replica stamps. The wall clock is that of a majority.
-    pub(crate) fn lead(&self, term: Term, wall: Time) {
-        self.time.lock().lead(term, wall, self.clock.monotonic());
+    /// Begins to lead at a term: from now on this replica stamps. If nobody counted, it is `after_outage`.
+    pub(crate) fn lead(&self, term: Term, after_outage: Time) {
+        self.time.lock().lead(term, after_outage, self.clock.monotonic());
         let last_applied = self.state.read().last_message_id();
         let mut last = self.last_message_id.lock();
         *last = last_applied.max(*last);
@@ -190,10 +199,10 @@ impl<M: Machine> HeldApplier<M> {
     fn take_stamp(&self, position: &Position, stamp: Time) {
         let term = term_of(position);
         let mut time = self.held.time.lock();
-        if index_of(position) <= self.replayed_to {
-            time.replay(term, stamp);
-        } else {
-            time.observe(term, stamp, self.held.clock.monotonic());
+        let monotonic = self.held.clock.monotonic();
+        match self.held.lags.is_late(index_of(position)) {
+            true => time.observe_late(term, stamp, monotonic),
+            false => time.observe(term, stamp, monotonic),
         }
     }
 }
@@ -235,7 +244,7 @@ impl<M: Machine> Applier for HeldApplier<M> {
         self.held
             .time
             .lock()
-            .observe(term_of(position), state.now(), self.held.clock.monotonic());
+            .observe_late(term_of(position), state.now(), self.held.clock.monotonic());
         self.held.set_deadline(state.deadline());
         *self.held.state.write() = state;
         let index = index_of(position);

@@ -21,6 +21,7 @@ use tracing::{debug, info};
 
 use crate::bugs::Bug;
 use crate::held::Held;
+use crate::outage::{Witness, time_after};
 use crate::raft::peer::{Clocks, Peers};
 use crate::raft::{Engine, Types};
 use crate::{GroupName, Machine, Observer, Reason};
@@ -132,8 +133,8 @@ impl<M: Machine> Watcher<M> {
     /// Makes sure that this replica knows how time went on for the group. It may have just started, and not been there
     /// to count it, or have seen the last stamp late, and be behind: a majority is asked, of whom the one that is ahead
     /// is believed. None is too far ahead that counted from the last stamp of all; who has not come so far is to do so
-    /// first. Only when none was there are wall clocks all there is, and one of them may be wrong: returns the one in
-    /// the middle of those that answered, or none if they are too few.
+    /// first. Only when none was there are wall clocks all there is, and one of them may be wrong: returns what time it is
+    /// by those that answered, or none if they are too few.
     async fn learn_time(&self) -> Option<Time> {
         let own = ReplicaId(*self.engine.node_id());
         let voters: Vec<ReplicaId> = {
@@ -155,11 +156,19 @@ impl<M: Machine> Watcher<M> {
         if told.len() - behind < voters.len() / 2 {
             return None;
         }
-        let here = self.held.clocks().wall;
+        let here = self.held.clocks();
         if Bug::OwnWallClockBelieved.is_loose() {
-            return Some(here);
+            return Some(here.wall);
         }
-        Some(middle(here, told.iter().map(|clocks| clocks.wall)))
+        let all = [here].into_iter().chain(told);
+        let witnesses: Vec<Witness> = all
+            .map(|Clocks { wall, lag, .. }| Witness {
+                wall,
+                lag: lag.filter(|_| !Bug::LagsForgotten.is_loose()),
+            })
+            .collect();
+        let term = self.held.last_stamped_in();
+        Some(time_after(&witnesses, voters.len(), term, last))
     }
 
     /// Waits until all that earlier leaders agreed on is applied here: only then is the last stamp known, and the
@@ -167,12 +176,12 @@ impl<M: Machine> Watcher<M> {
     async fn become_leader(&self, term: Term, alone: bool) -> bool {
         match self.engine.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => {
-                let Some(wall) = self.learn_time().await else {
+                let Some(after_outage) = self.learn_time().await else {
                     debug!(group = %self.group, %term, "elected, and too few say what time it is");
                     return false;
                 };
                 info!(group = %self.group, %term, "elected");
-                self.held.lead(term, wall);
+                self.held.lead(term, after_outage);
                 self.seat.set(Leadership::Elected { term, alone });
                 true
             }
@@ -243,27 +252,5 @@ impl Seat {
             info!(group = %self.group, "leads no longer");
             self.observer.leading(self.group, None);
         }
-    }
-}
-
-/// Returns the time in the middle; of an even number, the earlier of the two, so that one wrong clock of two steps
-/// nothing ahead.
-fn middle(own: Time, others: impl Iterator<Item = Time>) -> Time {
-    let mut times: Vec<Time> = others.chain([own]).collect();
-    times.sort_unstable();
-    times[(times.len() - 1) / 2]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_wrong_wall_clock_is_not_believed() {
-        let at = Time::from_seconds;
-        assert_eq!(middle(at(3_700), [at(100), at(101)].into_iter()), at(101));
-        assert_eq!(middle(at(3_700), [at(100)].into_iter()), at(100));
-        assert_eq!(middle(at(100), [at(3_700)].into_iter()), at(100));
-        assert_eq!(middle(at(100), [].into_iter()), at(100));
     }
 }

@@ -31,6 +31,7 @@ mod membership;
 mod mender;
 mod network;
 mod observer;
+mod outage;
 mod peers;
 mod proposer;
 mod purger;

@@ -5,7 +5,7 @@ use posthouse_model::{
     Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply,
     LogIndex, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
 };
-use posthouse_wire::DecodeError;
+use posthouse_wire::{DecodeError, Kind};
 
 use crate::bugs::{Bug, without_leases};
 
@@ -58,6 +58,9 @@ pub trait Machine: Clone + std::fmt::Debug + Send + Sync + 'static {
 
     /// Returns the bytes of an entry.
     fn encode_batch(batch: &Batch<Self::Command>) -> Bytes;
+
+    /// Returns an entry's stamp.
+    fn stamp_of(bytes: &[u8]) -> Result<Time, DecodeError>;
 
     /// Reads an entry.
     fn decode_batch(bytes: &[u8]) -> Result<Batch<Self::Command>, DecodeError>;
@@ -125,6 +128,10 @@ impl Machine for Set {
 
     fn encode_batch(batch: &Batch<SetCommand>) -> Bytes {
         posthouse_wire::encode_set_batch(batch)
+    }
+
+    fn stamp_of(bytes: &[u8]) -> Result<Time, DecodeError> {
+        posthouse_wire::decode_beginning(Kind::SetBatch, bytes)
     }
 
     fn decode_batch(bytes: &[u8]) -> Result<Batch<SetCommand>, DecodeError> {
@@ -200,6 +207,10 @@ impl Machine for Directory {
 
     fn encode_batch(batch: &Batch<DirectoryCommand>) -> Bytes {
         posthouse_wire::encode_directory_batch(batch)
+    }
+
+    fn stamp_of(bytes: &[u8]) -> Result<Time, DecodeError> {
+        posthouse_wire::decode_beginning(Kind::DirectoryBatch, bytes)
     }
 
     fn decode_batch(bytes: &[u8]) -> Result<Batch<DirectoryCommand>, DecodeError> {

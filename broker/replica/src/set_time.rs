@@ -61,8 +61,21 @@ impl SetTime {
         }
     }
 
-    /// Takes notice of a stamp that is read again from the log after a start, so from before it.
-    pub(crate) fn replay(&mut self, term: Term, stamp: Time) {
+    /// Takes notice of a stamp that may have been given long ago, and maybe before this process started: who counted
+    /// before takes it as any other, and who did not does not begin with it.
+    pub(crate) fn observe_late(&mut self, term: Term, stamp: Time, monotonic: Duration) {
+        match self.at {
+            Some(_) => self.observe(term, stamp, monotonic),
+            None => self.replay(term, stamp),
+        }
+    }
+
+    /// Returns the term of the last known stamp.
+    pub(crate) fn term(&self) -> Term {
+        self.term
+    }
+
+    fn replay(&mut self, term: Term, stamp: Time) {
         self.nanos = self.nanos.max(nanos_of(stamp));
         self.term = self.term.max(term);
     }
@@ -76,11 +89,12 @@ impl SetTime {
         }
     }
 
-    /// Begins to lead at a term: what has passed while no replica of the group was there to count it is made up by the
-    /// wall clock, in one step forward. A group that was stamped since this process started is only led gently.
-    pub(crate) fn lead(&mut self, term: Term, wall: Time, monotonic: Duration) {
+    /// Begins to lead at a term: what has passed while no replica of the group was there to count it is made up in one
+    /// step forward, to what time it is by wall clocks. A group that was stamped since this process started is only led
+    /// gently.
+    pub(crate) fn lead(&mut self, term: Term, after_outage: Time, monotonic: Duration) {
         self.nanos = match self.at {
-            None => self.nanos.max(nanos_of(wall)),
+            None => self.nanos.max(nanos_of(after_outage)),
             Some(_) => self.read(monotonic),
         };
         self.at = Some(monotonic);
@@ -144,9 +158,11 @@ fn time_of(nanos: u128) -> Time {
 
 #[cfg(test)]
 mod tests {
+    use posthouse_model::LogIndex;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::outage::{Lag, Witness, time_after};
 
     const START: Time = Time::from_seconds(1_700_000_000);
     const FIRST: Term = Term(1);
@@ -247,116 +263,226 @@ mod tests {
         Stamps,
         /// A replica sees the next stamp that it has not seen.
         Sees(usize),
-        /// A replica leads: it has seen all stamps, and asks another.
-        Leads(usize, usize),
+        /// A replica leads: it has seen all stamps, and asks another, or both.
+        Leads(usize, usize, bool),
         Restarts(usize),
+        /// All restart, and the last of them with a wall clock that is so many milliseconds ahead then.
+        AllRestart(i64),
     }
 
     fn happening() -> impl Strategy<Value = Happening> {
+        let wrong = prop_oneof![Just(0), Just(3_600_000), Just(-3_600_000)];
         prop_oneof![
             4 => (0u64..20_000).prop_map(Happening::Passes),
             6 => Just(Happening::Stamps),
             6 => (0usize..3).prop_map(Happening::Sees),
-            2 => (0usize..3, 1usize..3).prop_map(|(one, off)| Happening::Leads(one, (one + off) % 3)),
+            2 => (0usize..3, 1usize..3, any::<bool>())
+                .prop_map(|(one, off, asks_both)| Happening::Leads(one, (one + off) % 3, asks_both)),
             1 => (0usize..3).prop_map(Happening::Restarts),
+            1 => wrong.prop_map(Happening::AllRestart),
         ]
     }
 
-    /// Three replicas' time, and what was stamped. Their wall clocks are an hour ahead.
+    /// A replica's time, how many stamps it has seen, and what it noted.
+    struct Replica {
+        time: SetTime,
+        seen: usize,
+        lag: Option<Lag>,
+    }
+
+    /// Three replicas, and what was stamped. Their wall clocks are an hour ahead of the group's time, but for one.
     struct Three {
         clock: Duration,
-        replicas: [(SetTime, usize); 3],
-        stamps: Vec<(Term, Time, Duration)>,
+        replicas: [Replica; 3],
+        /// With the number of the entry, which no other has.
+        stamps: Vec<(Term, Time, Duration, LogIndex)>,
+        /// How many were stamped before all restarted.
+        old: usize,
+        wrong_millis: i64,
+        was_ever_wrong: bool,
         leader: usize,
         term: Term,
+        entries: u64,
     }
 
     impl Three {
-        fn wall(&self) -> Time {
-            let passed = self.clock.as_secs() * 1_000 + u64::from(self.clock.subsec_millis());
-            Time::from_millis(START.millis() + 3_600_000 + passed)
+        fn begin() -> Three {
+            let replica = || Replica {
+                time: SetTime::since_before(START),
+                seen: 0,
+                lag: None,
+            };
+            let mut three = Three {
+                clock: Duration::ZERO,
+                replicas: [replica(), replica(), replica()],
+                stamps: Vec::new(),
+                old: 0,
+                wrong_millis: 0,
+                was_ever_wrong: false,
+                leader: 0,
+                term: FIRST,
+                entries: 0,
+            };
+            three.replicas[0].time.lead(FIRST, START, Duration::ZERO);
+            three.stamp();
+            three.see_all(1);
+            three.see_all(2);
+            three
+        }
+
+        fn wall(&self, one: usize) -> Time {
+            let ahead = 3_600_000 + if one == 2 { self.wrong_millis } else { 0 };
+            let passed = u64::try_from(self.clock.as_millis()).expect("hours");
+            Time::from_millis((START.millis() + passed).saturating_add_signed(ahead))
         }
 
         fn see(&mut self, one: usize) {
-            let (time, seen) = &mut self.replicas[one];
-            if let Some((term, stamp, _)) = self.stamps.get(*seen) {
-                time.observe(*term, *stamp, self.clock);
-                *seen += 1;
+            let wall = self.wall(one);
+            let replica = &mut self.replicas[one];
+            let Some((term, stamp, _, index)) = self.stamps.get(replica.seen) else {
+                return;
+            };
+            if replica.seen < self.old {
+                replica.time.observe_late(*term, *stamp, self.clock);
+            } else {
+                replica.time.observe(*term, *stamp, self.clock);
+            }
+            replica.seen += 1;
+            if let Some(time) = replica.time.counted(self.clock) {
+                replica.lag = Some(Lag::new(*term, *index, wall, time));
             }
         }
 
         fn see_all(&mut self, one: usize) {
-            while self.replicas[one].1 < self.stamps.len() {
+            while self.replicas[one].seen < self.stamps.len() {
                 self.see(one);
             }
         }
 
         fn stamp(&mut self) {
-            let stamp = self.replicas[self.leader].0.stamp(self.wall(), self.clock);
-            self.stamps.push((self.term, stamp, self.clock));
+            // Who leads by itself, a restarted one, does not.
+            if self.replicas[self.leader].time.counted(self.clock).is_none() {
+                return;
+            }
+            let wall = self.wall(self.leader);
+            let stamp = self.replicas[self.leader].time.stamp(wall, self.clock);
+            self.entries += 1;
+            let index = LogIndex(self.entries);
+            self.stamps.push((self.term, stamp, self.clock, index));
             self.see_all(self.leader);
         }
 
-        /// Has one lead when the other it asks was there to count, so that the group was never gone.
-        fn lead(&mut self, one: usize, other: usize) {
+        /// Has one lead, which asks another for its time or both.
+        fn lead(&mut self, one: usize, other: usize, asks_both: bool) {
+            // Who has not seen all is not elected by the other, if that one has.
+            let (one, other) = match self.replicas[one].seen < self.replicas[other].seen {
+                true => (other, one),
+                false => (one, other),
+            };
+            let counts = |three: &Three, one: usize| three.replicas[one].time.counted(three.clock);
+            // Those who count have applied the last stamp before they are believed; the others noted what they noted.
             self.see_all(one);
-            self.see_all(other);
-            if let Some(counted) = self.replicas[other].0.counted(self.clock) {
-                self.replicas[one].0.believe(counted, self.clock);
-            } else if self.replicas[one].0.counted(self.clock).is_none() {
-                return;
+            if counts(self, other).is_some() {
+                self.see_all(other);
             }
+            let (last_term, last) = self
+                .stamps
+                .last()
+                .map_or((FIRST, LogIndex(0)), |last| (last.0, last.3));
+            if let Some(counted) = counts(self, other) {
+                self.replicas[one].time.believe(counted, self.clock);
+            }
+            let mut asked = vec![one, other];
+            // Two wrong things at once are not made good: a wrong clock, and one that missed a change of leader.
+            if asks_both || self.was_ever_wrong {
+                asked.push(3 - one - other);
+            }
+            let witness = |replica: &usize| Witness {
+                wall: self.wall(*replica),
+                lag: self.replicas[*replica].lag,
+            };
+            let witnesses: Vec<Witness> = asked.iter().map(witness).collect();
+            let after_outage = time_after(&witnesses, 3, last_term, last);
             self.leader = one;
             self.term = Term(self.term.0 + 1);
-            let wall = self.wall();
-            self.replicas[one].0.lead(self.term, wall, self.clock);
+            self.replicas[one].time.lead(self.term, after_outage, self.clock);
         }
 
         fn restart(&mut self, one: usize) {
-            let seen = self.replicas[one].1;
             let mut time = SetTime::since_before(START);
-            for (term, stamp, _) in &self.stamps[..seen] {
-                time.replay(*term, *stamp);
+            for (term, stamp, ..) in &self.stamps[..self.replicas[one].seen] {
+                time.observe_late(*term, *stamp, self.clock);
             }
-            self.replicas[one].0 = time;
+            self.replicas[one].time = time;
             if one == self.leader {
-                self.lead((one + 1) % 3, (one + 2) % 3);
+                self.lead((one + 1) % 3, (one + 2) % 3, false);
+            }
+        }
+
+        /// What a majority has not got by then is gone; nobody was told of it.
+        fn restart_all(&mut self, wrong_millis: i64) {
+            let mut seen = self.replicas.each_ref().map(|replica| replica.seen);
+            seen.sort_unstable();
+            self.stamps.truncate(seen[1]);
+            self.old = self.stamps.len();
+            self.wrong_millis = wrong_millis;
+            self.was_ever_wrong |= wrong_millis != 0;
+            for one in 0..3 {
+                self.replicas[one].seen = self.replicas[one].seen.min(self.old);
+                let mut time = SetTime::since_before(START);
+                for (term, stamp, ..) in &self.stamps[..self.replicas[one].seen] {
+                    time.observe_late(*term, *stamp, self.clock);
+                }
+                self.replicas[one].time = time;
             }
         }
     }
 
     proptest! {
         #[test]
-        fn no_change_of_leader_makes_time_run_faster(happenings in proptest::collection::vec(happening(), 1..120)) {
-            let mut first = SetTime::since_before(START);
-            first.lead(FIRST, START, Duration::ZERO);
-            let follower = SetTime::since_before(START);
-            let mut three = Three {
-                clock: Duration::ZERO,
-                replicas: [(first, 0), (follower, 0), (follower, 0)],
-                stamps: Vec::new(),
-                leader: 0,
-                term: FIRST,
-            };
-            three.stamp();
-            three.see_all(1);
-            three.see_all(2);
+        fn no_change_of_leader_and_no_outage_makes_time_run_faster(
+            happenings in proptest::collection::vec(happening(), 1..120),
+        ) {
+            let mut three = Three::begin();
             for happening in happenings {
                 match happening {
                     Happening::Passes(millis) => three.clock += Duration::from_millis(millis),
                     Happening::Stamps => three.stamp(),
                     Happening::Sees(one) => three.see(one),
-                    Happening::Leads(one, other) => three.lead(one, other),
+                    Happening::Leads(one, other, asks_both) => three.lead(one, other, asks_both),
                     Happening::Restarts(one) => three.restart(one),
+                    Happening::AllRestart(wrong_millis) => three.restart_all(wrong_millis),
                 }
             }
-            for (earlier, (_, from, began)) in three.stamps.iter().enumerate() {
-                for (_, to, ended) in &three.stamps[earlier..] {
+            for (earlier, (_, from, began, _)) in three.stamps.iter().enumerate() {
+                for (_, to, ended, _) in &three.stamps[earlier..] {
                     prop_assert!(to >= from, "stamps run back");
                     let passed = (*ended - *began).as_micros() * 1_000_500 / 1_000_000_000 + 1;
                     prop_assert!(u128::from(to.since(*from).millis()) <= passed, "time runs too fast");
                 }
             }
+        }
+
+        #[test]
+        fn an_outage_is_made_up_for_whatever_one_clock_shows(
+            before in 0u64..3_600_000,
+            down in 0u64..100_000_000,
+            leader in 0usize..3,
+            ahead in prop_oneof![Just(0), Just(3_600_000), Just(-3_600_000)],
+        ) {
+            let mut three = Three::begin();
+            three.clock += Duration::from_millis(before);
+            three.stamp();
+            three.see_all(1);
+            three.see_all(2);
+            let (_, last, ..) = three.stamps[1];
+            three.restart_all(ahead);
+            three.clock += Duration::from_millis(down);
+            three.lead(leader, (leader + 1) % 3, true);
+            three.stamp();
+            let (_, stamp, ..) = three.stamps[2];
+            let (passed, down) = (stamp.since(last).millis(), down);
+            prop_assert!(passed.abs_diff(down) <= 1, "{passed} of {down}");
         }
 
         #[test]

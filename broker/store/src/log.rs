@@ -67,6 +67,8 @@ pub struct LogState {
     pub vote: Option<Bytes>,
     /// The newest entry known to be agreed on, as far as that was saved.
     pub committed: Option<LogPoint>,
+    /// What was noted last.
+    pub note: Option<Bytes>,
 }
 
 /// One group's log. Cheap to clone.
@@ -175,7 +177,8 @@ impl RecordKind {
             | Mark::Purge
             | Mark::Clear
             | Mark::Committed
-            | Mark::Preceded => None,
+            | Mark::Preceded
+            | Mark::Note => None,
         }
     }
 }
@@ -215,6 +218,13 @@ impl GroupLog {
         self.wal.note_committed(self.group, committed);
     }
 
+    /// Remembers a note, in the place of the last one. It is written with the next batch that is written anyway: what is
+    /// appended after this call is durable only when the note is, or a later one.
+    pub fn note(&self, note: Bytes) {
+        self.wal.group(self.group).state.note = Some(note.clone());
+        self.wal.note_aside(self.group, note);
+    }
+
     /// Takes away the entries after an index, or all of them.
     pub fn truncate_after(&self, index: Option<LogIndex>, done: Done) {
         self.wal.wait_for_room();
@@ -237,7 +247,7 @@ impl GroupLog {
         self.wal.wait_for_room();
         let mut group = self.wal.group(self.group);
         self.wal.forget(group.clear());
-        self.wal.forget_committed(self.group);
+        self.wal.forget_asides(self.group);
         self.wal.push(group, self.group, Operation::Clear, 0, done);
     }
 

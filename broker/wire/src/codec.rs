@@ -245,8 +245,25 @@ pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> usize {
     PREFIX_BYTES + size
 }
 
+/// Reads what a value begins with, whatever follows it.
+pub fn decode_beginning<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
+    Ok(split(kind, bytes)?.0)
+}
+
 /// Reads a value.
 pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, rest) = split(kind, bytes)?;
+    if !rest.is_empty() {
+        return Err(DecodeError::Trailing {
+            kind,
+            left: rest.len(),
+        });
+    }
+    Ok(value)
+}
+
+/// Reads a value, and returns what is left.
+fn split<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     let Some((&[found, version], payload)) = bytes.split_first_chunk::<PREFIX_BYTES>() else {
         return Err(DecodeError::TooShort(bytes.len()));
     };
@@ -263,15 +280,8 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Decode
             latest: kind.version(),
         });
     }
-    let (value, rest) = postcard::take_from_bytes(payload).map_err(|error| DecodeError::Malformed {
+    postcard::take_from_bytes(payload).map_err(|error| DecodeError::Malformed {
         kind,
         reason: error.to_string(),
-    })?;
-    if !rest.is_empty() {
-        return Err(DecodeError::Trailing {
-            kind,
-            left: rest.len(),
-        });
-    }
-    Ok(value)
+    })
 }

@@ -8,17 +8,21 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use parking_lot::Mutex;
-use posthouse_model::{LogIndex, ReplicaId, Term};
+use posthouse_model::{LogIndex, ReplicaId, Term, Time};
 use posthouse_store::{GroupLog, LogPoint, LogRecord, RecordKind, StoreFault};
+use posthouse_wire::DecodeError;
 use tokio::sync::oneshot;
 
 use super::record::{decode_membership, decode_vote, encode_membership, encode_vote};
 use super::{LogId, Payload, Proposal, RaftEntry, Types, Vote, log_id};
+use crate::Clock;
 use crate::bugs::Bug;
+use crate::outage::{Lag, LagKeeper};
 
 /// The bytes of entries that one answer to a follower holds.
 const ANSWER_BYTES_MAX: usize = 4 * 1_048_576;
@@ -30,6 +34,9 @@ const RECENT_BYTES_MAX: usize = 16 * 1_048_576;
 pub(crate) struct Log {
     journal: GroupLog,
     recent: Arc<Mutex<Recent>>,
+    lags: Arc<LagKeeper>,
+    /// The term of the newest vote: of the leader whose entries are appended.
+    led: Arc<AtomicU64>,
 }
 
 /// Entries that were appended and not yet applied: consecutive, the newest last.
@@ -42,11 +49,27 @@ struct Recent {
 // === impl Log ===
 
 impl Log {
-    pub(crate) fn new(journal: GroupLog) -> Log {
-        Log {
+    /// Opens a group's log. Its clock and what reads an entry's stamp are for what is noted beside entries.
+    pub(crate) fn open(
+        journal: GroupLog,
+        clock: Arc<dyn Clock>,
+        stamp_of: fn(&[u8]) -> Result<Time, DecodeError>,
+    ) -> io::Result<Log> {
+        let state = journal.state();
+        let lag = state.note.map(|note| Lag::decode(&note)).transpose()?;
+        let last = state.last.unwrap_or_default().index;
+        let vote = state.vote.map(|vote| decode_vote(&vote)).transpose()?;
+        Ok(Log {
             journal,
             recent: Arc::default(),
-        }
+            lags: Arc::new(LagKeeper::new(clock, stamp_of, last, lag)),
+            led: Arc::new(AtomicU64::new(vote.map_or(0, |vote| vote.leader_id.term))),
+        })
+    }
+
+    /// Returns what is noted beside entries.
+    pub(crate) fn lags(&self) -> Arc<LagKeeper> {
+        self.lags.clone()
     }
 
     /// Returns the index of the last entry that is kept.
@@ -139,6 +162,7 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.led.store(vote.leader_id.term, Ordering::Release);
         let (done, durable) = oneshot::channel();
         self.journal.save_vote(encode_vote(vote), sender(done));
         if Bug::VoteUnsynced.is_loose() {
@@ -165,6 +189,10 @@ impl RaftLogStorage<Types> for Log {
     {
         let entries: Vec<RaftEntry> = entries.into_iter().collect();
         let records = entries.iter().map(record_of).collect();
+        let led = Term(self.led.load(Ordering::Acquire));
+        if let Some(lag) = self.lags.append(led, &entries) {
+            self.journal.note(lag.encode());
+        }
         self.recent.lock().push(entries);
         if Bug::AckBeforeSync.is_loose() {
             self.journal.append(records, Box::new(|_| {}));

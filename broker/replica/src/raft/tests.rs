@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{ErrorSubject, ErrorVerb, StorageError};
+use posthouse_model::Set;
 use tempfile::TempDir;
 
 use super::checkpoint::Checkpoints;
@@ -18,6 +19,7 @@ use super::record::Position;
 use super::state::{AppliedState, Applier, Encoder};
 use super::{Answer, LogId, Payload, Proposal, RaftEntry, Types, Vote};
 use crate::test_store::open_store;
+use crate::{Machine, SystemClock};
 
 /// Applies nothing: the suite looks at positions.
 struct Idle;
@@ -147,7 +149,7 @@ impl StoreBuilder<Types, AnyStart, AppliedState, TempDir> for OnTempDir {
         assert!(found.is_none(), "the directory is new");
         let applied = AppliedState::new(Position::default(), Box::new(Idle), Arc::clone(&checkpoints));
         let log = AnyStart {
-            log: Log::new(store.log(group)),
+            log: Log::open(store.log(group), Arc::new(SystemClock::new()), Set::stamp_of).map_err(failed)?,
             first: Arc::default(),
         };
         Ok((dir, log, applied))

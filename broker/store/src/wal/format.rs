@@ -113,6 +113,8 @@ pub enum Mark {
     Clear,
     /// The file before this one has the epoch `term` and ends at offset `index`.
     Preceded,
+    /// What the group noted beside its entries is the payload.
+    Note,
 }
 
 // === impl FileReading ===
@@ -445,6 +447,7 @@ impl Mark {
             Mark::Committed => 8,
             Mark::Preceded => 9,
             Mark::Clear => 10,
+            Mark::Note => 11,
         }
     }
 
@@ -460,6 +463,7 @@ impl Mark {
             8 => Mark::Committed,
             9 => Mark::Preceded,
             10 => Mark::Clear,
+            11 => Mark::Note,
             _ => return None,
         })
     }

@@ -304,7 +304,8 @@ impl Recovery {
                 | Mark::Purge
                 | Mark::Clear
                 | Mark::Committed
-                | Mark::Preceded,
+                | Mark::Preceded
+                | Mark::Note,
             )
             | None => false,
         };
@@ -358,6 +359,7 @@ impl Recovery {
             Mark::Purge => group.recover_purge(point),
             Mark::Clear => group.recover_clear(),
             Mark::Committed => group.state.committed = Some(point),
+            Mark::Note => group.state.note = Some(Bytes::copy_from_slice(record.payload)),
             Mark::Preceded => {
                 self.preceded = Some((record.term, record.index));
                 // What follows is the newest vote of each group that has one.
@@ -461,6 +463,7 @@ impl Recovery {
                     vote: group.state.vote.clone(),
                     purged: group.state.purged,
                     committed: group.state.committed,
+                    note: group.state.note.clone(),
                 };
                 (GroupId(number as u8), carried)
             })

@@ -62,7 +62,7 @@ pub(crate) struct Wal {
     files: RwLock<BTreeMap<u32, Arc<WalFile>>>,
     spares: Mutex<Vec<Spare>>,
     spare_number: AtomicU64,
-    committed: Mutex<BTreeMap<GroupId, LogPoint>>,
+    asides: Mutex<BTreeMap<GroupId, Aside>>,
     memory_bytes: AtomicUsize,
     failed: OnceLock<StoreFault>,
     observer: OnceLock<Arc<dyn LogObserver>>,
@@ -114,11 +114,19 @@ pub(crate) struct Carried {
     pub(crate) vote: Option<Bytes>,
     pub(crate) purged: Option<LogPoint>,
     pub(crate) committed: Option<LogPoint>,
+    pub(crate) note: Option<Bytes>,
+}
+
+/// What a group remembers with the next batch.
+#[derive(Clone, Debug, Default)]
+struct Aside {
+    committed: Option<LogPoint>,
+    note: Option<Bytes>,
 }
 
 impl Carried {
     pub(crate) fn says_something(&self) -> bool {
-        self.vote.is_some() || self.purged.is_some() || self.committed.is_some()
+        self.vote.is_some() || self.purged.is_some() || self.committed.is_some() || self.note.is_some()
     }
 }
 
@@ -186,7 +194,7 @@ impl Wal {
             files: RwLock::new(parts.files),
             spares: Mutex::new(parts.spares),
             spare_number: AtomicU64::new(parts.spare_number),
-            committed: Mutex::default(),
+            asides: Mutex::default(),
             memory_bytes: AtomicUsize::new(0),
             failed: OnceLock::new(),
             observer: OnceLock::new(),
@@ -368,9 +376,9 @@ impl Wal {
     }
 
     fn write(self: &Arc<Self>, writer: &mut Writer, taken: &[Queued]) -> Result<(), StoreFault> {
-        let committed = std::mem::take(&mut *self.committed.lock());
+        let asides = std::mem::take(&mut *self.asides.lock());
         let mut buffer = std::mem::take(&mut writer.buffer);
-        let (count, placed) = encode(&mut buffer, taken, &committed);
+        let (count, placed) = encode(&mut buffer, taken, &asides);
         if !writer
             .current
             .as_ref()
@@ -398,8 +406,10 @@ impl Wal {
         writer.buffer = buffer;
         writer.is_in_doubt = true;
         self.take_in(writer, taken, placed, epoch, start);
-        for (group, point) in committed {
-            writer.carried.entry(group).or_default().committed = Some(point);
+        for (group, aside) in asides {
+            let carried = writer.carried.entry(group).or_default();
+            carried.committed = aside.committed.or(carried.committed);
+            carried.note = aside.note.or(carried.note.take());
         }
         self.evict(writer);
         Ok(())
@@ -520,11 +530,15 @@ impl Wal {
     }
 
     pub(crate) fn note_committed(&self, group: GroupId, point: LogPoint) {
-        self.committed.lock().insert(group, point);
+        self.asides.lock().entry(group).or_default().committed = Some(point);
     }
 
-    pub(crate) fn forget_committed(&self, group: GroupId) {
-        self.committed.lock().remove(&group);
+    pub(crate) fn note_aside(&self, group: GroupId, note: Bytes) {
+        self.asides.lock().entry(group).or_default().note = Some(note);
+    }
+
+    pub(crate) fn forget_asides(&self, group: GroupId) {
+        self.asides.lock().remove(&group);
     }
 
     // --- files that come and go ---
@@ -879,11 +893,7 @@ pub(crate) fn parse_spare_name(name: &Path) -> Option<u64> {
 }
 
 /// Writes a batch of everything taken; returns how many records it has and where each operation's went.
-fn encode(
-    buffer: &mut Vec<u8>,
-    taken: &[Queued],
-    committed: &BTreeMap<GroupId, LogPoint>,
-) -> (u32, Vec<Placed>) {
+fn encode(buffer: &mut Vec<u8>, taken: &[Queued], asides: &BTreeMap<GroupId, Aside>) -> (u32, Vec<Placed>) {
     begin_batch(buffer);
     let mut count = 0;
     let mut placed = Vec::with_capacity(taken.len());
@@ -917,9 +927,15 @@ fn encode(
         }
         placed.push(places);
     }
-    for (group, point) in committed {
-        mark(Mark::Committed, *group, *point, &[]).encode(buffer);
-        count += 1;
+    for (group, aside) in asides {
+        if let Some(point) = aside.committed {
+            mark(Mark::Committed, *group, point, &[]).encode(buffer);
+            count += 1;
+        }
+        if let Some(note) = &aside.note {
+            mark(Mark::Note, *group, LogPoint::default(), note).encode(buffer);
+            count += 1;
+        }
     }
     (count, placed)
 }
@@ -953,6 +969,9 @@ fn encode_carry(
         }
         if let Some(committed) = carried.committed {
             put(mark(Mark::Committed, *group, committed, &[]));
+        }
+        if let Some(note) = &carried.note {
+            put(mark(Mark::Note, *group, LogPoint::default(), note));
         }
     }
     count

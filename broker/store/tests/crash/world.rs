@@ -487,6 +487,7 @@ impl World {
             last,
             vote,
             committed: _,
+            note: _,
         } = log.state();
         let end = last.map_or(LogIndex(0), |last| last.index.next());
         let mut entries = BTreeMap::new();

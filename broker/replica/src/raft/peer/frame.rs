@@ -14,6 +14,7 @@ use posthouse_store::{KeepClass, SegmentFile};
 use posthouse_wire::{DecodeError, Kind};
 use serde::{Deserialize, Serialize};
 
+use crate::outage::Lag;
 use crate::raft::record::{LogIdRecord, MembershipRecord, PositionRecord, VoteRecord};
 use crate::raft::{LogId, Payload, Proposal, RaftEntry, Types};
 
@@ -89,6 +90,8 @@ pub(super) enum Answer {
 pub(crate) struct Clocks {
     /// What time it is for the group; none when it was not there to count.
     pub(crate) counted: Option<Counted>,
+    /// How far that was behind its wall clock when it saw the last stamp.
+    pub(crate) lag: Option<Lag>,
     /// What its wall clock shows.
     pub(crate) wall: Time,
 }
