@@ -16,6 +16,7 @@ mod failover;
 mod full;
 mod membership;
 mod memory;
+mod newcomers;
 mod pauses;
 mod rolling;
 mod service;
@@ -51,6 +52,16 @@ fn cluster_of(sets: u8, configuration: &str) -> Cluster {
 
 /// Says something to a node on the command line, and returns its answer.
 fn command(node: &Node, arguments: &[&str]) -> Value {
+    tried(node, arguments).unwrap_or_else(|refusal| panic!("{arguments:?}: {refusal}"))
+}
+
+/// Says something to a node on the command line that it does not do, and returns why.
+fn refusal(node: &Node, arguments: &[&str]) -> String {
+    tried(node, arguments).expect_err("it is refused")
+}
+
+/// Says something to a node on the command line, and returns its answer, or why there is none.
+fn tried(node: &Node, arguments: &[&str]) -> Result<Value, String> {
     let output = Command::new(program())
         .args(arguments)
         .args(["--json", "--url", &node.url()])
@@ -58,12 +69,10 @@ fn command(node: &Node, arguments: &[&str]) -> Value {
         .env("POSTHOUSE_SECRET_KEY", "dev")
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
 /// Asks a node for the cluster's status.

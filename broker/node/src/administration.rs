@@ -151,7 +151,11 @@ impl Service {
 impl Administration for Service {
     async fn access_key(&self, id: &str) -> Result<Option<AccessKey>, AdminError> {
         let Some(signatory) = self.broker.signatory(id) else {
-            return Ok(None);
+            // It says something of the key only once this node knows all.
+            return match self.broker.is_settled() {
+                true => Ok(None),
+                false => Err(AdminError::not_done("the node is starting; not done, try again")),
+            };
         };
         let name = self.broker.directory.view(|directory| {
             directory

@@ -288,6 +288,11 @@ impl Broker {
         self.is_settled.store(true, Ordering::Release);
     }
 
+    /// Returns whether this node has seen what the cluster is. Before, there may be what it does not know.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Acquire)
+    }
+
     /// Returns whether there are tenants.
     pub(crate) fn has_tenants(&self) -> bool {
         self.directory
@@ -315,7 +320,7 @@ impl Broker {
         if self.store.failed().is_some() {
             return Some("the store failed");
         }
-        if !self.is_settled.load(Ordering::Acquire) {
+        if !self.is_settled() {
             return Some("starting");
         }
         if self.is_alone() {

@@ -24,6 +24,9 @@ use noted::Noted;
 /// The header with which a client names its call, to have its own retries recognised.
 pub const TOKEN_HEADER: &str = "x-posthouse-token";
 
+/// Why a key is not known to a node that has not seen the directory yet.
+const STARTING: &str = "the node is starting";
+
 /// Answers CMQ's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Cmq {
@@ -152,13 +155,13 @@ impl Cmq {
                 .broker
                 .directory
                 .view(|directory| directory.tenant_named(tenant).map(|tenant| tenant.tenant))
-                .ok_or_else(CmqError::no_secret_id);
+                .ok_or_else(|| self.unknown_key());
         }
         let credentials = call.credentials()?;
         let signatory = self
             .broker
             .signatory(credentials.secret_id)
-            .ok_or_else(CmqError::no_secret_id)?;
+            .ok_or_else(|| self.unknown_key())?;
         if signatory.status == posthouse_model::AccessKeyStatus::Disabled {
             return Err(CmqError::secret_id_status());
         }
@@ -169,6 +172,14 @@ impl Cmq {
             &self.config,
         )?;
         Ok(signatory.tenant)
+    }
+
+    /// Returns the error for a key that this node does not know, which says something of the key only once it knows all.
+    fn unknown_key(&self) -> CmqError {
+        match self.broker.is_settled() {
+            true => CmqError::no_secret_id(),
+            false => CmqError::not_done(STARTING),
+        }
     }
 
     fn admit(&self, tenant: TenantId, bytes: usize) -> Result<(), CmqError> {
