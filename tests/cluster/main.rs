@@ -14,6 +14,7 @@ mod damage;
 mod examples;
 mod failover;
 mod full;
+mod interrupted;
 mod membership;
 mod memory;
 mod newcomers;

@@ -93,7 +93,7 @@ fn take_all(client: &mut Client, queue: &str) -> Vec<String> {
 }
 
 /// Waits until a node shows the cluster as a test wants it.
-fn wait_until(node: &Node, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_until(node: &Node, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     let began = Instant::now();
     loop {
         let status = status(node);
@@ -106,7 +106,7 @@ fn wait_until(node: &Node, what: &str, holds: impl Fn(&Value) -> bool) -> Value 
 }
 
 /// Returns a node by its number.
-fn node(status: &Value, number: u64) -> &Value {
+pub(crate) fn node(status: &Value, number: u64) -> &Value {
     let nodes = status["nodes"].as_array().unwrap();
     nodes
         .iter()
@@ -115,7 +115,7 @@ fn node(status: &Value, number: u64) -> &Value {
 }
 
 /// Returns the nodes that have a replica of a group.
-fn holders(group: &Value) -> BTreeSet<u64> {
+pub(crate) fn holders(group: &Value) -> BTreeSet<u64> {
     let replicas = group["replicas"].as_array().unwrap();
     replicas
         .iter()
@@ -124,7 +124,7 @@ fn holders(group: &Value) -> BTreeSet<u64> {
 }
 
 /// Returns whether all is well, and every group has replicas on these nodes and members nowhere else.
-fn is_settled_on(status: &Value, nodes: &[u64]) -> bool {
+pub(crate) fn is_settled_on(status: &Value, nodes: &[u64]) -> bool {
     let nodes: BTreeSet<u64> = nodes.iter().copied().collect();
     status["healthy"] == true
         && status["groups"]
@@ -177,7 +177,7 @@ fn a_dead_node_is_replaced_by_one_with_an_empty_disk_under_load() {
 }
 
 /// Returns whether a group has replicas on these nodes, and members nowhere else.
-fn is_group_on(status: &Value, set: Option<u64>, nodes: &[u64]) -> bool {
+pub(crate) fn is_group_on(status: &Value, set: Option<u64>, nodes: &[u64]) -> bool {
     let nodes: BTreeSet<u64> = nodes.iter().copied().collect();
     let groups = status["groups"].as_array().unwrap();
     let group = groups.iter().find(|group| group["set"].as_u64() == set);

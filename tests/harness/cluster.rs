@@ -18,6 +18,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Where nodes listen for clients, and for each other.
 const CLIENTS_PORT: u16 = 7_070;
 const PEERS_PORT: u16 = 7_071;
+/// How far the port of a node that moves is from the one before.
+const PORTS_APART: u16 = 10;
 
 /// Three nodes or so, each with an address of its own. Killed when dropped.
 #[derive(Debug)]
@@ -139,6 +141,14 @@ impl Cluster {
 
     /// Starts one more node, which is to join the others; returns when it serves.
     pub fn add(&mut self) -> anyhow::Result<&Node> {
+        self.plan_one_more()?;
+        let number = self.nodes.len();
+        self.node_mut(number).launch()?;
+        Ok(self.node(number))
+    }
+
+    /// Plans one more node, which is to join the others once it is started.
+    pub fn plan_one_more(&mut self) -> anyhow::Result<()> {
         let number = u8::try_from(self.nodes.len() + 1)?;
         self.peers.push(self.network.address(number, PEERS_PORT));
         let node = usize::from(number);
@@ -147,10 +157,17 @@ impl Cluster {
             arguments: arguments(node, &peers_of(node, &self.peers, None), self.sets),
             ..Setting::default()
         };
-        let mut added = Node::new_in(&self.program, &self.parent, setting)?;
-        added.launch()?;
-        self.nodes.push(added);
-        Ok(self.node(node))
+        self.nodes
+            .push(Node::new_in(&self.program, &self.parent, setting)?);
+        Ok(())
+    }
+
+    /// Has a node listen to the others elsewhere when it is started next. They are not told. It must not run.
+    pub fn move_peer(&mut self, number: usize) {
+        let own = &mut self.peers[number - 1];
+        own.set_port(own.port() + PORTS_APART);
+        let arguments = arguments(number, &peers_of(number, &self.peers, None), self.sets);
+        self.node_mut(number).set_arguments(arguments);
     }
 
     /// Returns a node, numbered from 1.

@@ -9,6 +9,7 @@
 //! files go, and its files are gone before another is held. And nothing is done by what this node saw of the directory
 //! before: it is made sure that it sees what everybody else does.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use posthouse_model::{Directory, ReplicaId, SetId};
@@ -54,15 +55,19 @@ impl Broker {
         let Some(identity) = self.store.identity() else {
             return Ok(());
         };
-        if self
-            .directory
-            .view(|directory| steps(directory, &identity))
-            .is_empty()
-        {
+        let kept: BTreeSet<SetId> = self
+            .all_sets()
+            .filter(|set| !self.store.is_empty(GroupId::of(*set)))
+            .collect();
+        let to_do = || {
+            self.directory
+                .view(|directory| steps(directory, &identity, &kept))
+        };
+        if to_do().is_empty() {
             return Ok(());
         }
         self.refresh(None).await?;
-        for step in self.directory.view(|directory| steps(directory, &identity)) {
+        for step in to_do() {
             match step {
                 Step::Hold(set, replica) => self.hold_replica(set, replica).await?,
                 Step::LetGo(set) => self.let_go(set).await?,
@@ -119,8 +124,9 @@ fn unwritten(fault: StoreFault) -> BrokerError {
     BrokerError::Unreadable(fault.to_string())
 }
 
-/// Returns what is to be done so that a disk holds what the directory says.
-fn steps(directory: &Directory, identity: &Identity) -> Vec<Step> {
+/// Returns what is to be done so that a disk holds what the directory says. `kept` are the sets that there are files of,
+/// held or not.
+fn steps(directory: &Directory, identity: &Identity, kept: &BTreeSet<SetId>) -> Vec<Step> {
     let held_of = |group: GroupId| {
         let mut held = identity.replicas.iter();
         held.find(|(held, _)| *held == group).map(|(_, replica)| *replica)
@@ -140,6 +146,9 @@ fn steps(directory: &Directory, identity: &Identity) -> Vec<Step> {
             // Ids are counted up: a lower one is of before this one was.
             (Some(held), Some(wanted)) if wanted > held => steps.push(Step::Hold(set, wanted)),
             (Some(held), None) if directory.is_discarded(Some(set), held) => steps.push(Step::LetGo(set)),
+            // It was let go of, and the node ended before its files were gone. As long as they are there, the log that
+            // all sets share is not let go of either.
+            (None, None) if kept.contains(&set) => steps.push(Step::LetGo(set)),
             (Some(_) | None, _) => {}
         }
     }
@@ -206,6 +215,12 @@ mod tests {
         }
     }
 
+    /// Returns the steps of a disk that has files of what it holds alone.
+    fn steps_of(directory: &Directory, identity: &Identity) -> Vec<Step> {
+        let held = identity.replicas.iter().filter_map(|(group, _)| group.set());
+        steps(directory, identity, &held.collect())
+    }
+
     const FIRST: GroupId = GroupId(1);
     const SECOND: GroupId = GroupId(2);
 
@@ -213,16 +228,35 @@ mod tests {
     fn a_set_that_is_moved_here_is_held_and_where_it_was_until_it_is_discarded() {
         let fourth = disk(&[(GroupId::DIRECTORY, 65_536)]);
         let second = disk(&[(GroupId::DIRECTORY, 2), (FIRST, 2), (SECOND, 2)]);
-        assert_eq!(steps(&directory(Vec::new()), &fourth), []);
+        assert_eq!(steps_of(&directory(Vec::new()), &fourth), []);
         let moved = directory(vec![relocate()]);
-        assert_eq!(steps(&moved, &fourth), [Step::Hold(SetId(1), ReplicaId(65_537))]);
-        assert_eq!(steps(&moved, &second), [], "it may still be needed there");
+        assert_eq!(
+            steps_of(&moved, &fourth),
+            [Step::Hold(SetId(1), ReplicaId(65_537))]
+        );
+        assert_eq!(steps_of(&moved, &second), [], "it may still be needed there");
         let discard = DirectoryCommand::Discard {
             set: Some(SetId(1)),
             replica: ReplicaId(2),
         };
         let discarded = directory(vec![relocate(), discard]);
-        assert_eq!(steps(&discarded, &second), [Step::LetGo(SetId(1))]);
+        assert_eq!(steps_of(&discarded, &second), [Step::LetGo(SetId(1))]);
+    }
+
+    #[test]
+    fn what_is_left_of_a_set_that_was_let_go_of_is_removed() {
+        let discard = DirectoryCommand::Discard {
+            set: Some(SetId(1)),
+            replica: ReplicaId(2),
+        };
+        let directory = directory(vec![relocate(), discard]);
+        let second = disk(&[(GroupId::DIRECTORY, 2), (FIRST, 2)]);
+        assert_eq!(steps_of(&directory, &second), []);
+        assert_eq!(
+            steps(&directory, &second, &BTreeSet::from([SetId(0), SetId(1)])),
+            [Step::LetGo(SetId(1))],
+            "the node ended before its files were gone"
+        );
     }
 
     #[test]
@@ -233,7 +267,7 @@ mod tests {
         };
         let second = disk(&[(GroupId::DIRECTORY, 2), (FIRST, 2), (SECOND, 2)]);
         assert_eq!(
-            steps(&directory(vec![renew]), &second),
+            steps_of(&directory(vec![renew]), &second),
             [Step::Hold(SetId(0), ReplicaId(65_537))]
         );
     }
@@ -241,10 +275,10 @@ mod tests {
     #[test]
     fn what_was_seen_of_the_directory_before_undoes_nothing() {
         let renewed = disk(&[(GroupId::DIRECTORY, 2), (FIRST, 65_537), (SECOND, 2)]);
-        assert_eq!(steps(&directory(Vec::new()), &renewed), []);
+        assert_eq!(steps_of(&directory(Vec::new()), &renewed), []);
         let stranger = disk(&[(GroupId::DIRECTORY, 70_000)]);
         assert_eq!(
-            steps(&directory(Vec::new()), &stranger),
+            steps_of(&directory(Vec::new()), &stranger),
             [],
             "it is not known there yet"
         );
