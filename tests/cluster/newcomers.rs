@@ -1,7 +1,70 @@
 //! Nodes that are new, that listen elsewhere than before, and that hold little: what they answer, and how the others
 //! find them.
 
-use crate::{cluster, done, refusal};
+use serde_json::Value;
+
+use crate::membership::{is_group_on, node, wait_until};
+use crate::{cluster, command, create_queue, done, refusal, until};
+
+#[test]
+fn a_message_is_explained_by_a_node_that_holds_nothing_of_it() {
+    let mut cluster = cluster(2);
+    for queue in ["plain", "copies"] {
+        create_queue(&mut cluster.node(1).client(), queue);
+    }
+    let client = &mut cluster.node(1).client();
+    done(client, "CreateTopic", &[("topicName", "topic")]);
+    let subscription = [
+        ("topicName", "topic"),
+        ("subscriptionName", "to-copies"),
+        ("protocol", "queue"),
+        ("endpoint", "copies"),
+        ("notifyContentFormat", "SIMPLIFIED"),
+    ];
+    done(client, "Subscribe", &subscription);
+    cluster.add().unwrap();
+    wait_until(cluster.node(1), "the fourth has joined", |status| {
+        node(status, 4)["state"] == "active" && is_group_on(status, None, &[1, 2, 3, 4])
+    });
+    let fourth = cluster.node(4);
+    let id = |answer: &Value| answer["msgId"].as_str().unwrap().to_owned();
+    let plain = id(&done(
+        &mut fourth.client(),
+        "SendMessage",
+        &[("queueName", "plain"), ("msgBody", "hello")],
+    ));
+    let told = command(fourth, &["explain", &plain]);
+    assert_eq!(told["places"][0]["name"], "plain", "{told}");
+    assert_eq!(told["places"][0]["state"], "waiting", "{told}");
+    assert_eq!(told["places"][0]["body_bytes"], 5, "{told}");
+
+    let published = id(&done(
+        &mut fourth.client(),
+        "PublishMessage",
+        &[("topicName", "topic"), ("msgBody", "news")],
+    ));
+    until("it came by the topic", || {
+        let told = command(fourth, &["explain", &published]);
+        let places = told["places"].as_array().unwrap().clone();
+        let state = |name: &str| {
+            let place = places.iter().find(|place| place["name"] == name);
+            place.map(|place| place["state"].clone())
+        };
+        state("topic") == Some("handed over".into()) && state("copies") == Some("waiting".into())
+    });
+    let told = command(fourth, &["explain", &published]);
+    assert_eq!(
+        told["decisions"][0]["subscriptions"][0], "to-copies",
+        "as its set calls it: {told}"
+    );
+    // What is told here is what is told where it is, once that has come so far.
+    for message in [&plain, &published] {
+        let told = command(fourth, &["explain", message]);
+        until("all nodes tell the same", || {
+            (1..=3).all(|number| command(cluster.node(number), &["explain", message]) == told)
+        });
+    }
+}
 
 #[test]
 fn a_node_that_has_not_seen_the_directory_says_that_it_is_starting() {

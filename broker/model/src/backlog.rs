@@ -46,7 +46,7 @@ pub(crate) struct Mark {
 }
 
 /// How a message stands in a queue, or with a subscription.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Standing {
     /// It can be received, or claimed.
     Ready,

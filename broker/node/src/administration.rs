@@ -571,10 +571,6 @@ impl Administration for Service {
 
     async fn explain(&self, scope: &Scope, message: Decimal) -> Result<Explanation, AdminError> {
         let acting = self.acting(scope).await?;
-        let (broker, tenant) = (acting.broker.clone(), acting.tenant);
-        // It reads files.
-        tokio::task::spawn_blocking(move || explain::explain(&broker, tenant, message.into()))
-            .await
-            .unwrap_or_else(|error| Err(AdminError::not_done(error.to_string())))
+        explain::explain(acting.broker, acting.tenant, message.into()).await
     }
 }

@@ -55,6 +55,7 @@ pub use components::{Builtins, Components};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
 pub use held::Seen;
+pub use history::{PlaceStay, Stay, Trace, Visit};
 pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugins::PluginOf;

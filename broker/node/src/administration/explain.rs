@@ -3,11 +3,11 @@
 //! Records tell what happened at which time; queues and topics tell what is so now. Both are looked up for one tenant
 //! and say nothing of any other's things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use posthouse_model::{
-    Attempt, Body, BodyKey, Departure, Event, Happening, Incarnation, Kind, MessageId, NameRecord,
-    PluginRecord, Sequence, SetId, Standing, SubscriptionId, TenantId, Time, Told, Verdict,
+    Attempt, Departure, Event, Happening, Incarnation, Kind, MessageId, NameRecord, Outgoing, PluginRecord,
+    Sequence, SetId, Standing, SubscriptionId, TenantId, Time, Told, Verdict,
 };
 
 use super::messages::cause_text;
@@ -16,10 +16,8 @@ use crate::admin::shapes::{
     ExplainedDecision, ExplainedDelivery, ExplainedMove, ExplainedPlace, ExplainedTransfer, ExplainedTry,
     Explanation, hexadecimal,
 };
-use crate::broker::{Broker, BrokerError, Seen, kind_word};
+use crate::broker::{Broker, BrokerError, PlaceStay, Seen, Stay, Trace, Visit, kind_word};
 
-/// How many messages of one outbox are looked at for this one.
-const OUTGOING_LOOKED_AT_MAX: usize = 10_000;
 /// What is said of a message that nothing is known of.
 const NOTHING_KNOWN: &str =
     "nothing is known of it: no plugin decided about it, and no queue of the tenant holds it";
@@ -28,7 +26,6 @@ const NOTHING_KNOWN: &str =
 struct Case<'a> {
     broker: &'a Broker,
     tenant: TenantId,
-    message: MessageId,
 }
 
 /// A place that the message came into.
@@ -38,8 +35,8 @@ struct Entry {
     at: Time,
 }
 
-/// Returns what is known of a tenant's message. Reads files.
-pub(super) fn explain(
+/// Returns what is known of a tenant's message.
+pub(super) async fn explain(
     broker: &Broker,
     tenant: TenantId,
     message: MessageId,
@@ -50,18 +47,12 @@ pub(super) fn explain(
             "no set {set} stamps messages here"
         )));
     }
-    if matches!(broker.set(set), Seen::Told(_)) {
-        return Err(AdminError::not_done(format!(
-            "this node has no replica of set {set}, which stamped the message; ask one that has: `posthouse cluster status` \
-             shows which"
-        )));
-    }
-    let case = Case {
-        broker,
-        tenant,
-        message,
-    };
-    let happenings = broker.happenings(tenant, message)?;
+    let case = Case { broker, tenant };
+    let Trace {
+        happenings,
+        unrecorded,
+    } = broker.trace(tenant, message).await?;
+    case.see(&happenings).await?;
     let mut explanation = Explanation {
         message_id: message.into(),
         set: set.0,
@@ -108,36 +99,73 @@ pub(super) fn explain(
         }
     }
     if entries.is_empty() {
-        entries.extend(case.unrecorded_entry()?);
+        // It left no record.
+        entries.extend(unrecorded.map(|(place, sequence)| Entry {
+            place,
+            sequence: Some(sequence),
+            at: message.stamped(),
+        }));
     }
     if entries.is_empty() && tries.is_empty() {
         explanation.remark = Some(NOTHING_KNOWN.to_owned());
     }
+    let mut standings = BTreeMap::new();
     for entry in &entries {
         let left = explanation
             .moves
             .iter()
             .any(|hop| hop.from == case.name(entry.place));
+        let stay = case.stay(entry).await?;
         explanation
             .places
-            .push(case.place(entry, left, &explanation.decisions)?);
-        explanation.outgoing.extend(case.outgoing(entry));
+            .push(case.place(entry, stay.as_ref(), left, &explanation.decisions));
+        for stay in stay.iter() {
+            let outgoing = stay.outgoing.iter().map(|one| case.transfer(one));
+            explanation.outgoing.extend(outgoing);
+            let subscriptions = stay.subscriptions.iter();
+            standings.extend(
+                subscriptions.map(|(id, standing, attempts)| ((entry.place, *id), (*standing, *attempts))),
+            );
+        }
     }
-    explanation.deliveries = case.deliveries(&entries, tries);
+    explanation.deliveries = case.deliveries(&standings, tries);
     Ok(explanation)
 }
 
 // === impl Case ===
 
 impl Case<'_> {
-    /// Finds a message that left no record.
-    fn unrecorded_entry(&self) -> Result<Option<Entry>, BrokerError> {
-        let found = self.broker.find_unrecorded(self.tenant, self.message)?;
-        Ok(found.map(|(record, sequence)| Entry {
-            place: record.incarnation,
-            sequence: Some(sequence),
-            at: self.message.stamped(),
-        }))
+    /// Has this node see the topics that are spoken of: how their subscriptions are called, their sets know.
+    async fn see(&self, happenings: &[Happening]) -> Result<(), BrokerError> {
+        let places = happenings.iter().map(|happening| match happening.event {
+            Event::Entered { place, .. } | Event::Decided { place, .. } => place,
+            Event::Attempted { topic, .. } => topic,
+        });
+        let places: BTreeSet<Incarnation> = places.collect();
+        for record in places.into_iter().filter_map(|place| self.record(place)) {
+            let is_elsewhere = matches!(self.broker.set(record.set), Seen::Told(_));
+            if let Some(found) = self.broker.resolve_incarnation(record.incarnation)
+                && is_elsewhere
+                && record.kind == Kind::Topic
+            {
+                self.broker.see_incarnation(&found).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how the message stands in a place, unless it was kept out of it or the place is gone.
+    async fn stay(&self, entry: &Entry) -> Result<Option<Stay>, BrokerError> {
+        let (Some(sequence), Some(record)) = (entry.sequence, self.record(entry.place)) else {
+            return Ok(None);
+        };
+        let visit = Visit {
+            place: entry.place,
+            kind: record.kind,
+            sequence,
+            at: entry.at,
+        };
+        self.broker.stay(&record, visit).await.map(Some)
     }
 
     fn hop(&self, at: Time, from: &Departure, to: Incarnation) -> ExplainedMove {
@@ -206,9 +234,10 @@ impl Case<'_> {
     fn place(
         &self,
         entry: &Entry,
+        stay: Option<&Stay>,
         left: bool,
         decisions: &[ExplainedDecision],
-    ) -> Result<ExplainedPlace, BrokerError> {
+    ) -> ExplainedPlace {
         let record = self.record(entry.place);
         let mut place = ExplainedPlace {
             kind: record
@@ -225,99 +254,47 @@ impl Case<'_> {
             body_bytes: None,
             sealed: decisions.iter().any(|decision| decision.verdict == "sealed"),
         };
-        let Some(sequence) = entry.sequence else {
+        if entry.sequence.is_none() {
             place.state = "kept out".to_owned();
-            return Ok(place);
-        };
-        let Some(record) = record else {
-            return Ok(place);
-        };
-        match record.kind {
-            Kind::Queue => self.stand_in_queue(&record, sequence, entry.at, left, &mut place),
-            Kind::Topic => self.stand_in_topic(&record, sequence, &mut place),
         }
-        let key = BodyKey {
-            stream: record.incarnation,
-            sequence,
+        let Some(stay) = stay else {
+            return place;
         };
-        if let Some(stored) = self.broker.read(record.set, key)? {
-            place.body_bytes = Some(stored.message.body.len() as u64);
-            place.sealed = matches!(stored.message.body, Body::Sealed(_));
+        match stay.place {
+            Some(PlaceStay::Queue {
+                standing,
+                receives,
+                is_over,
+            }) => {
+                place.receive_count = receives;
+                place.visible_again_ms = standing.and_then(until);
+                place.state = queue_state(standing, left, is_over).to_owned();
+            }
+            Some(PlaceStay::Topic { is_kept }) => {
+                place.state = if is_kept { "waiting" } else { "handed over" }.to_owned();
+            }
+            None => {}
         }
-        Ok(place)
+        if let Some((bytes, sealed)) = stay.body {
+            place.body_bytes = Some(bytes);
+            place.sealed = sealed;
+        }
+        place
     }
 
-    fn stand_in_queue(
-        &self,
-        record: &NameRecord,
-        sequence: Sequence,
-        at: Time,
-        left: bool,
-        place: &mut ExplainedPlace,
-    ) {
-        let set = self.broker.set(record.set);
-        let now = set.now();
-        let found = set.view(|state| {
-            let queue = state.queue(record.incarnation)?;
-            let over = at + queue.attributes().retention <= now;
-            Some((queue.standing(sequence), queue.receives(sequence), over))
-        });
-        let Some((standing, receives, over)) = found else {
-            return;
-        };
-        place.receive_count = receives;
-        place.visible_again_ms = standing.and_then(until);
-        place.state = match standing {
-            Some(Standing::Ready) => "waiting",
-            Some(Standing::Leased { .. }) => "leased",
-            Some(Standing::Waiting { .. }) => "delayed",
-            Some(Standing::Rewindable) => "rewindable",
-            Some(Standing::Outgoing) => "outgoing",
-            None if left => "moved",
-            None if over => "expired",
-            None => "deleted",
-        }
-        .to_owned();
-    }
-
-    fn stand_in_topic(&self, record: &NameRecord, sequence: Sequence, place: &mut ExplainedPlace) {
-        let key = BodyKey {
-            stream: record.incarnation,
-            sequence,
-        };
-        let kept = self.broker.set(record.set).view(|state| state.is_kept(key));
-        place.state = if kept { "waiting" } else { "handed over" }.to_owned();
-    }
-
-    /// Returns where the message is on its way to from a place, as far as its outboxes are looked at.
-    fn outgoing(&self, entry: &Entry) -> Vec<ExplainedTransfer> {
-        let (Some(sequence), Some(record)) = (entry.sequence, self.record(entry.place)) else {
-            return Vec::new();
-        };
-        let outgoing = self.broker.set(record.set).view(|state| {
-            let targets = state.lanes().filter(|(source, _)| *source == entry.place);
-            let all = targets
-                .flat_map(|(source, target)| state.outgoing_to(source, target, 0, OUTGOING_LOOKED_AT_MAX));
-            all.filter(|one| one.body.sequence == sequence)
-                .collect::<Vec<_>>()
-        });
-        let transfer = |one: &posthouse_model::Outgoing| ExplainedTransfer {
+    fn transfer(&self, one: &Outgoing) -> ExplainedTransfer {
+        ExplainedTransfer {
             target: self.name(one.target),
             number: one.number,
             cause: cause_text(&one.cause),
-        };
-        outgoing.iter().map(transfer).collect()
+        }
     }
 
     fn deliveries(
         &self,
-        entries: &[Entry],
+        standings: &BTreeMap<(Incarnation, SubscriptionId), (Standing, u32)>,
         mut tries: BTreeMap<(Incarnation, SubscriptionId), Vec<ExplainedTry>>,
     ) -> Vec<ExplainedDelivery> {
-        let mut standings = BTreeMap::new();
-        for entry in entries {
-            self.stand_with_subscriptions(entry, &mut standings);
-        }
         for at in standings.keys() {
             tries.entry(*at).or_default();
         }
@@ -342,28 +319,6 @@ impl Case<'_> {
                 }
             };
         tries.into_iter().map(delivery).collect()
-    }
-
-    /// Adds how the message stands with each subscription that still has it, and how often it was claimed.
-    fn stand_with_subscriptions(
-        &self,
-        entry: &Entry,
-        standings: &mut BTreeMap<(Incarnation, SubscriptionId), (Standing, u32)>,
-    ) {
-        let (Some(sequence), Some(record)) = (entry.sequence, self.record(entry.place)) else {
-            return;
-        };
-        self.broker.set(record.set).view(|state| {
-            let Some(topic) = state.topic(entry.place) else {
-                return;
-            };
-            for subscription in topic.subscriptions() {
-                if let Some(standing) = subscription.standing(sequence) {
-                    let attempts = subscription.attempts(sequence);
-                    standings.insert((entry.place, subscription.id()), (standing, attempts));
-                }
-            }
-        });
     }
 
     /// Returns what the directory says of a queue or topic of the tenant.
@@ -403,6 +358,20 @@ fn one_try(at: Time, status: u16, outcome: Attempt) -> ExplainedTry {
         at_ms: at.millis(),
         status: (status != 0).then_some(status),
         outcome: outcome.to_owned(),
+    }
+}
+
+/// Returns how a message stands in a queue; one that left it for another has moved.
+fn queue_state(standing: Option<Standing>, left: bool, is_over: bool) -> &'static str {
+    match standing {
+        Some(Standing::Ready) => "waiting",
+        Some(Standing::Leased { .. }) => "leased",
+        Some(Standing::Waiting { .. }) => "delayed",
+        Some(Standing::Rewindable) => "rewindable",
+        Some(Standing::Outgoing) => "outgoing",
+        None if left => "moved",
+        None if is_over => "expired",
+        None => "deleted",
     }
 }
 

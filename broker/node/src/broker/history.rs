@@ -1,11 +1,19 @@
-//! What became of messages: the records that replicas kept of it, looked up over all sets, and dropped in time.
+//! What became of messages: the records that replicas kept of it and how the messages stand, looked up over all sets;
+//! and records dropped in time.
+//!
+//! Of a set that is not here, its leader is asked.
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use posthouse_model::{
-    Happening, Kind, MessageId, NameRecord, NameState, Sequence, Set, Span, TenantId, Time, bounds,
+    Body, BodyKey, Event, Happening, Incarnation, Kind, MessageId, NameRecord, NameState, Outgoing, Sequence,
+    Set, SetId, Span, Standing, SubscriptionId, TenantId, Time, bounds,
 };
+use posthouse_replica::Group;
+use serde::{Deserialize, Serialize};
 
+use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 /// How often records that are old enough are dropped.
@@ -15,23 +23,205 @@ const STORED_WITHIN: Span = Span::from_seconds(2);
 /// How many bodies are read to find one message, at most.
 const BODIES_READ_MAX: usize = 4_096;
 
+/// How many messages of one outbox are looked at for one, at most.
+const OUTGOING_LOOKED_AT_MAX: usize = 10_000;
+
+/// What sets know of a tenant's message.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// What befell it, by time.
+    pub happenings: Vec<Happening>,
+    /// Where the set that stamped it keeps it, when there is no record of it there.
+    pub unrecorded: Option<(Incarnation, Sequence)>,
+}
+
+/// A queue or topic that a message came into.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Visit {
+    /// The queue or topic.
+    pub place: Incarnation,
+    /// Which of both.
+    pub kind: Kind,
+    /// The message's place there.
+    pub sequence: Sequence,
+    /// When it came.
+    pub at: Time,
+}
+
+/// How a message stands where it came to.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Stay {
+    /// How it stands in the queue or topic; none once that is gone.
+    pub place: Option<PlaceStay>,
+    /// How it stands with each subscription that still has it, and how often it was claimed.
+    pub subscriptions: Vec<(SubscriptionId, Standing, u32)>,
+    /// Where it is on its way to, as far as outboxes are looked at.
+    pub outgoing: Vec<Outgoing>,
+    /// How long its body is and whether that is sealed, while it is kept.
+    pub body: Option<(u64, bool)>,
+}
+
+/// How a message stands in a queue or topic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum PlaceStay {
+    /// In a queue.
+    Queue {
+        /// None when the queue has it no longer.
+        standing: Option<Standing>,
+        /// How often it was received.
+        receives: u32,
+        /// Whether its time in the queue is over.
+        is_over: bool,
+    },
+    /// In a topic.
+    Topic {
+        /// Whether a subscription still needs it.
+        is_kept: bool,
+    },
+}
+
+// === impl Visit ===
+
+impl Visit {
+    fn body(&self) -> BodyKey {
+        BodyKey {
+            stream: self.place,
+            sequence: self.sequence,
+        }
+    }
+
+    /// Returns how the message stands by a set's state.
+    fn in_set(&self, state: &Set, now: Time) -> Stay {
+        let place = match self.kind {
+            Kind::Queue => state.queue(self.place).map(|queue| PlaceStay::Queue {
+                standing: queue.standing(self.sequence),
+                receives: queue.receives(self.sequence),
+                is_over: self.at + queue.attributes().retention <= now,
+            }),
+            Kind::Topic => Some(PlaceStay::Topic {
+                is_kept: state.is_kept(self.body()),
+            }),
+        };
+        let topic = state.topic(self.place).into_iter();
+        let subscriptions = topic
+            .flat_map(|topic| topic.subscriptions())
+            .filter_map(|subscription| {
+                let standing = subscription.standing(self.sequence)?;
+                Some((subscription.id(), standing, subscription.attempts(self.sequence)))
+            });
+        let lanes = state.lanes().filter(|(source, _)| *source == self.place);
+        let outgoing = lanes
+            .flat_map(|(source, target)| state.outgoing_to(source, target, 0, OUTGOING_LOOKED_AT_MAX))
+            .filter(|one| one.body.sequence == self.sequence);
+        Stay {
+            place,
+            subscriptions: subscriptions.collect(),
+            outgoing: outgoing.collect(),
+            body: None,
+        }
+    }
+}
+
+// === impl Broker ===
+
 impl Broker {
-    /// Returns what is recorded of a tenant's message, by time. Reads files.
-    pub fn happenings(&self, tenant: TenantId, message: MessageId) -> Result<Vec<Happening>, BrokerError> {
-        let mut happenings = Vec::new();
+    /// Returns what all sets know of a tenant's message.
+    pub async fn trace(&self, tenant: TenantId, message: MessageId) -> Result<Trace, BrokerError> {
         // A message that moved left records in other sets than the one that stamped it.
-        for set in self.sets() {
-            let records = self
-                .store
-                .decisions(set.set())
-                .lookup(message)
-                .map_err(|fault| BrokerError::Unreadable(fault.to_string()))?;
-            for record in records {
-                match posthouse_wire::decode_happening(&record) {
-                    Ok(happening) if happening.tenant == tenant => happenings.push(happening),
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%message, %error, "a record of a message cannot be read"),
-                }
+        let asked = self.all_sets().map(|set| self.trace_in(set, tenant, message));
+        let mut whole = Trace::default();
+        for trace in try_join_all(asked).await? {
+            whole.happenings.extend(trace.happenings);
+            whole.unrecorded = whole.unrecorded.or(trace.unrecorded);
+        }
+        whole.happenings.sort_by_key(|happening| happening.at);
+        Ok(whole)
+    }
+
+    async fn trace_in(&self, set: SetId, tenant: TenantId, message: MessageId) -> Result<Trace, BrokerError> {
+        if let Some(group) = self.here(set) {
+            return self.trace_here(group, tenant, message).await;
+        }
+        let ask = |_| Ask::Trace { set, tenant, message };
+        match self.reach(Some(set), PATIENCE, ask).await? {
+            Told::Trace(trace) => Ok(trace),
+            other => Err(senseless(&other)),
+        }
+    }
+
+    /// Returns what a set that is here knows of a tenant's message.
+    pub(super) async fn trace_here(
+        &self,
+        group: Group<Set>,
+        tenant: TenantId,
+        message: MessageId,
+    ) -> Result<Trace, BrokerError> {
+        let broker = self.clone();
+        blocking(move || {
+            let happenings = broker.happenings(&group, tenant, message)?;
+            let is_entry = |happening: &Happening| matches!(happening.event, Event::Entered { .. });
+            let unrecorded = match group.set() == message.set() && !happenings.iter().any(is_entry) {
+                true => broker.find_unrecorded(&group, tenant, message)?,
+                false => None,
+            };
+            Ok(Trace {
+                happenings,
+                unrecorded,
+            })
+        })
+        .await
+    }
+
+    /// Returns how a message stands in a queue or topic that it came into.
+    pub async fn stay(&self, record: &NameRecord, visit: Visit) -> Result<Stay, BrokerError> {
+        let set = record.set;
+        if let Some(group) = self.here(set) {
+            return self.stay_here(group, visit).await;
+        }
+        match self
+            .reach(Some(set), PATIENCE, |_| Ask::Stay { set, visit })
+            .await?
+        {
+            Told::Stay(stay) => Ok(stay),
+            other => Err(senseless(&other)),
+        }
+    }
+
+    /// Returns how a message stands in a queue or topic of a set that is here.
+    pub(super) async fn stay_here(&self, group: Group<Set>, visit: Visit) -> Result<Stay, BrokerError> {
+        let broker = self.clone();
+        blocking(move || {
+            let stored = broker.read(group.set(), visit.body())?;
+            let now = group.now();
+            Ok(Stay {
+                body: stored.map(|stored| {
+                    let body = stored.message.body;
+                    (body.len() as u64, matches!(body, Body::Sealed(_)))
+                }),
+                ..group.view(|state| visit.in_set(state, now))
+            })
+        })
+        .await
+    }
+
+    /// Returns what a set has recorded of a tenant's message, by time. Reads files.
+    fn happenings(
+        &self,
+        group: &Group<Set>,
+        tenant: TenantId,
+        message: MessageId,
+    ) -> Result<Vec<Happening>, BrokerError> {
+        let records = self
+            .store
+            .decisions(group.set())
+            .lookup(message)
+            .map_err(|fault| BrokerError::Unreadable(fault.to_string()))?;
+        let mut happenings = Vec::new();
+        for record in records {
+            match posthouse_wire::decode_happening(&record) {
+                Ok(happening) if happening.tenant == tenant => happenings.push(happening),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%message, %error, "a record of a message cannot be read"),
             }
         }
         happenings.sort_by_key(|happening| happening.at);
@@ -40,36 +230,37 @@ impl Broker {
 
     /// Finds a message that left no record, in the queues of the set that stamped it: by what they keep of about that
     /// time, up to a bound. Reads files.
-    pub fn find_unrecorded(
+    fn find_unrecorded(
         &self,
+        group: &Group<Set>,
         tenant: TenantId,
         message: MessageId,
-    ) -> Result<Option<(NameRecord, Sequence)>, BrokerError> {
-        let queues: Vec<NameRecord> = self.directory.view(|directory| {
+    ) -> Result<Option<(Incarnation, Sequence)>, BrokerError> {
+        let queues: Vec<Incarnation> = self.directory.view(|directory| {
             let names = directory.names(tenant, Kind::Queue);
             names
-                .filter(|record| record.set == message.set() && record.state == NameState::Ready)
-                .cloned()
+                .filter(|record| record.set == group.set() && record.state == NameState::Ready)
+                .map(|record| record.incarnation)
                 .collect()
         });
         let (first, last) = (message.stamped(), message.stamped() + STORED_WITHIN);
         let mut left = BODIES_READ_MAX;
-        for record in queues {
-            let candidates = self.set(record.set).view(|state| {
-                let queue = state.queue(record.incarnation);
+        for incarnation in queues {
+            let candidates = group.view(|state| {
+                let queue = state.queue(incarnation);
                 queue
                     .map(|queue| queue.kept_between(first, last, left))
                     .unwrap_or_default()
             });
             left = left.saturating_sub(candidates.len());
             for sequence in candidates {
-                let body = posthouse_model::BodyKey {
-                    stream: record.incarnation,
+                let body = BodyKey {
+                    stream: incarnation,
                     sequence,
                 };
-                let stored = self.read(record.set, body)?;
+                let stored = self.read(group.set(), body)?;
                 if stored.is_some_and(|stored| stored.message.id == message) {
-                    return Ok(Some((record, sequence)));
+                    return Ok(Some((incarnation, sequence)));
                 }
             }
         }
@@ -106,4 +297,13 @@ fn kept_since(set: &Set) -> Time {
     set.now()
         .before(longest)
         .before(Span::from_seconds(*bounds::CMQ_DELAY_SECONDS.end()))
+}
+
+/// Does what reads files where that holds up nothing else.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R, BrokerError> + Send + 'static,
+) -> Result<R, BrokerError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| BrokerError::Unreadable(error.to_string()))?
 }

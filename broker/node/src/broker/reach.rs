@@ -16,13 +16,14 @@ use futures::future::BoxFuture;
 use posthouse_keyring::Entropy;
 use posthouse_model::{
     DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, LogIndex, MessageId, Refusal, ReplicaId,
-    SessionCall, SetCommand, SetId, SetReply, Term,
+    SessionCall, SetCommand, SetId, SetReply, TenantId, Term,
 };
 use posthouse_replica::{Fault, Group, Machine, Members, NetworkFault, Reason};
 use posthouse_wire::Kind as WireKind;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::history::{Stay, Trace, Visit};
 use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
 use super::report::NodeReport;
@@ -92,6 +93,14 @@ pub(super) enum Ask {
         queues: Vec<Incarnation>,
         target: Incarnation,
     },
+    /// What a set knows of a tenant's message.
+    Trace {
+        set: SetId,
+        tenant: TenantId,
+        message: MessageId,
+    },
+    /// How a message stands in a queue or topic of a set.
+    Stay { set: SetId, visit: Visit },
     /// Has a group's leader change its members.
     Reform { set: Option<SetId>, reform: Reform },
     /// To read everything durable again.
@@ -118,6 +127,8 @@ pub(super) enum Told {
     /// The state of a set that holds nothing else.
     Excerpt(Bytes),
     Sources(Vec<Incarnation>),
+    Trace(Trace),
+    Stay(Stay),
 }
 
 /// What names the calls that this node passes on.
@@ -490,6 +501,16 @@ impl Broker {
                 group.confirm().await?;
                 let sources = group.view(|state| names::sources_among(state, &queues, target));
                 Ok(Told::Sources(sources))
+            }
+            Ask::Trace { set, tenant, message } => {
+                let group = self.member(set)?;
+                group.confirm().await?;
+                Ok(Told::Trace(self.trace_here(group, tenant, message).await?))
+            }
+            Ask::Stay { set, visit } => {
+                let group = self.member(set)?;
+                group.confirm().await?;
+                Ok(Told::Stay(self.stay_here(group, visit).await?))
             }
             Ask::Members { set: Some(set) } => Ok(Told::Members(self.member(set)?.members().await?)),
             Ask::Members { set: None } => Ok(Told::Members(self.directory.members().await?)),
