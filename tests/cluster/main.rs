@@ -8,6 +8,7 @@
 
 mod certificates;
 mod clocks;
+mod components;
 mod course;
 mod cuts;
 mod damage;

@@ -391,7 +391,12 @@ impl Directory {
                 Ok(DirectoryReply::Plugin(version))
             }
             DirectoryCommand::RemovePlugin { version } => {
-                self.plugins.remove(*version)?;
+                let removed = self.plugins.remove(*version)?;
+                changes.push(DirectoryChange::Plugin {
+                    tenant: removed.tenant,
+                    name: removed.name,
+                    version: removed.version,
+                });
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Bind {

@@ -65,6 +65,7 @@ pub use report::{DamageReport, GroupReport, NodeReport};
 pub use scrub::Scrubbing;
 pub use topics::Draft;
 
+use components::Awaited;
 use deciding::Deciding;
 use delivery::Deliveries;
 use held::Excerpts;
@@ -127,6 +128,7 @@ pub struct Parts {
     components: tokio::sync::Mutex<Components>,
     /// The same, to be read from.
     component_files: Components,
+    awaited: Awaited,
     outgoing: Vec<watch::Sender<u64>>,
     set_count: u8,
     excerpts: Excerpts,
@@ -189,6 +191,7 @@ impl Broker {
     /// thread left.
     pub fn start(assembly: Assembly, events: &Events) -> io::Result<Broker> {
         let directory = assembly.groups.directory.clone();
+        let awaited = Awaited::from_start(&assembly.components)?;
         let parts = Arc::new_cyclic(|weak: &std::sync::Weak<Parts>| {
             let parts = weak.clone();
             let give_back = move |queue: Incarnation, leased: Vec<posthouse_model::Leased>| {
@@ -228,6 +231,7 @@ impl Broker {
                 keyring: assembly.keyring,
                 entropy: assembly.entropy,
                 component_files: assembly.components.clone(),
+                awaited,
                 components: tokio::sync::Mutex::new(assembly.components),
                 egress: assembly.egress,
                 metrics: assembly.metrics,

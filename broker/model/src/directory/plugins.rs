@@ -133,8 +133,8 @@ impl Plugins {
         Ok(self.last)
     }
 
-    /// Forgets a version that nothing is bound to. Its number is not given again.
-    pub(super) fn remove(&mut self, version: PluginVersion) -> Result<(), DirectoryRefusal> {
+    /// Forgets a version that nothing is bound to, and returns what it was. Its number is not given again.
+    pub(super) fn remove(&mut self, version: PluginVersion) -> Result<PluginRecord, DirectoryRefusal> {
         let plugin = self.plugins.get(&version).ok_or(DirectoryRefusal::NoPlugin)?;
         if plugin.world == World::Seal {
             return Err(DirectoryRefusal::PluginSeals);
@@ -142,7 +142,8 @@ impl Plugins {
         if self.bindings.values().any(|binding| binding.version == version) {
             return Err(DirectoryRefusal::PluginInUse);
         }
-        let name = (plugin.tenant, plugin.name.folded());
+        let removed = plugin.clone();
+        let name = (removed.tenant, removed.name.folded());
         self.plugins.remove(&version);
         if let Some(versions) = self.names.get_mut(&name) {
             versions.remove(&version);
@@ -153,7 +154,7 @@ impl Plugins {
         for binding in self.bindings.values_mut() {
             binding.previous = binding.previous.filter(|previous| *previous != version);
         }
-        Ok(())
+        Ok(removed)
     }
 
     pub(super) fn bind(&mut self, binding: Binding<'_>) -> Result<(), DirectoryRefusal> {

@@ -1188,6 +1188,7 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
             }
         ),
         1 => (any_place(), any_world()).prop_map(|(place, world)| C::Unbind { place, world }),
+        2 => any_version().prop_map(|version| C::RemovePlugin { version }),
         2 => any_version().prop_map(|version| C::Activate { version }),
         1 => (prop::option::of(any_tenant()), any_name())
             .prop_map(|(tenant, name)| C::RollBack { tenant, name }),

@@ -1,16 +1,20 @@
 //! Plugin components as files, by content; and the built-in ones, which every node brings along.
 //!
 //! A version is recorded once a majority of the nodes keeps its component, so that it can be had whichever node is
-//! lost. The others fetch it when they see the record.
+//! lost. The others fetch it when they see the record. Once no version is recorded with a component, every node lets go
+//! of it; but not of one that was kept a moment ago, which may be about to be recorded.
 
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use posthouse_model::{
     BindingRecord, DirectoryCommand, DirectoryReply, FailurePolicy, Kind, Name, Place, PluginRecord,
     PluginVersion, TenantId, World,
@@ -20,9 +24,12 @@ use posthouse_replica::{Fault, Reason};
 use super::reach::{Ask, PATIENCE, Told};
 use super::{Broker, BrokerError};
 
-/// How often a node looks for components that it lacks.
+/// How often a node looks for components that it lacks, or has and needs no more.
 const LOOK: Duration = Duration::from_secs(2);
-/// What the name of a component's file ends in while it is being written.
+/// How long a component is kept that is not recorded: longer than recording one takes.
+const UNRECORDED_KEPT: Duration = Duration::from_secs(60);
+/// What the name of a component's file ends in, and while it is being written.
+const COMPONENT: &str = "wasm";
 const DRAFT: &str = "draft";
 
 /// The built-in plugins: their names, worlds and places.
@@ -37,6 +44,12 @@ const BUILTINS: [(&str, World, Place); 4] = [
 #[derive(Clone, Debug)]
 pub struct Components {
     folder: PathBuf,
+}
+
+/// Components that may be about to be recorded, since when: those that were kept lately, and at the start all.
+#[derive(Clone, Debug)]
+pub(super) struct Awaited {
+    since: Arc<Mutex<HashMap<[u8; 32], Instant>>>,
 }
 
 /// The built-in components that this node has.
@@ -98,6 +111,18 @@ impl Components {
         }
     }
 
+    /// Returns the digests of all components that are here, as their files are named.
+    pub(super) fn all(&self) -> std::io::Result<Vec<[u8; 32]>> {
+        let mut digests = Vec::new();
+        for file in std::fs::read_dir(&self.folder)? {
+            let path = file?.path();
+            let is_component = path.extension().is_some_and(|extension| extension == COMPONENT);
+            let name = path.file_stem().and_then(|name| name.to_str());
+            digests.extend(name.filter(|_| is_component).and_then(parsed_digest));
+        }
+        Ok(digests)
+    }
+
     /// Returns whether a component is here; what is in its file is looked at when it is read.
     fn has(&self, digest: &[u8; 32]) -> bool {
         self.path(digest).is_file()
@@ -105,7 +130,43 @@ impl Components {
 
     fn path(&self, digest: &[u8; 32]) -> PathBuf {
         let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.folder.join(name).with_extension("wasm")
+        self.folder.join(name).with_extension(COMPONENT)
+    }
+}
+
+// === impl Awaited ===
+
+impl Awaited {
+    /// Begins with what is there at the start: who had it kept may be about to record it.
+    pub(super) fn from_start(components: &Components) -> std::io::Result<Awaited> {
+        let now = Instant::now();
+        let all = components.all()?.into_iter().map(|digest| (digest, now));
+        Ok(Awaited {
+            since: Arc::new(Mutex::new(all.collect())),
+        })
+    }
+
+    fn expect(&self, digest: [u8; 32]) {
+        self.since.lock().insert(digest, Instant::now());
+    }
+
+    fn forget(&self, digest: &[u8; 32]) {
+        self.since.lock().remove(digest);
+    }
+
+    fn contains(&self, digest: &[u8; 32]) -> bool {
+        let mut since = self.since.lock();
+        since.retain(|_, since| since.elapsed() < UNRECORDED_KEPT);
+        since.contains_key(digest)
+    }
+
+    /// Removes a component unless it is expected to be recorded. Who expects it from now on finds it gone.
+    fn remove_unless_awaited(&self, components: &Components, digest: &[u8; 32]) -> std::io::Result<()> {
+        let since = self.since.lock();
+        match since.contains_key(digest) {
+            true => Ok(()),
+            false => components.remove(digest),
+        }
     }
 }
 
@@ -249,13 +310,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Keeps a component here, and returns its digest.
+    /// Keeps a component here that is recorded or about to be, and returns its digest.
     pub(super) async fn keep_component(&self, component: Bytes) -> Result<[u8; 32], BrokerError> {
-        let components = self.component_files.clone();
-        tokio::task::spawn_blocking(move || components.put(&component))
-            .await
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))
+        let (components, awaited) = (self.component_files.clone(), self.awaited.clone());
+        blocking(move || {
+            awaited.expect(posthouse_keyring::sha256(&component));
+            components.put(&component)
+        })
+        .await
     }
 
     /// Has as many other nodes keep a component as make a majority with this one.
@@ -279,7 +341,18 @@ impl Broker {
         Ok(())
     }
 
-    /// Fetches what is recorded and not here, now and then, until the broker stops.
+    /// Takes notice of a version that was recorded, or is recorded no more.
+    pub(super) fn learn_plugin(&self, version: PluginVersion) {
+        let digest = self
+            .directory
+            .view(|directory| directory.plugin(version).map(|record| record.digest));
+        match digest {
+            Some(digest) => self.awaited.forget(&digest),
+            None => self.guests.unload(version),
+        }
+    }
+
+    /// Fetches what is recorded and not here, and lets go of what is recorded no more, until the broker stops.
     pub(super) async fn gather_components(self) {
         let mut complete_at = None;
         loop {
@@ -289,10 +362,59 @@ impl Broker {
                 () = tokio::time::sleep(LOOK) => {}
             }
             let applied = self.directory.applied();
-            if complete_at != Some(applied) && self.gather_once().await {
+            if complete_at == Some(applied) {
+                continue;
+            }
+            let is_complete = self.gather_once().await;
+            let components = self.components.lock().await;
+            if self.drop_unrecorded(&components).await && is_complete {
                 complete_at = Some(applied);
             }
         }
+    }
+
+    /// Removes what no version is recorded with; returns whether there is nothing of that any more.
+    async fn drop_unrecorded(&self, components: &Components) -> bool {
+        match self.try_drop_unrecorded(components).await {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                // It is recorded no more; all that it takes is room.
+                tracing::warn!(%error, "components that are not needed stay");
+                false
+            }
+        }
+    }
+
+    async fn try_drop_unrecorded(&self, components: &Components) -> Result<bool, BrokerError> {
+        let listed = components.clone();
+        let here = blocking(move || listed.all()).await?;
+        if self.unrecorded(&here).is_empty() {
+            return Ok(true);
+        }
+        // What was recorded meanwhile may not be seen here yet.
+        self.refresh(None).await?;
+        let unrecorded = self.unrecorded(&here);
+        let (unneeded, awaited): (Vec<_>, Vec<_>) = unrecorded
+            .into_iter()
+            .partition(|digest| !self.awaited.contains(digest));
+        let (files, expected) = (components.clone(), self.awaited.clone());
+        blocking(move || {
+            unneeded
+                .iter()
+                .try_for_each(|digest| expected.remove_unless_awaited(&files, digest))
+        })
+        .await?;
+        Ok(awaited.is_empty())
+    }
+
+    fn unrecorded(&self, here: &[[u8; 32]]) -> Vec<[u8; 32]> {
+        let recorded: HashSet<[u8; 32]> = self
+            .directory
+            .view(|directory| directory.all_plugins().map(|record| record.digest).collect());
+        here.iter()
+            .filter(|digest| !recorded.contains(*digest))
+            .copied()
+            .collect()
     }
 
     /// Fetches what is recorded and not here; returns whether nothing is missing any more.
@@ -324,26 +446,17 @@ impl Broker {
             return Err(BrokerError::Unreadable(text));
         };
         self.keep_component(component.clone()).await?;
+        self.learn_plugin(record.version);
         Ok(component)
     }
 
-    /// Forgets a version that nothing is bound to, and its component unless another version is the same.
+    /// Forgets a version that nothing is bound to, and its component unless another version is the same. The other nodes
+    /// do when they see it.
     pub async fn remove_plugin(&self, version: PluginVersion) -> Result<(), BrokerError> {
         let components = self.components.lock().await;
-        let digest = self
-            .directory
-            .view(|directory| directory.plugin(version).map(|record| record.digest));
         self.direct(DirectoryCommand::RemovePlugin { version }, Kind::Topic)
             .await?;
-        self.guests.unload(version);
-        let unused = digest.filter(|digest| {
-            self.directory
-                .view(|directory| !directory.all_plugins().any(|record| record.digest == *digest))
-        });
-        if let Some(Err(error)) = unused.map(|digest| components.remove(&digest)) {
-            // It is recorded no more; all that it takes is room.
-            tracing::warn!(%version, %error, "the component of a removed plugin stays");
-        }
+        self.drop_unrecorded(&components).await;
         Ok(())
     }
 
@@ -362,5 +475,72 @@ impl Broker {
             .load(version, record.tenant, record.world, component)
             .await
             .map_err(|error| BrokerError::Unreadable(error.to_string()))
+    }
+}
+
+/// Does something with files where that holds up nothing else.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<R> + Send + 'static,
+) -> Result<R, BrokerError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+        .map_err(|error| BrokerError::Unreadable(error.to_string()))
+}
+
+/// Returns the digest that a file is named by.
+fn parsed_digest(name: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if name.len() != 2 * digest.len() || !name.is_ascii() {
+        return None;
+    }
+    for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(name.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Components) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let components = Components::open(folder.path().join("components")).expect("it can be made");
+        (folder, components)
+    }
+
+    #[test]
+    fn components_are_listed_by_their_digests_and_other_files_are_not() {
+        let (folder, components) = folder();
+        let mut kept = [b"one", b"two"].map(|bytes| components.put(bytes).expect("it is kept"));
+        kept.sort_unstable();
+        for other in ["draft", "ab.wasm", &format!("{}.wasm", "x".repeat(64))] {
+            std::fs::write(folder.path().join("components").join(other), b"").expect("it is written");
+        }
+        let mut listed = components.all().expect("it can be read");
+        listed.sort_unstable();
+        assert_eq!(listed, kept);
+    }
+
+    #[test]
+    fn a_component_stays_as_long_as_it_may_be_about_to_be_recorded() {
+        let (_folder, components) = folder();
+        let [found, kept] = [b"one", b"two"].map(|bytes| components.put(bytes).expect("it is kept"));
+        let awaited = Awaited::from_start(&components).expect("it can be read");
+        awaited.forget(&kept);
+        assert!(awaited.contains(&found) && !awaited.contains(&kept));
+        awaited.expect(kept);
+        for digest in [&found, &kept] {
+            awaited
+                .remove_unless_awaited(&components, digest)
+                .expect("it stays");
+            assert!(components.has(digest));
+        }
+        awaited.forget(&kept);
+        awaited
+            .remove_unless_awaited(&components, &kept)
+            .expect("it goes");
+        assert!(!components.has(&kept) && components.has(&found));
     }
 }

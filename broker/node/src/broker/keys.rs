@@ -163,8 +163,9 @@ impl Broker {
                     .view(|directory| directory.master_key(*tenant, name).cloned());
                 record.iter().for_each(|record| self.learn_master_key(record));
             }
+            DirectoryChange::Plugin { version, .. } => self.learn_plugin(*version),
             // Looked up in the directory whenever they are needed.
-            DirectoryChange::Name { .. } | DirectoryChange::Plugin { .. } | DirectoryChange::Deciding => {}
+            DirectoryChange::Name { .. } | DirectoryChange::Deciding => {}
         }
     }
 
