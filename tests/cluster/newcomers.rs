@@ -3,8 +3,42 @@
 
 use serde_json::Value;
 
-use crate::membership::{is_group_on, node, wait_until};
-use crate::{cluster, command, create_queue, done, refusal, until};
+use crate::membership::{is_group_on, is_settled_on, node, wait_until};
+use crate::{cluster, command, create_queue, done, refusal, send, take, until};
+
+#[test]
+fn a_node_that_listens_elsewhere_is_found_by_the_others() {
+    let mut cluster = cluster(1);
+    create_queue(&mut cluster.node(1).client(), "q");
+    wait_until(cluster.node(1), "it is founded", |status| {
+        is_settled_on(status, &[1, 2, 3])
+    });
+    cluster.node_mut(2).kill();
+    cluster.move_peer(2);
+    cluster.node_mut(2).launch().unwrap();
+    let address = cluster.peer_address(2).to_string();
+    wait_until(cluster.node(1), "it is found", |status| {
+        is_settled_on(status, &[1, 2, 3]) && node(status, 2)["address"] == address.as_str()
+    });
+
+    // It counts for one that knew it from before, and for one that is started with where it was.
+    cluster.node_mut(3).kill();
+    assert!(send(&mut cluster.node(1).client(), "q", "first"));
+    cluster.node_mut(3).launch().unwrap();
+    wait_until(cluster.node(3), "it is found again", |status| {
+        is_settled_on(status, &[1, 2, 3])
+    });
+    cluster.node_mut(1).kill();
+    assert_eq!(take(&mut cluster.node(3).client(), "q").as_deref(), Some("first"));
+
+    // And one that listens elsewhere comes back there without a word.
+    cluster.node_mut(1).launch().unwrap();
+    cluster.node_mut(2).kill();
+    cluster.node_mut(2).launch().unwrap();
+    wait_until(cluster.node(1), "it is where it was", |status| {
+        is_settled_on(status, &[1, 2, 3])
+    });
+}
 
 #[test]
 fn a_message_is_explained_by_a_node_that_holds_nothing_of_it() {

@@ -274,6 +274,11 @@ impl Directory {
         self.nodes.is_discarded(set, replica)
     }
 
+    /// Returns whether a node said itself where it is. Others may know it elsewhere, from before.
+    pub fn is_located(&self, node: NodeId) -> bool {
+        self.nodes.is_located(node)
+    }
+
     /// Returns the index of the entry that last changed nodes or replicas.
     pub fn nodes_changed(&self) -> LogIndex {
         self.nodes.changed()

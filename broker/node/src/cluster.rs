@@ -1,5 +1,6 @@
 //! A node among others: its identity, its connections to them, and what it answers them.
 
+mod announcing;
 mod founding;
 mod joining;
 mod roster;
@@ -67,6 +68,7 @@ struct Shared {
     store: Store,
     sets: u8,
     node: u16,
+    data: PathBuf,
     root_key_file: PathBuf,
     /// Whether nodes get the root key from each other.
     shares_root_key: bool,
@@ -91,6 +93,8 @@ enum Request {
     Admit(Application),
     /// What is known of the replicas that a disk holds.
     Judge(Vec<(Option<SetId>, ReplicaId)>),
+    /// To let all know that it listens here.
+    Locate(String),
 }
 
 /// What the other answers.
@@ -102,6 +106,7 @@ enum Reply {
     Refused(String),
     Admitted(Admission),
     Judged(Verdict),
+    Located,
 }
 
 /// An identity, given by the node that founds.
@@ -136,6 +141,7 @@ impl Cluster {
         let shared = Arc::new(Shared {
             sets: config.node.sets,
             node: cluster.node,
+            data: config.node.data.clone(),
             root_key_file: config.node.data.join(crate::serve::ROOT_KEY_FILE),
             shares_root_key: config.keyring.root_key_file.is_none(),
             others: Mutex::new(others.collect()),
@@ -169,6 +175,9 @@ impl Cluster {
             match founding::next_step(&own, &others, &founders) {
                 Step::Begin => {
                     self.check_own_replicas().await?;
+                    if own.empty && self.shared.replica() == Some(founder(self.config.node)) {
+                        self.announced()?;
+                    }
                     return self.place(None);
                 }
                 Step::Join => {
@@ -189,6 +198,7 @@ impl Cluster {
                     });
                     if self.found(cluster, entropy).await? {
                         let founders = founders.iter().map(|node| founder(*node)).collect();
+                        self.announced()?;
                         return self.place(Some(founders));
                     }
                 }
@@ -457,8 +467,8 @@ impl Shared {
         }
         *self.others.lock() = addresses.keys().copied().collect();
         clock.keep(|replica| addresses.contains_key(&replica));
-        for (replica, address) in addresses {
-            network.know(replica, address);
+        for (replica, addresses) in addresses {
+            network.know_at(replica, addresses);
         }
         network.set_hosts(hosts);
     }
@@ -562,7 +572,7 @@ impl Shared {
         })
     }
 
-    async fn reply(self: Arc<Self>, request: Bytes) -> Reply {
+    async fn reply(self: Arc<Self>, from: Hello, request: Bytes) -> Reply {
         match posthouse_wire::decode(WireKind::Peer, &request) {
             Ok(Request::Call(call)) => match self.broker.get() {
                 Some(broker) => Reply::Call(broker.answer(call).await),
@@ -576,6 +586,10 @@ impl Shared {
             Ok(Request::Judge(replicas)) => match self.groups.get() {
                 Some(groups) => Reply::Judged(groups.directory.view(|directory| judge(directory, &replicas))),
                 None => Reply::Refused("this node is starting".to_owned()),
+            },
+            Ok(Request::Locate(address)) => match self.locate(from, address).await {
+                Ok(()) => Reply::Located,
+                Err(error) => Reply::Refused(format!("{error:#}")),
             },
             Ok(Request::Join(given)) => {
                 let joined = tokio::task::spawn_blocking(move || self.join(&given)).await;
@@ -605,9 +619,9 @@ impl Answerer for Answers {
         .boxed()
     }
 
-    fn request(&self, _from: Hello, request: Bytes) -> BoxFuture<'static, Bytes> {
+    fn request(&self, from: Hello, request: Bytes) -> BoxFuture<'static, Bytes> {
         let shared = Arc::clone(&self.0);
-        async move { posthouse_wire::encode(WireKind::Peer, &shared.reply(request).await) }.boxed()
+        async move { posthouse_wire::encode(WireKind::Peer, &shared.reply(from, request).await) }.boxed()
     }
 }
 
@@ -625,9 +639,14 @@ impl Others for PeerNodes {
                 Ok(Reply::Call(answer)) => Ok(answer),
                 // It has not got so far as to do anything.
                 Ok(Reply::Refused(_)) => Err(NetworkFault::Unreachable(to)),
-                Ok(Reply::Standing(_) | Reply::Joined | Reply::Admitted(_) | Reply::Judged(_)) | Err(_) => {
-                    Err(NetworkFault::NoAnswer("an answer to another question".to_owned()))
-                }
+                Ok(
+                    Reply::Standing(_)
+                    | Reply::Joined
+                    | Reply::Admitted(_)
+                    | Reply::Judged(_)
+                    | Reply::Located,
+                )
+                | Err(_) => Err(NetworkFault::NoAnswer("an answer to another question".to_owned())),
             }
         }
         .boxed()

@@ -271,6 +271,7 @@ async fn assemble(
                     told.send_replace(Some(format!("{error:#}")));
                 }
             });
+            broker.while_running(cluster.clone().announce());
             let dismissed = cluster.clone().dismissed(broker.directory.clone());
             broker.while_running(async move {
                 tell.send_replace(Some(dismissed.await));
@@ -528,7 +529,7 @@ pub(crate) fn take_root_key(path: &Path, key: &RootKey) -> anyhow::Result<()> {
 }
 
 /// Writes a file that only its owner may read: whole and durable, or not at all.
-fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let draft = path.with_extension("draft");

@@ -125,7 +125,7 @@ struct Shared {
 
 /// A replica that this node knows the address of.
 struct Peer {
-    address: String,
+    addresses: Vec<String>,
     links: [Arc<Link>; Channel::ALL.len()],
     closing: CancellationToken,
 }
@@ -165,11 +165,19 @@ impl PeerNetwork {
     /// Learns where a replica is, as `host:port`. Connections to where it was are closed. To be called within a tokio
     /// runtime.
     pub fn know(&self, replica: ReplicaId, address: String) {
+        self.know_at(replica, vec![address]);
+    }
+
+    /// Learns where a replica may be: it is looked for at each address in turn. Otherwise as [`PeerNetwork::know`].
+    pub fn know_at(&self, replica: ReplicaId, addresses: Vec<String>) {
         let mut peers = self.shared.peers.lock();
-        if peers.get(&replica).is_some_and(|peer| peer.address == address) {
+        if peers
+            .get(&replica)
+            .is_some_and(|peer| peer.addresses == addresses)
+        {
             return;
         }
-        let peer = self.meet(replica, address);
+        let peer = self.meet(replica, addresses);
         if let Some(before) = peers.insert(replica, peer) {
             before.closing.cancel();
         }
@@ -259,17 +267,17 @@ impl PeerNetwork {
         }
     }
 
-    fn meet(&self, replica: ReplicaId, address: String) -> Peer {
+    fn meet(&self, replica: ReplicaId, addresses: Vec<String>) -> Peer {
         let shared = &self.shared;
         let closing = shared.stop.child_token();
         let links = Channel::ALL.map(|channel| {
-            let link = Link::new(shared.local.clone(), replica, address.clone(), channel);
+            let link = Link::new(shared.local.clone(), replica, addresses.clone(), channel);
             let link = Arc::new(link);
             shared.tasks.spawn(link.clone().run(closing.clone()));
             link
         });
         Peer {
-            address,
+            addresses,
             links,
             closing,
         }

@@ -15,6 +15,8 @@ const PREFIX_BYTES: usize = 2;
 /// What the second version of a directory's state has at its end beyond the first, when there is nothing in it: no
 /// nodes, no replicas, no ids given, nothing changed.
 const NO_NODES: [u8; 4] = [0; 4];
+/// What the third version has beyond the second: no node that said where it is.
+const NONE_LOCATED: [u8; 1] = [0];
 
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -92,7 +94,7 @@ impl Kind {
     /// Returns the version that is written now.
     pub const fn version(self) -> u8 {
         match self {
-            Kind::DirectoryState => 2,
+            Kind::DirectoryState => 3,
             Kind::SetBatch
             | Kind::DirectoryBatch
             | Kind::SetState
@@ -161,15 +163,13 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 
 /// Reads the directory's state.
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
-    match bytes {
-        [kind, 1, state @ ..] if *kind == Kind::DirectoryState as u8 => {
-            let mut second = vec![*kind, 2];
-            second.extend_from_slice(state);
-            second.extend_from_slice(&NO_NODES);
-            decode_state(Kind::DirectoryState, &second)
-        }
-        _ => decode_state(Kind::DirectoryState, bytes),
-    }
+    let (kind, state, ends) = match bytes {
+        [kind, 1, state @ ..] => (*kind, state, [&NO_NODES[..], &NONE_LOCATED[..]].concat()),
+        [kind, 2, state @ ..] => (*kind, state, NONE_LOCATED.to_vec()),
+        _ => return decode_state(Kind::DirectoryState, bytes),
+    };
+    let now = [&[kind, Kind::DirectoryState.version()], state, &ends].concat();
+    decode_state(Kind::DirectoryState, &now)
 }
 
 /// Returns the bytes of a machine's state.

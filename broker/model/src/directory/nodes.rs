@@ -17,7 +17,7 @@
 //! be; who the members of a group are, its own log says. Once a leaving replica is a member no longer it is discarded,
 //! and its id never names anything again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,8 @@ pub(super) struct Nodes {
     given: u64,
     /// The entry that last changed anything here.
     changed: LogIndex,
+    /// The nodes that said themselves where they are. Last: states that were kept before there was this end here.
+    located: BTreeSet<NodeId>,
 }
 
 type Outcome = Result<DirectoryReply, DirectoryRefusal>;
@@ -60,6 +62,10 @@ impl Nodes {
 
     pub(super) fn get(&self, node: NodeId) -> Option<&NodeRecord> {
         self.nodes.get(&node)
+    }
+
+    pub(super) fn is_located(&self, node: NodeId) -> bool {
+        self.located.contains(&node)
     }
 
     pub(super) fn replicas(&self) -> impl Iterator<Item = &ReplicaRecord> {
@@ -203,10 +209,11 @@ impl Nodes {
         Ok(DirectoryReply::Done)
     }
 
-    /// Takes notice of where a node is.
+    /// Takes notice of where a node says that it is.
     pub(super) fn locate(&mut self, node: NodeId, address: &str) -> Outcome {
         check_address(address)?;
         self.there_mut(node)?.address = address.to_owned();
+        self.located.insert(node);
         Ok(DirectoryReply::Done)
     }
 
@@ -268,6 +275,7 @@ impl Nodes {
             self.retire(None, replica);
         }
         self.there_mut(node)?.state = NodeState::Gone;
+        self.located.remove(&node);
         Ok(DirectoryReply::Done)
     }
 
@@ -384,7 +392,14 @@ impl Nodes {
             let is_there = node.state != NodeState::Gone;
             assert_eq!(directory.count(), usize::from(is_there), "{node:?}");
         }
-        let mut places = std::collections::BTreeSet::new();
+        for node in &self.located {
+            let is_there = self
+                .nodes
+                .get(node)
+                .is_some_and(|node| node.state != NodeState::Gone);
+            assert!(is_there, "who is gone is nowhere: {node}");
+        }
+        let mut places = BTreeSet::new();
         for (at, record) in &self.replicas {
             assert_eq!(*at, (record.set, record.replica));
             assert!(record.replica <= self.last_given());

@@ -86,6 +86,28 @@ impl Broker {
         }
     }
 
+    /// Has the directory know where a node listens to the others, if that is the node which they know by this replica.
+    pub(crate) async fn locate(
+        &self,
+        node: NodeId,
+        known_by: ReplicaId,
+        address: String,
+    ) -> Result<(), BrokerError> {
+        self.see_directory().await?;
+        let is_it = self.directory.view(|directory| {
+            let replica = directory.replica_wanted_on(node, None);
+            replica.is_some_and(|record| record.replica == known_by)
+        });
+        if !is_it {
+            return Err(BrokerError::Argument(format!(
+                "node {node} is not replica {known_by}"
+            )));
+        }
+        let command = DirectoryCommand::Locate { node, address };
+        self.direct(command, Kind::Queue).await?;
+        Ok(())
+    }
+
     /// Gives this node a replica of a set, or (none) of the directory, in place of one whose files are damaged: one with
     /// another id, to be brought back from its peers. Returns its id.
     ///

@@ -1,7 +1,8 @@
 //! Who the other nodes are and where, as the directory says: what connections are made by.
 //!
 //! A node that is told itself where another is believes that, and the directory of the others: what one reaches at an
-//! address another may not.
+//! address another may not. But of one that has said where it is, what this node was told may be from before: it is
+//! looked for where it said first.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,8 +11,8 @@ use posthouse_model::{Directory, NodeId, NodeState, ReplicaId};
 /// The nodes that are not gone, by what the others know them by: their replicas of the directory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Roster {
-    /// Where each listens.
-    pub(super) addresses: BTreeMap<ReplicaId, String>,
+    /// Where each may listen, the likeliest first.
+    pub(super) addresses: BTreeMap<ReplicaId, Vec<String>>,
     /// The node of each replica of a group, as far as it is called otherwise than its node and its disk is there.
     pub(super) hosts: HashMap<ReplicaId, ReplicaId>,
 }
@@ -28,8 +29,13 @@ impl Roster {
         for node in directory.nodes().filter(|node| node.state != NodeState::Gone) {
             if let Some(known_by) = directory.replica_wanted_on(node.node, None) {
                 by_node.insert(node.node, known_by.replica);
-                let address = told.get(&node.node.0).unwrap_or(&node.address);
-                roster.addresses.insert(known_by.replica, address.clone());
+                let told = told.get(&node.node.0).filter(|told| **told != node.address);
+                let addresses = match told {
+                    Some(told) if directory.is_located(node.node) => vec![node.address.clone(), told.clone()],
+                    Some(told) => vec![told.clone()],
+                    None => vec![node.address.clone()],
+                };
+                roster.addresses.insert(known_by.replica, addresses);
             }
         }
         for record in directory.replicas() {
@@ -99,17 +105,29 @@ mod tests {
         let roster = Roster::of(&directory(vec![admit(2)]), &told).expect("they were said");
         assert_eq!(
             roster.addresses[&ReplicaId(3)],
-            "there:3",
+            ["there:3"],
             "as this node was told"
         );
         let known: Vec<u64> = roster.addresses.keys().map(|replica| replica.0).collect();
         assert_eq!(known, [1, 3, 65_536]);
-        assert_eq!(roster.addresses[&ReplicaId(65_536)], "new:2");
+        assert_eq!(roster.addresses[&ReplicaId(65_536)], ["new:2"]);
         assert_eq!(
             roster.hosts,
             HashMap::from([(ReplicaId(65_537), ReplicaId(65_536))]),
             "its replica of the set, and not the one before"
         );
+    }
+
+    #[test]
+    fn one_that_said_where_it_is_is_looked_for_there_first() {
+        let told = BTreeMap::from([(2, "told:2".to_owned()), (3, "said:3".to_owned())]);
+        let said = |node: u16| DirectoryCommand::Locate {
+            node: NodeId(node),
+            address: format!("said:{node}"),
+        };
+        let roster = Roster::of(&directory(vec![said(2), said(3)]), &told).expect("they were said");
+        assert_eq!(roster.addresses[&ReplicaId(2)], ["said:2", "told:2"]);
+        assert_eq!(roster.addresses[&ReplicaId(3)], ["said:3"]);
     }
 
     #[test]

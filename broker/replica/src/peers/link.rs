@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The first connection is made when it is needed; one that broke is made again at once, and calls wait for it. When
-//! that fails, calls fail at once, until one of the attempts that follow, with pauses between them, succeeds.
+//! that fails, calls fail at once, until one of the attempts that follow, with pauses between them, succeeds. Of several
+//! addresses, each attempt takes the next.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -47,7 +48,8 @@ pub(super) enum Asked {
 pub(super) struct Link {
     local: Arc<Local>,
     to: ReplicaId,
-    address: String,
+    /// Where the peer may be, one at least.
+    addresses: Vec<String>,
     channel: Channel,
     room: Room,
     queue: Mutex<Queue>,
@@ -140,12 +142,12 @@ impl Asked {
 // === impl Link ===
 
 impl Link {
-    pub(super) fn new(local: Arc<Local>, to: ReplicaId, address: String, channel: Channel) -> Link {
+    pub(super) fn new(local: Arc<Local>, to: ReplicaId, addresses: Vec<String>, channel: Channel) -> Link {
         Link {
             room: local.room.for_peer(channel),
             local,
             to,
-            address,
+            addresses,
             channel,
             queue: Mutex::new(Queue {
                 phase: Phase::Open,
@@ -188,19 +190,30 @@ impl Link {
             self.wake.notified().await;
         }
         let mut failures = 0;
+        let mut turns = self.addresses.iter().cycle();
+        let Some(mut address) = turns.next() else {
+            self.settle("the peer is nowhere", Phase::Closed);
+            return;
+        };
         loop {
             let era = self.local.era();
-            let attempt = self.attempt(&era, &mut failures);
-            if era.ended.run_until_cancelled(attempt).await.is_none() {
-                failures = 0;
-                self.settle("this node says another thing of itself now", Phase::Open);
+            let attempt = self.attempt(&era, address, &mut failures);
+            match era.ended.run_until_cancelled(attempt).await {
+                Some(true) => {}
+                Some(false) => address = turns.next().unwrap_or(address),
+                None => {
+                    failures = 0;
+                    self.settle("this node says another thing of itself now", Phase::Open);
+                }
             }
         }
     }
 
-    /// Makes a connection and uses it until it breaks; then pauses.
-    async fn attempt(&self, era: &Era, failures: &mut u32) {
-        let reason = match self.connect(era.hello).await {
+    /// Makes a connection to an address and uses it until it breaks; then pauses. Returns whether there was one.
+    async fn attempt(&self, era: &Era, address: &str, failures: &mut u32) -> bool {
+        let connected = self.connect(era.hello, address).await;
+        let was_there = connected.is_ok();
+        let reason = match connected {
             Ok(connection) => {
                 self.open();
                 let began = Instant::now();
@@ -214,7 +227,7 @@ impl Link {
             }
             Err(error) => {
                 self.local
-                    .complain(&format!("replica {} at {}", self.to, self.address), &error);
+                    .complain(&format!("replica {} at {address}", self.to), &error);
                 error.to_string()
             }
         };
@@ -226,15 +239,16 @@ impl Link {
                 tokio::time::sleep(pause).await;
             }
         }
+        was_there
     }
 
-    async fn connect(&self, hello: Hello) -> Result<Connection, DialError> {
+    async fn connect(&self, hello: Hello, address: &str) -> Result<Connection, DialError> {
         let greeting = Greeting {
             channel: self.channel,
             hello,
             expects: Some(self.to),
         };
-        let (_, connection) = self.local.dial(&self.address, greeting).await?;
+        let (_, connection) = self.local.dial(address, greeting).await?;
         Ok(connection)
     }
 

@@ -192,6 +192,19 @@ async fn a_replica_that_moves_is_found_where_it_went_and_one_forgotten_is_not() 
 }
 
 #[tokio::test]
+async fn a_replica_is_looked_for_at_each_address_where_it_may_be() {
+    let here = PeerNetwork::new(hello(1), None);
+    let there = Node::there(echo).await;
+    let nobody = address(&listen().await);
+    let another = Node::start(hello(9), None, Arc::new(Answers(echo))).await;
+    for before in [nobody, another.address.clone()] {
+        here.know_at(THERE, vec![before, there.address.clone()]);
+        assert_eq!(until_answered(&here, Lane::Log, b"found").await, &b"found"[..]);
+    }
+    within(here.stop()).await;
+}
+
+#[tokio::test]
 async fn a_network_that_stopped_asks_and_answers_nothing() {
     let (there, mut came) = silent().await;
     let here = there.asker();

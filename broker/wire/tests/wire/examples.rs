@@ -504,8 +504,29 @@ pub(crate) fn directory() -> Directory {
     directory
 }
 
-/// What both histories leave behind, as states are since there are nodes in them.
+/// What both histories leave behind, as states were since there are nodes in them: of one that moved it was not known
+/// that it had.
 pub(crate) fn directory_2() -> Directory {
+    let mut commands = directory_commands_3();
+    let moved = commands.iter().find_map(|command| match command {
+        DirectoryCommand::Locate { node, address } => Some((*node, address.clone())),
+        _ => None,
+    });
+    let (moved, elsewhere) = moved.expect("one moves");
+    commands.retain(|command| !matches!(command, DirectoryCommand::Locate { .. }));
+    for command in &mut commands {
+        match command {
+            DirectoryCommand::Admit { node, address, .. } if *node == moved => address.clone_from(&elsewhere),
+            _ => {}
+        }
+    }
+    let mut directory = directory();
+    directory.apply(LogIndex(9), &batch_of(commands));
+    directory
+}
+
+/// What both histories leave behind, as states are since nodes say where they are.
+pub(crate) fn directory_3() -> Directory {
     let mut directory = directory();
     directory.apply(LogIndex(9), &directory_batch_3());
     directory

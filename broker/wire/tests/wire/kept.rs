@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1`, is read and written no more.
+/// `directory_state-1` and `directory_state-2`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -47,9 +47,9 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch_3())],
         ),
         (
-            "directory_state-2",
+            "directory_state-3",
             Kind::DirectoryState,
-            vec![encode_directory_state(&examples::directory_2())],
+            vec![encode_directory_state(&examples::directory_3())],
         ),
         (
             "set_state-1",
@@ -137,6 +137,7 @@ fn a_kept_directory_reads_as_what_it_was() {
     for (name, expected) in [
         ("directory_state-1", examples::directory()),
         ("directory_state-2", examples::directory_2()),
+        ("directory_state-3", examples::directory_3()),
     ] {
         let payloads = read(name, Kind::DirectoryState);
         let states: Vec<Result<Directory, DecodeError>> = payloads
