@@ -334,6 +334,40 @@ fn a_move_comes_to_its_end_whoever_is_killed_in_the_middle_of_it() {
 }
 
 #[test]
+fn a_move_that_is_taken_back_in_the_middle_costs_nothing() {
+    let mut cluster = cluster(1);
+    create(&mut cluster.node(1).client(), "load");
+    cluster.add().unwrap();
+    wait_until(cluster.node(1), "the fourth has joined", |status| {
+        node(status, 4)["state"] == "active" && is_group_on(status, None, &[1, 2, 3, 4])
+    });
+    let load = Load::begin("load", cluster.node(1).client(), cluster.node(3).client());
+    cluster.node(4).pause().unwrap();
+    change(
+        cluster.node(1),
+        &["cluster", "move", "--set", "0", "--from", "2", "--to", "4"],
+    );
+    wait_until(cluster.node(1), "it has begun", |status| {
+        group(status, Some(0))["changing"] == true
+    });
+    change(
+        cluster.node(1),
+        &["cluster", "move", "--set", "0", "--from", "4", "--to", "2"],
+    );
+    let status = wait_until(cluster.node(1), "it is as it was", |status| {
+        is_group_on(status, Some(0), &[1, 2, 3])
+    });
+    let replicas = group(&status, Some(0))["replicas"].as_array().unwrap().clone();
+    let of_second = replicas.iter().find(|replica| replica["node"] == 2).unwrap();
+    assert_eq!(of_second["replica"], 2, "it held on to what it had: {status:#}");
+    cluster.node(4).resume().unwrap();
+    wait_until(cluster.node(1), "all are well", |status| {
+        status["healthy"] == true && is_group_on(status, Some(0), &[1, 2, 3])
+    });
+    load.end(cluster.node(2).client());
+}
+
+#[test]
 fn a_drained_node_that_is_killed_meanwhile_lets_go_of_everything_when_it_is_back() {
     let mut cluster = cluster(2);
     fill(&mut cluster.node(1).client(), "kept");

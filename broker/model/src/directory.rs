@@ -503,6 +503,9 @@ impl Directory {
             DirectoryCommand::Renew { set, replica } => {
                 self.change_nodes(|nodes| nodes.renew(*set, *replica))
             }
+            DirectoryCommand::Reinstate { set, replica } => {
+                self.change_nodes(|nodes| nodes.reinstate(*set, *replica))
+            }
             DirectoryCommand::Discard { set, replica } => {
                 self.change_nodes(|nodes| nodes.discard(*set, *replica))
             }

@@ -240,6 +240,13 @@ pub enum DirectoryCommand {
         /// The replica.
         replica: ReplicaId,
     },
+    /// Gives a replica that is leaving its place back, from the one that was to take it on the same disk.
+    Reinstate {
+        /// The set; none is the directory.
+        set: Option<SetId>,
+        /// The replica that is leaving.
+        replica: ReplicaId,
+    },
 }
 
 /// What the directory answers.

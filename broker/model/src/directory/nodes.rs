@@ -15,7 +15,7 @@
 //!
 //! A replica is *wanted* until something takes its place, and *leaving* from then on. The directory says what is to
 //! be; who the members of a group are, its own log says. Once a leaving replica is a member no longer it is discarded,
-//! and its id never names anything again.
+//! and its id never names anything again. Until then it can have its place back, where that is still on the same disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -295,6 +295,27 @@ impl Nodes {
                 Ok(DirectoryReply::Replica(wanted.replica))
             }
         }
+    }
+
+    /// Gives a replica that is leaving its place back, from the one that was to take it on the same disk.
+    pub(super) fn reinstate(&mut self, set: Option<SetId>, replica: ReplicaId) -> Outcome {
+        let record = *self.replica(set, replica).ok_or(DirectoryRefusal::NoReplica)?;
+        if record.state == ReplicaState::Wanted {
+            return Ok(DirectoryReply::Done);
+        }
+        let successor = self
+            .wanted_on(record.node, set)
+            .filter(|wanted| wanted.disk == record.disk);
+        let successor = successor.ok_or(DirectoryRefusal::NoReplica)?.replica;
+        self.retire(set, successor);
+        self.replicas.insert(
+            (set, replica),
+            ReplicaRecord {
+                state: ReplicaState::Wanted,
+                ..record
+            },
+        );
+        Ok(DirectoryReply::Done)
     }
 
     /// Takes notice that a replica is a member of its group no longer.

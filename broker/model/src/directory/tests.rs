@@ -1248,6 +1248,7 @@ fn any_node_command() -> BoxedStrategy<DirectoryCommand> {
         2 => any_node().prop_map(|node| C::Drain { node }),
         2 => any_node().prop_map(|node| C::RemoveNode { node }),
         2 => (any_group(), any_replica()).prop_map(|(set, replica)| C::Renew { set, replica }),
+        2 => (any_group(), any_replica()).prop_map(|(set, replica)| C::Reinstate { set, replica }),
         4 => (any_group(), any_replica()).prop_map(|(set, replica)| C::Discard { set, replica }),
     ]
     .boxed()

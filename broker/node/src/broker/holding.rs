@@ -1,8 +1,8 @@
 //! Has this node hold the replicas of sets that the directory says it is to hold.
 //!
 //! A replica that it is to hold is opened with nothing in it, and its group's leader brings it what the group has. One
-//! that was discarded is closed, and its files removed. One that another takes the place of on this node, because its
-//! files are damaged, is closed at once: it neither votes nor answers from then on.
+//! that was discarded is closed, and its files removed. Until then it is held, whatever is to take its place: as long as it
+//! is a member, the group may count on what it has.
 //!
 //! An id that was once let go of must not be held again, with nothing in it: it could vote a second time. So what is on
 //! the disk is written down before anything else ([`Identity`]), in this order: a replica is not held any more before its
@@ -144,7 +144,9 @@ fn steps(directory: &Directory, identity: &Identity, kept: &BTreeSet<SetId>) -> 
         match (held_of(GroupId::of(set)), wanted) {
             (None, Some(wanted)) => steps.push(Step::Hold(set, wanted)),
             // Ids are counted up: a lower one is of before this one was.
-            (Some(held), Some(wanted)) if wanted > held => steps.push(Step::Hold(set, wanted)),
+            (Some(held), Some(wanted)) if wanted > held && directory.is_discarded(Some(set), held) => {
+                steps.push(Step::Hold(set, wanted));
+            }
             (Some(held), None) if directory.is_discarded(Some(set), held) => steps.push(Step::LetGo(set)),
             // It was let go of, and the node ended before its files were gone. As long as they are there, the log that
             // all sets share is not let go of either.
@@ -260,15 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_replica_makes_room_for_its_successor_at_once() {
-        let renew = DirectoryCommand::Renew {
-            set: Some(SetId(0)),
+    fn a_replica_makes_room_for_another_on_its_disk_once_it_is_discarded() {
+        let back = DirectoryCommand::Relocate {
+            set: SetId(1),
+            from: NodeId(4),
+            to: NodeId(2),
+        };
+        let discard = DirectoryCommand::Discard {
+            set: Some(SetId(1)),
             replica: ReplicaId(2),
         };
         let second = disk(&[(GroupId::DIRECTORY, 2), (FIRST, 2), (SECOND, 2)]);
+        let moved_back = directory(vec![relocate(), back.clone()]);
+        assert_eq!(steps_of(&moved_back, &second), [], "the group may count on it");
         assert_eq!(
-            steps_of(&directory(vec![renew]), &second),
-            [Step::Hold(SetId(0), ReplicaId(65_537))]
+            steps_of(&directory(vec![relocate(), back, discard]), &second),
+            [Step::Hold(SetId(1), ReplicaId(65_538))]
         );
     }
 

@@ -108,21 +108,6 @@ impl Broker {
         Ok(())
     }
 
-    /// Gives this node a replica of a set, or (none) of the directory, in place of one whose files are damaged: one with
-    /// another id, to be brought back from its peers. Returns its id.
-    ///
-    /// The damaged one must not answer for its group from here on, nor ever again.
-    pub async fn renew(&self, set: Option<SetId>, damaged: ReplicaId) -> Result<ReplicaId, BrokerError> {
-        let replica = damaged;
-        match self
-            .direct(DirectoryCommand::Renew { set, replica }, Kind::Queue)
-            .await?
-        {
-            DirectoryReply::Replica(replica) => Ok(replica),
-            other => Err(senseless(&other)),
-        }
-    }
-
     /// Returns what the node of a group's replica is known by; none if its disk is lost.
     pub(super) fn host_of(&self, set: Option<SetId>, replica: ReplicaId) -> Option<ReplicaId> {
         self.directory.view(|directory| {

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use posthouse_model::{
-    Directory, DirectoryCommand, Kind, LogIndex, NodeId, NodeState, ReplicaId, ReplicaState, SetId,
+    Directory, DirectoryCommand, Kind, LogIndex, NodeId, NodeState, ReplicaId, ReplicaRecord, ReplicaState,
+    SetId,
 };
 use posthouse_replica::{Fault, Group, Machine, Members, Reason};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub(super) enum Reform {
 struct Claim {
     wanted: Wanted,
     leaving: BTreeSet<ReplicaId>,
+    /// A member that is leaving, where the one that is to take its place on its disk is none yet.
+    returning: Option<ReplicaId>,
     /// Nodes that join, by the replica of this group that they are to hold.
     joining: BTreeMap<ReplicaId, NodeId>,
 }
@@ -105,6 +108,13 @@ impl Broker {
                 self.direct(DirectoryCommand::Ready { node: *node }, Kind::Queue)
                     .await?;
             }
+        }
+        if let Some(replica) = claim.returning {
+            // It has what the other would have to fetch, and would have to go first.
+            tracing::info!(group = %group_text(set), %replica, "the replica stays after all");
+            self.direct(DirectoryCommand::Reinstate { set, replica }, Kind::Queue)
+                .await?;
+            return Ok(false);
         }
         if !members.changing && !members.halfway {
             self.discard(set, &claim.leaving, &members).await?;
@@ -194,7 +204,15 @@ impl Claim {
             .map(|record| record.replica)
             .collect();
         let of_group = directory.replicas().filter(|record| record.set == set);
-        let leaving = of_group.filter(|record| record.state == ReplicaState::Leaving);
+        let leaving: Vec<&ReplicaRecord> = of_group
+            .filter(|record| record.state == ReplicaState::Leaving)
+            .collect();
+        let returning = leaving.iter().find(|record| {
+            let successor = directory.replica_wanted_on(record.node, set);
+            members.contains(record.replica)
+                && successor
+                    .is_some_and(|wanted| wanted.disk == record.disk && !members.contains(wanted.replica))
+        });
         let state = |node| directory.node(node).map(|node| node.state);
         let in_state = |which: NodeState| {
             let records = directory.replicas_wanted(set);
@@ -215,7 +233,8 @@ impl Claim {
                 .collect(),
         };
         Claim {
-            leaving: leaving.map(|record| record.replica).collect(),
+            returning: returning.map(|record| record.replica),
+            leaving: leaving.iter().map(|record| record.replica).collect(),
             wanted: Wanted {
                 members: wanted,
                 voters,

@@ -257,6 +257,11 @@ pub(crate) fn directory_batch_3() -> Batch<DirectoryCommand> {
     batch_of(directory_commands_3())
 }
 
+/// What came after that: replicas that stay.
+pub(crate) fn directory_batch_4() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_4())
+}
+
 fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
     let submissions = commands
         .into_iter()
@@ -321,6 +326,14 @@ pub(crate) fn directory_commands_3() -> Vec<DirectoryCommand> {
         admit(7),
         DirectoryCommand::Drain { node: NodeId(7) },
     ]
+}
+
+/// A history that leaves nothing behind: a replica that is not leaving stays.
+pub(crate) fn directory_commands_4() -> Vec<DirectoryCommand> {
+    vec![DirectoryCommand::Reinstate {
+        set: Some(SetId(1)),
+        replica: ReplicaId(3),
+    }]
 }
 
 pub(crate) fn directory_commands() -> Vec<DirectoryCommand> {
@@ -851,6 +864,7 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::RemoveNode { .. } => 29,
         DirectoryCommand::Renew { .. } => 30,
         DirectoryCommand::Discard { .. } => 31,
+        DirectoryCommand::Reinstate { .. } => 32,
     }
 }
 
@@ -862,7 +876,8 @@ fn every_command_has_an_example() {
         directory_commands(),
         directory_commands_2(),
         directory_commands_3(),
+        directory_commands_4(),
     ];
     let directory: Vec<usize> = lists.iter().flatten().map(place_of_directory_command).collect();
-    assert!((0..32).all(|place| directory.contains(&place)));
+    assert!((0..33).all(|place| directory.contains(&place)));
 }

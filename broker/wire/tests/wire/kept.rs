@@ -47,6 +47,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch_3())],
         ),
         (
+            "directory_batch-4",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch_4())],
+        ),
+        (
             "directory_state-3",
             Kind::DirectoryState,
             vec![encode_directory_state(&examples::directory_3())],
@@ -122,6 +127,7 @@ fn kept_entries_read_as_what_they_were() {
         ("directory_batch-1", examples::directory_batch()),
         ("directory_batch-2", examples::directory_batch_2()),
         ("directory_batch-3", examples::directory_batch_3()),
+        ("directory_batch-4", examples::directory_batch_4()),
     ] {
         let payloads = read(name, Kind::DirectoryBatch);
         let batches: Vec<_> = payloads

@@ -277,6 +277,41 @@ fn a_damaged_replica_gets_another_id_on_its_node() {
 }
 
 #[test]
+fn a_replica_that_is_moved_back_before_it_has_gone_can_have_its_place_back() {
+    let mut log = Log::of_nodes(3);
+    log.join(4, 4);
+    let reinstate = |replica| DirectoryCommand::Reinstate {
+        set: Some(SetId(1)),
+        replica,
+    };
+    let there = log.replaced(relocate(1, 2, 4));
+    assert_eq!(
+        log.apply(reinstate(ReplicaId(2))),
+        Err(DirectoryRefusal::NoReplica),
+        "its place is on another node"
+    );
+    let successor = log.replaced(relocate(1, 4, 2));
+    log.done(reinstate(ReplicaId(2)));
+    log.done(reinstate(ReplicaId(2)));
+    let wanted = log.directory.replicas_wanted(Some(SetId(1)));
+    let wanted: Vec<u64> = wanted.map(|record| record.replica.0).collect();
+    assert_eq!(wanted, [1, 2, 3]);
+    log.settle();
+    for gone in [there, successor] {
+        assert!(log.directory.is_discarded(Some(SetId(1)), gone));
+        assert_eq!(log.apply(reinstate(gone)), Err(DirectoryRefusal::NoReplica));
+    }
+
+    // What was on a disk that is lost is lost.
+    let replaced = log.admit(3, 9);
+    assert!(replaced.iter().any(|record| record.set == Some(SetId(1))));
+    assert_eq!(
+        log.apply(reinstate(ReplicaId(3))),
+        Err(DirectoryRefusal::NoReplica)
+    );
+}
+
+#[test]
 fn addresses_have_bounds() {
     let mut log = Log::of_nodes(3);
     let locate = |address: &str| DirectoryCommand::Locate {
