@@ -102,11 +102,13 @@ pub enum SyncPoint {
     CheckpointFile,
     /// A checkpoint's name, before the log that it replaces may go.
     CheckpointDirectory,
+    /// That a group's files are gone, before another replica of the group may begin.
+    ClearedDirectory,
 }
 
 impl SyncPoint {
     /// All of them.
-    pub const ALL: [SyncPoint; 15] = [
+    pub const ALL: [SyncPoint; 16] = [
         SyncPoint::Layout,
         SyncPoint::SettingFile,
         SyncPoint::SettingDirectory,
@@ -122,6 +124,7 @@ impl SyncPoint {
         SyncPoint::DecisionsFile,
         SyncPoint::CheckpointFile,
         SyncPoint::CheckpointDirectory,
+        SyncPoint::ClearedDirectory,
     ];
 }
 

@@ -97,6 +97,8 @@ pub(crate) struct Group {
     wrong: Option<LogWrong>,
     /// What recovery has not been able to exclude yet.
     doubt: Doubt,
+    /// From which epoch and offset on what was found counts, if the group was cleared.
+    cleared_at: Option<(u32, u32)>,
 }
 
 /// What a group may have lost, as long as its log is read back.
@@ -178,7 +180,8 @@ impl RecordKind {
             | Mark::Clear
             | Mark::Committed
             | Mark::Preceded
-            | Mark::Note => None,
+            | Mark::Note
+            | Mark::ClearedAt => None,
         }
     }
 }
@@ -649,9 +652,27 @@ impl Group {
     }
 
     /// Takes in that everything before was forgotten, as found in a file.
-    pub(crate) fn recover_clear(&mut self) {
+    pub(crate) fn recover_clear(&mut self, at: (u32, u32)) {
         self.unplace_after(None);
         self.clear();
+        self.cleared_at = Some(at);
+    }
+
+    /// Takes notice that everything before a place was forgotten, as a later file says. The file that said so first may be
+    /// released, while an older one came back.
+    pub(crate) fn recover_cleared_at(&mut self, at: (u32, u32)) {
+        let last = self.located.back();
+        let is_from_after = last.is_some_and(|last| (last.epoch, last.offset) >= at);
+        if self.cleared_at == Some(at) || is_from_after {
+            self.cleared_at = Some(at);
+        } else {
+            self.recover_clear(at);
+        }
+    }
+
+    /// Returns from where on what was found counts, if the group was cleared.
+    pub(crate) fn cleared_at(&self) -> Option<(u32, u32)> {
+        self.cleared_at
     }
 
     /// Takes in a purge found in a file.

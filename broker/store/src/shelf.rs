@@ -16,7 +16,7 @@ use crate::disk::{Disk, SyncPoint};
 use crate::jobs::Jobs;
 use crate::log::GroupLog;
 use crate::segment::{Segment, SegmentKind, SegmentName};
-use crate::{Damaged, DamagedPart, GroupId, OnDamage, SegmentFile, SegmentSummary, StoreFault};
+use crate::{Damaged, DamagedPart, Done, GroupId, OnDamage, SegmentFile, SegmentSummary, StoreFault};
 
 /// What one group has on the disk beside its log.
 pub(crate) struct Shelf {
@@ -194,10 +194,54 @@ impl Shelf {
         found
     }
 
-    /// Lets go of everything, and removes the files.
-    pub(crate) fn clear(&self) {
+    /// Lets go of everything, and removes the files, in the background: a cut that was queued before comes before it. Once
+    /// `done` is told so, none of them comes back.
+    pub(crate) fn clear(self: &Arc<Self>, done: Done) {
+        let shelf = Arc::clone(self);
+        let job = Box::new(move || {
+            let answer = match shelf.jobs.is_closed() {
+                true => Err(StoreFault::Closed),
+                false => shelf.do_clear(),
+            };
+            done(answer);
+        });
+        // One that comes too late only says so.
+        if let Err(late) = self.jobs.push(job) {
+            late();
+        }
+    }
+
+    fn do_clear(&self) -> Result<(), StoreFault> {
+        let directory = &self.directory;
+        let names = self.disk.list(directory);
+        let names = names.map_err(|error| StoreFault::io("list", directory, &error))?;
+        let prefix = self.group.file_prefix() + "-";
+        let ours = names.iter().filter(|name| name.starts_with(&prefix));
+        let is_checkpoint = |name: &&String| checkpoint::parse_file_name(name).is_some();
+        let (checkpoints, others): (Vec<&String>, Vec<&String>) = ours.partition(is_checkpoint);
+        // A checkpoint that came back would name what is gone.
+        self.remove_all(&checkpoints)?;
+        self.remove_all(&others)?;
+        self.memory.forget(self.group);
+        // Until here it says that something is left, for another attempt.
         self.change(|contents| *contents = Contents::default());
-        self.remove_unnamed();
+        Ok(())
+    }
+
+    /// Removes files for good.
+    fn remove_all(&self, names: &[&String]) -> Result<(), StoreFault> {
+        for name in names {
+            let path = self.directory.join(name);
+            let removed = self.disk.remove(&path);
+            removed.map_err(|error| StoreFault::io("remove", &path, &error))?;
+        }
+        let synced = self
+            .disk
+            .sync_directory(&self.directory, SyncPoint::ClearedDirectory);
+        synced.map_err(|error| {
+            let fault = StoreFault::io("sync", &self.directory, &error);
+            self.log.wal.fail(&fault)
+        })
     }
 
     /// Removes the files that nothing names any more.

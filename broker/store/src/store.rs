@@ -231,12 +231,10 @@ impl Store {
     /// use. Once `done` is told so, another replica of the group can begin here with nothing.
     pub fn clear(&self, group: GroupId, done: Done) {
         let shelf = Arc::clone(self.shelf(group));
-        self.log(group).clear(Box::new(move |cleared| {
+        self.log(group).clear(Box::new(move |cleared| match cleared {
             // The log first: files without a log are removed by the next attempt.
-            if cleared.is_ok() {
-                shelf.clear();
-            }
-            done(cleared);
+            Ok(()) => shelf.clear(done),
+            Err(fault) => done(Err(fault)),
         }));
     }
 

@@ -920,6 +920,7 @@ fn clear(store: &Store, group: GroupId) {
     let (done, told) = answer();
     store.clear(group, done);
     store.step_log();
+    while store.step_job() {}
     told.recv().expect("an answer").expect("the disk is well");
 }
 

@@ -115,6 +115,8 @@ pub enum Mark {
     Preceded,
     /// What the group noted beside its entries is the payload.
     Note,
+    /// All that was said of the group before offset `index` of the file of epoch `term` is forgotten.
+    ClearedAt,
 }
 
 // === impl FileReading ===
@@ -448,6 +450,7 @@ impl Mark {
             Mark::Preceded => 9,
             Mark::Clear => 10,
             Mark::Note => 11,
+            Mark::ClearedAt => 12,
         }
     }
 
@@ -464,6 +467,7 @@ impl Mark {
             9 => Mark::Preceded,
             10 => Mark::Clear,
             11 => Mark::Note,
+            12 => Mark::ClearedAt,
             _ => return None,
         })
     }

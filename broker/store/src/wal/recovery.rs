@@ -305,7 +305,8 @@ impl Recovery {
                 | Mark::Clear
                 | Mark::Committed
                 | Mark::Preceded
-                | Mark::Note,
+                | Mark::Note
+                | Mark::ClearedAt,
             )
             | None => false,
         };
@@ -346,10 +347,13 @@ impl Recovery {
             leader: ReplicaId(record.leader),
             index: LogIndex(record.index),
         };
+        let offset = || {
+            let offset = u32::try_from(record.offset);
+            offset.map_err(|_| (record.offset, "a record beyond what a log file can be"))
+        };
         match record.mark {
             Mark::Blank | Mark::Membership | Mark::Normal => {
-                let offset = u32::try_from(record.offset)
-                    .map_err(|_| (record.offset, "a record beyond what a log file can be"))?;
+                let offset = offset()?;
                 let bytes = (super::RECORD_HEADER_BYTES + record.payload.len()) as u32;
                 group.recover_entry(point, Location { epoch, offset, bytes });
             }
@@ -357,7 +361,14 @@ impl Recovery {
             Mark::TruncateAfter => group.recover_truncation(Some(point.index)),
             Mark::TruncateAll => group.recover_truncation(None),
             Mark::Purge => group.recover_purge(point),
-            Mark::Clear => group.recover_clear(),
+            Mark::Clear => group.recover_clear((epoch, offset()?)),
+            Mark::ClearedAt => {
+                let place = u32::try_from(record.term)
+                    .ok()
+                    .zip(u32::try_from(record.index).ok());
+                let place = place.ok_or((record.offset, "a place beyond what a log file can be"))?;
+                group.recover_cleared_at(place);
+            }
             Mark::Committed => group.state.committed = Some(point),
             Mark::Note => group.state.note = Some(Bytes::copy_from_slice(record.payload)),
             Mark::Preceded => {
@@ -464,6 +475,7 @@ impl Recovery {
                     purged: group.state.purged,
                     committed: group.state.committed,
                     note: group.state.note.clone(),
+                    cleared_at: group.cleared_at(),
                 };
                 (GroupId(number as u8), carried)
             })

@@ -115,6 +115,8 @@ pub(crate) struct Carried {
     pub(crate) purged: Option<LogPoint>,
     pub(crate) committed: Option<LogPoint>,
     pub(crate) note: Option<Bytes>,
+    /// Where it was cleared: epoch and offset.
+    pub(crate) cleared_at: Option<(u32, u32)>,
 }
 
 /// What a group remembers with the next batch.
@@ -126,7 +128,11 @@ struct Aside {
 
 impl Carried {
     pub(crate) fn says_something(&self) -> bool {
-        self.vote.is_some() || self.purged.is_some() || self.committed.is_some() || self.note.is_some()
+        self.vote.is_some()
+            || self.purged.is_some()
+            || self.committed.is_some()
+            || self.note.is_some()
+            || self.cleared_at.is_some()
     }
 }
 
@@ -443,7 +449,12 @@ impl Wal {
                 }
                 Operation::Clear => {
                     group.unplace_after(None);
-                    writer.carried.remove(&queued.group);
+                    let cleared_at = placed.first().map(|(at, _)| (epoch, start as u32 + at));
+                    let carried = Carried {
+                        cleared_at,
+                        ..Carried::default()
+                    };
+                    writer.carried.insert(queued.group, carried);
                 }
                 Operation::Vote(vote) => {
                     writer.carried.entry(queued.group).or_default().vote = Some(vote.clone());
@@ -961,6 +972,14 @@ fn encode_carry(
         put(mark(Mark::Preceded, GroupId::DIRECTORY, point, &[]));
     }
     for (group, carried) in carried {
+        if let Some((epoch, offset)) = carried.cleared_at {
+            let point = LogPoint {
+                term: Term(u64::from(epoch)),
+                leader: ReplicaId(0),
+                index: LogIndex(u64::from(offset)),
+            };
+            put(mark(Mark::ClearedAt, *group, point, &[]));
+        }
         if let Some(vote) = &carried.vote {
             put(mark(Mark::Vote, *group, LogPoint::default(), vote));
         }

@@ -77,4 +77,5 @@ needed! {
     a_crash_without_the_sync_of_decisions_is_noticed: DecisionsFile,
     a_crash_without_the_sync_of_a_checkpoint_is_noticed: CheckpointFile,
     a_crash_without_the_sync_of_a_checkpoints_name_is_noticed: CheckpointDirectory,
+    a_crash_without_the_sync_of_cleared_names_is_noticed: ClearedDirectory,
 }

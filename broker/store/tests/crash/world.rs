@@ -16,7 +16,7 @@ use posthouse_model::{
 };
 use posthouse_store::crash::{Chance, CrashDisk};
 use posthouse_store::{
-    ClusterId, Config, CutPlan, Driving, GroupId, Identity, Live, LogPoint, LogRecord, LogState,
+    ClusterId, Config, CutPlan, Done, Driving, GroupId, Identity, Live, LogPoint, LogRecord, LogState,
     ProjectionKind, RecordKind, Store, SyncPoint,
 };
 
@@ -44,6 +44,7 @@ pub(crate) struct World {
     messages: u64,
     /// Rises with each truncation, so that no entry looks like one that was taken away.
     term: u64,
+    notes: u64,
 }
 
 /// What is known of one group.
@@ -58,6 +59,10 @@ struct Group {
     cuts: BTreeMap<LogIndex, Vec<u8>>,
     /// The newest cut that was acknowledged.
     cut: Arc<AtomicU64>,
+    /// The newest note that an acknowledged entry came with.
+    noted: Arc<AtomicU64>,
+    /// What was there before a clearing that was not acknowledged.
+    uncleared: Option<Box<Group>>,
 }
 
 /// A log as it should be.
@@ -74,6 +79,7 @@ enum Issued {
     Vote(Bytes),
     Truncate(Option<LogIndex>),
     Purge(LogPoint),
+    Clear,
 }
 
 /// A set's state, as far as the store needs one.
@@ -117,6 +123,7 @@ impl World {
             identity: 0,
             messages: 0,
             term: 1,
+            notes: 0,
         };
         for _ in 0..LIVES {
             world.live()?;
@@ -171,6 +178,7 @@ impl World {
         self.check_logs()?;
         self.check_identity()?;
         for group in 0..self.groups.len() {
+            self.check_note(group)?;
             self.check_checkpoint(group)?;
             self.check_bodies(group)?;
         }
@@ -181,7 +189,7 @@ impl World {
 
     fn act(&mut self) -> Answer<()> {
         let group = self.chance.below(u64::from(GROUPS)) as usize;
-        match self.chance.below(20) {
+        match self.chance.below(21) {
             0..=3 => {
                 self.append(group);
                 if self.chance.one_in(2) {
@@ -217,7 +225,8 @@ impl World {
                     }
                 }
             },
-            _ => self.read_some(group)?,
+            19 => self.read_some(group)?,
+            _ => self.clear(group)?,
         }
         Ok(())
     }
@@ -234,11 +243,59 @@ impl World {
         });
         let log = self.log(group);
         match issued {
-            Issued::Append(records) => log.append(records, done),
+            Issued::Append(records) => self.append_noted(group, records, done),
             Issued::Vote(vote) => log.save_vote(vote, done),
             Issued::Truncate(index) => log.truncate_after(index, done),
             Issued::Purge(point) => log.purge(point, done),
+            Issued::Clear => self.store.clear(GroupId(group as u8), done),
         }
+    }
+
+    /// Appends with a note, or as often without.
+    fn append_noted(&mut self, group: usize, records: Vec<LogRecord>, done: Done) {
+        let log = self.log(group);
+        if self.chance.one_in(2) {
+            return log.append(records, done);
+        }
+        self.notes += 1;
+        let (note, noted) = (self.notes, Arc::clone(&self.groups[group].noted));
+        log.note(Bytes::from(note.to_le_bytes().to_vec()));
+        let done = move |answer: Result<(), _>| {
+            if answer.is_ok() {
+                noted.fetch_max(note, Ordering::Relaxed);
+            }
+            done(answer);
+        };
+        log.append(records, Box::new(done));
+    }
+
+    /// Has a group forgotten, and waits until it is, or until the machine stops.
+    fn clear(&mut self, group: usize) -> Answer<()> {
+        if self.disk.has_stopped() {
+            return Ok(());
+        }
+        self.term += 1;
+        let known = std::mem::take(&mut self.groups[group]);
+        // It goes on from its log, with nothing in it.
+        self.groups[group].base = known.base.clone();
+        self.groups[group].log = known.log.clone();
+        self.groups[group].uncleared = Some(Box::new(known));
+        self.issue(group, Issued::Clear);
+        let number = self.issued.len() as u64;
+        while self.store.step_log() || self.store.step_job() {}
+        let is_done = self.acknowledged.load(Ordering::Relaxed) >= number;
+        check!(
+            is_done || self.disk.has_stopped(),
+            "group {group} was not cleared"
+        );
+        if is_done {
+            self.groups[group].uncleared = None;
+            check!(
+                self.store.is_empty(GroupId(group as u8)),
+                "group {group} is not empty"
+            );
+        }
+        Ok(())
     }
 
     fn append(&mut self, group: usize) {
@@ -465,11 +522,15 @@ impl World {
             expected[*group].take_in(issued);
         }
         let mut later = self.issued[acknowledged..].iter();
+        let mut half_cleared = Vec::new();
         while found != expected {
             let Some((group, issued)) = later.next() else {
                 return Err(format!("the logs are not what was acknowledged: {found:?}"));
             };
             expected[*group].take_in(issued);
+            if let Issued::Clear = issued {
+                half_cleared.push(*group);
+            }
         }
         for (group, log) in self.groups.iter_mut().zip(found) {
             group.base = log.clone();
@@ -477,6 +538,52 @@ impl World {
         }
         self.issued.clear();
         self.acknowledged = Arc::default();
+        for group in 0..self.groups.len() {
+            let Some(known) = self.groups[group].uncleared.take() else {
+                continue;
+            };
+            if half_cleared.contains(&group) {
+                self.finish_clearing(group)?;
+            } else {
+                // Its note went with the clearing, whether that was written or not.
+                let log = self.groups[group].log.clone();
+                self.groups[group] = Group {
+                    base: log.clone(),
+                    log,
+                    noted: Arc::default(),
+                    ..*known
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a group forgotten whose log was cleared before the crash, and whose files may be there still.
+    fn finish_clearing(&mut self, group: usize) -> Answer<()> {
+        let id = GroupId(group as u8);
+        if !self.store.is_empty(id) {
+            let (done, told) = std::sync::mpsc::channel();
+            self.store
+                .clear(id, Box::new(move |answer| drop(done.send(answer))));
+            while self.store.step_log() || self.store.step_job() {}
+            check!(told.recv() == Ok(Ok(())), "group {group} is not cleared");
+        }
+        check!(self.store.is_empty(id), "group {group} is not empty");
+        Ok(())
+    }
+
+    /// The last note is no older than the newest that an acknowledged entry came with.
+    fn check_note(&mut self, group: usize) -> Answer<()> {
+        let note = self.log(group).state().note;
+        let note = note.map_or(0, |note| {
+            u64::from_le_bytes(note[..].try_into().expect("eight bytes"))
+        });
+        let noted = &self.groups[group].noted;
+        let acknowledged = noted.swap(note, Ordering::Relaxed);
+        check!(
+            (acknowledged..=self.notes).contains(&note),
+            "note {note} of group {group}, and {acknowledged} was acknowledged"
+        );
         Ok(())
     }
 
@@ -634,6 +741,7 @@ impl Log {
                 self.entries = self.entries.split_off(&point.index.next());
                 self.purged = self.purged.max(Some(*point));
             }
+            Issued::Clear => *self = Log::default(),
         }
     }
 }
