@@ -11,6 +11,7 @@
 //! vote, purge point and committed index, so that the files before it are needed only for their entries.
 
 mod checking;
+mod flipped;
 mod format;
 mod recovery;
 mod salvage;

@@ -195,7 +195,9 @@ fn a_torn_tail_is_cut_and_reported() {
     disk.kill();
     let log = files(&disk, "wal", ".log").pop().expect("a log file");
     let at = find(&disk, &log, b"body 2");
+    // One wrong byte would be put right.
     disk.flip(&log, at, 3);
+    disk.flip(&log, at + 1, 3);
 
     let store = open(&disk).expect("a torn tail is no reason not to start");
     let torn = store.recovery().torn.clone().expect("a torn tail");

@@ -280,6 +280,11 @@ pub(crate) fn is_batch(bytes: &[u8], header: FileHeader, offset: u64) -> bool {
     Batch::read(bytes, header, offset).is_some()
 }
 
+/// Returns whether some bytes are a good batch at an offset of this use of the file, with good records.
+pub(crate) fn is_whole_batch(bytes: &[u8], header: FileHeader, offset: u64) -> bool {
+    Batch::read(bytes, header, offset).is_some_and(|batch| batch.records(&mut |_| {}).is_ok())
+}
+
 impl<'a> Batch<'a> {
     /// Reads the batch at an offset of a file, if a good one of this use of the file is there.
     fn parse(bytes: &'a [u8], header: FileHeader, offset: u64) -> Option<Batch<'a>> {

@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
-use super::format::{FileEnd, FileHeader, Mark, RawRecord, Tail, first_records, scan_from};
+use super::flipped::put_right;
+use super::format::{FileEnd, FileHeader, Mark, RawRecord, Tail, first_records, scan, scan_from};
 use super::salvage::{Claim, Found, Salvage};
 use super::writer::{
     Current, Location, Spare, WalFile, WalParts, Writer, file_name, parse_file_name, parse_spare_name,
@@ -97,6 +98,18 @@ fn list(disk: &dyn Disk, directory: &Path) -> Result<(Vec<u32>, Vec<String>), St
     Ok((epochs, spares))
 }
 
+/// Puts the last batch of the last file right, if one byte of it is wrong. It is written again with all of it.
+fn put_tail_right(path: &Path, bytes: &mut [u8], header: FileHeader) -> Result<(), StoreFault> {
+    let end = scan(bytes, header, |_| {}).map_err(|damage| StoreFault::damage(path, &damage))?;
+    let Tail::Torn { .. } = end.tail else {
+        return Ok(());
+    };
+    if let Some(offset) = put_right(bytes, header, end.offset) {
+        tracing::error!(file = %path.display(), offset, "a byte of the log's last batch was damaged, and is put right");
+    }
+    Ok(())
+}
+
 fn open_spares(
     disk: &dyn Disk,
     directory: &Path,
@@ -155,8 +168,11 @@ impl Recovery {
             let bytes = read_whole(&*file)?;
             Ok((file, bytes))
         };
-        let (file, bytes) = read().map_err(|error| StoreFault::io("read", &path, &error))?;
+        let (file, mut bytes) = read().map_err(|error| StoreFault::io("read", &path, &error))?;
         let header = self.read_header(&path, &bytes, config, epoch)?;
+        if next.is_none() {
+            put_tail_right(&path, &mut bytes, header)?;
+        }
         // Where this one ended, as the next one says: what is damaged at the end of a file shows by nothing else.
         let said_end = match (self.on_damage, next) {
             (OnDamage::Tell, Some(next)) => said_end(disk, directory, config, epoch, next),
