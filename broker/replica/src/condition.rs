@@ -11,7 +11,13 @@
 //! agreed on after this replica began to refuse, so a majority without this replica stands behind that leader. In a
 //! set of three that is all the others: whatever this replica had acknowledged and was agreed on is known there, and
 //! whoever it voted for follows that leader by now.
+//!
+//! Who cannot read its checkpoint at the start has no state that its log could follow: it lacks all of it, and does not
+//! know who the members are. It knows who leads by the entries that it refuses.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use posthouse_model::ReplicaId;
 use posthouse_store::{Damaged, DamagedPart};
 use tokio::sync::watch;
 
@@ -28,7 +34,11 @@ pub enum Condition {
 }
 
 /// A replica's condition, as its tasks share it.
-pub(crate) struct Health(watch::Sender<Condition>);
+pub(crate) struct Health {
+    condition: watch::Sender<Condition>,
+    /// Who led when its entries were last refused; nobody has the number nothing.
+    led_by: AtomicU64,
+}
 
 // === impl Condition ===
 
@@ -69,16 +79,30 @@ impl Condition {
 
 impl Health {
     pub(crate) fn new(condition: Condition) -> Health {
-        Health(watch::Sender::new(condition))
+        Health {
+            condition: watch::Sender::new(condition),
+            led_by: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn now(&self) -> Condition {
-        *self.0.borrow()
+        *self.condition.borrow()
+    }
+
+    /// Takes notice of who leads, whose entries are refused.
+    pub(crate) fn refuses(&self, leader: ReplicaId) {
+        self.led_by.store(leader.0, Ordering::Relaxed);
+    }
+
+    /// Returns who led when its entries were last refused.
+    pub(crate) fn led_by(&self) -> Option<ReplicaId> {
+        let leader = self.led_by.load(Ordering::Relaxed);
+        (leader != 0).then_some(ReplicaId(leader))
     }
 
     /// Sets the condition; returns whether it was another.
     pub(crate) fn set(&self, condition: Condition) -> bool {
-        self.0.send_if_modified(|known| {
+        self.condition.send_if_modified(|known| {
             let changed = *known != condition;
             *known = condition;
             changed

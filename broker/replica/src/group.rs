@@ -332,7 +332,7 @@ impl<M: Machine> Group<M> {
             engine: &self.inner.engine,
             reception: &self.inner.reception,
             checkpoints: &self.inner.checkpoints,
-            condition: self.inner.health.now(),
+            health: &self.inner.health,
         };
         peer::answer(by, clocks, async || self.cut().await, frame).await
     }

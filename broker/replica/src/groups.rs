@@ -337,7 +337,8 @@ impl Opening {
         let engine = Engine::new(replica.0, Arc::new(settings), peers, log, applied)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        let founders = self.config.founders.as_ref();
+        // Who lost its log is not new, though it looks like it.
+        let founders = self.config.founders.as_ref().filter(|_| condition.may_append());
         if let Some(founders) = founders.filter(|founders| founders.contains(&replica)) {
             let founders: BTreeSet<u64> = founders.iter().map(|replica| replica.0).collect();
             match engine.initialize(founders).await {

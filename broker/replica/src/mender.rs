@@ -89,7 +89,7 @@ impl Mender {
         let damage = self.damage();
         let others = self.others();
         // Who is alone has nobody to mend it, and nobody would lead in its place.
-        let condition = match others.is_empty() {
+        let condition = match self.is_alone() {
             true => Condition::Whole,
             false => Condition::of(&damage),
         };
@@ -120,12 +120,24 @@ impl Mender {
         damage
     }
 
-    /// Returns the other replicas of the group, voters or not.
+    /// Returns whether the group has no other replica.
+    fn is_alone(&self) -> bool {
+        let metrics = self.engine.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let mut members = metrics.membership_config.nodes().map(|(id, ())| *id);
+        members.next() == Some(metrics.id) && members.next().is_none()
+    }
+
+    /// Returns the other replicas of the group, voters or not: who leads, if this one does not know the members any more.
     fn others(&self) -> Vec<ReplicaId> {
         let metrics = self.engine.server_metrics();
         let metrics = metrics.borrow_watched();
         let all = metrics.membership_config.nodes().map(|(id, ())| *id);
-        all.filter(|id| *id != metrics.id).map(ReplicaId).collect()
+        let others: Vec<ReplicaId> = all.filter(|id| *id != metrics.id).map(ReplicaId).collect();
+        match others.is_empty() {
+            true => self.health.led_by().into_iter().collect(),
+            false => others,
+        }
     }
 
     /// Has another voter lead, if this replica does.

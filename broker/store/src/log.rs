@@ -259,6 +259,12 @@ impl GroupLog {
         self.wal.group(self.group).state.clone()
     }
 
+    /// Gives up all entries: the state is lost that they follow, as it was at an index. Called before anything is read.
+    pub(crate) fn give_up_state(&self, at: LogIndex, wrong: Wrong) {
+        self.wal.alarm.raise(self.group, &wrong);
+        self.wal.group(self.group).give_up_state(at, wrong);
+    }
+
     /// Returns how many bytes of log files the group's entries take.
     pub fn retained_bytes(&self) -> u64 {
         self.wal.group(self.group).located_bytes
@@ -642,6 +648,23 @@ impl Group {
         self.runs.clear();
         self.state.last = self.state.purged;
         self.state.committed = self.state.committed.min(self.state.purged);
+    }
+
+    /// Gives up all entries, and what is known of those before, for the state is lost that had them. The vote stays. What
+    /// says so is no log file, so none is kept for it.
+    pub(crate) fn give_up_state(&mut self, at: LogIndex, wrong: Wrong) {
+        let known = self.wrong.as_ref().map(|known| known.until);
+        let last = self.state.last.map(|last| last.index);
+        let epoch = self.wrong.as_ref().map_or(u32::MAX, |known| known.epoch);
+        let until = last.max(known).unwrap_or_default().max(at);
+        self.wrong = Some(LogWrong { epoch, until, wrong });
+        self.located.clear();
+        self.located_bytes = 0;
+        self.located_first = LogIndex(0);
+        self.runs.clear();
+        self.state.last = None;
+        self.state.purged = None;
+        self.state.committed = None;
     }
 
     /// Takes in a truncation found in a file.

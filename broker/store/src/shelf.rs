@@ -40,6 +40,9 @@ pub(crate) struct Contents {
     pub(crate) checkpoint: Option<LogIndex>,
     /// What is wrong with the checkpoint's file, if something is.
     checkpoint_wrong: Option<Wrong>,
+    /// The newest checkpoint, if it could not be opened, and no other in its place. It stays, to be found again at the next
+    /// start, until another's takes its place.
+    pub(crate) lost_checkpoint: Option<LogIndex>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) decisions: Arc<Vec<Arc<Segment>>>,
     pub(crate) active: Table,
@@ -90,23 +93,9 @@ impl Shelf {
         memory: Arc<BodyMemory>,
     ) -> Result<Shelf, StoreFault> {
         let alarm = log.wal.alarm.clone();
-        let newest = names
-            .iter()
-            .filter_map(|name| checkpoint::parse_file_name(name))
-            .map(|(_, at)| at)
-            .max();
-        let mut contents = Contents {
-            checkpoint: newest,
-            ..Contents::default()
-        };
-        if let Some(at) = newest {
-            let path = directory.join(checkpoint::file_name(group, at));
-            let (_, named) = checkpoint::read(&*disk, &path, group, at)?;
-            let on_damage = log.wal.config.on_damage;
-            contents.open_segments(&*disk, directory, &named, on_damage)?;
-            for lost in &contents.segments.lost {
-                alarm.raise(group, &lost.wrong);
-            }
+        let mut contents = Contents::open(group, &*disk, directory, names, &log)?;
+        for lost in &contents.segments.lost {
+            alarm.raise(group, &lost.wrong);
         }
         contents.open_decisions(&*disk, directory, names);
         let shelf = Shelf {
@@ -280,6 +269,62 @@ impl std::fmt::Debug for Shelf {
 // === impl Contents ===
 
 impl Contents {
+    /// Opens the newest checkpoint and what it names. If that is damaged, an older one that is still there takes its place,
+    /// as long as the log goes on from it; else the group has lost its state.
+    fn open(
+        group: GroupId,
+        disk: &dyn Disk,
+        directory: &Path,
+        names: &[&str],
+        log: &GroupLog,
+    ) -> Result<Contents, StoreFault> {
+        let found = names.iter().filter_map(|name| checkpoint::parse_file_name(name));
+        let mut all: Vec<LogIndex> = found.map(|(_, at)| at).collect();
+        all.sort_unstable();
+        let Some(newest) = all.pop() else {
+            return Ok(Contents::default());
+        };
+        let on_damage = log.wal.config.on_damage;
+        let fault = match Contents::open_at(group, disk, directory, newest, on_damage) {
+            Ok(contents) => return Ok(contents),
+            Err(fault) => fault,
+        };
+        let purged = log.state().purged.map(|purged| purged.index).unwrap_or_default();
+        for at in all.into_iter().rev().take_while(|at| *at >= purged) {
+            if let Ok(contents) = Contents::open_at(group, disk, directory, at, OnDamage::Refuse) {
+                tracing::error!(%group, %newest, %at, %fault, "goes on from an older checkpoint");
+                return Ok(contents);
+            }
+        }
+        match on_damage {
+            OnDamage::Refuse => Err(fault),
+            OnDamage::Tell => {
+                log.give_up_state(newest, Wrong::of(&fault).ok_or(fault)?);
+                Ok(Contents {
+                    lost_checkpoint: Some(newest),
+                    ..Contents::default()
+                })
+            }
+        }
+    }
+
+    fn open_at(
+        group: GroupId,
+        disk: &dyn Disk,
+        directory: &Path,
+        at: LogIndex,
+        on_damage: OnDamage,
+    ) -> Result<Contents, StoreFault> {
+        let path = directory.join(checkpoint::file_name(group, at));
+        let (_, named) = checkpoint::read(disk, &path, group, at)?;
+        let mut contents = Contents {
+            checkpoint: Some(at),
+            ..Contents::default()
+        };
+        contents.open_segments(disk, directory, &named, on_damage)?;
+        Ok(contents)
+    }
+
     fn open_segments(
         &mut self,
         disk: &dyn Disk,
@@ -344,7 +389,7 @@ impl Contents {
 
     pub(crate) fn names(&self, file: &str) -> bool {
         if let Some((_, at)) = checkpoint::parse_file_name(file) {
-            return self.checkpoint == Some(at);
+            return self.checkpoint == Some(at) || self.lost_checkpoint == Some(at);
         }
         let is_named = |segment: &Arc<Segment>| segment.path.ends_with(file);
         let is_lost = |lost: &Lost| lost.named.name.file_name(lost.named.digest) == file;

@@ -223,7 +223,9 @@ impl Store {
 
     /// Returns whether nothing is kept of a group: neither a log nor a checkpoint.
     pub fn is_empty(&self, group: GroupId) -> bool {
-        let has_checkpoint = self.shelf(group).look(|contents| contents.checkpoint.is_some());
+        let has_checkpoint = self
+            .shelf(group)
+            .look(|contents| contents.checkpoint.or(contents.lost_checkpoint).is_some());
         !has_checkpoint && self.log(group).state() == LogState::default()
     }
 

@@ -11,9 +11,9 @@ use posthouse_model::{
 };
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Config, CutPlan, DamageObserver, Damaged, DamagedPart, Disk, Done, Driving, GroupId, KeepClass, Live,
-    LogPoint, LogRecord, OnDamage, OpenError, ProjectionKind, RealDisk, RecordKind, SegmentFile, Store,
-    StoreFault,
+    Checkpoint, Config, CutPlan, DamageObserver, Damaged, DamagedPart, Disk, Done, Driving, GroupId,
+    KeepClass, Live, LogPoint, LogRecord, OnDamage, OpenError, Opening, ProjectionKind, RealDisk, RecordKind,
+    SegmentFile, Store, StoreFault,
 };
 
 const SET: SetId = SetId(0);
@@ -723,4 +723,103 @@ fn a_wrong_byte_of_the_last_batch_in_a_real_file_is_put_right() {
     assert_eq!(store.recovery().torn, None);
     let read = store.log(GROUP).read_one(LogIndex(2)).expect("readable");
     assert_eq!(read.map(|record| record.payload), Some(wanted));
+}
+
+/// Fills a store, and leaves the checkpoint before the newest, as a crash does before it is removed.
+fn with_older_checkpoint(seed: u64) -> (CrashDisk, Store, [PathBuf; 2]) {
+    let disk = CrashDisk::new(seed);
+    let store = open(&disk);
+    for number in 1..=3 {
+        send(&store, number);
+    }
+    cut(&store, 3, Vec::new()).expect("the disk is well");
+    let older = files(&disk, "groups", ".checkpoint").remove(0);
+    let bytes = disk.contents(&older).expect("the file is there");
+    for number in 4..=6 {
+        send(&store, number);
+    }
+    cut(&store, 6, Vec::new()).expect("the disk is well");
+    let newest = files(&disk, "groups", ".checkpoint").remove(0);
+    assert_ne!(newest, older);
+    let file = disk.open(&older, Opening::Create).expect("it can be made");
+    file.write_at(&bytes, 0).expect("written");
+    (disk, store, [older, newest])
+}
+
+#[test]
+fn an_older_checkpoint_takes_the_place_of_a_damaged_one_if_the_log_goes_on_from_it() {
+    for on_damage in [OnDamage::Refuse, OnDamage::Tell] {
+        let (disk, store, [older, newest]) = with_older_checkpoint(15);
+        drop(store);
+        disk.kill();
+        disk.flip(&newest, 50, 0);
+        let opened = Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand(on_damage));
+        let store = opened.expect("it opens");
+        assert_eq!(store.damage(), []);
+        let found = store.checkpoint(GROUP).expect("readable").expect("one");
+        assert_eq!(found.at, LogIndex(3));
+        assert_eq!(files(&disk, "groups", ".checkpoint"), [older]);
+        let first = store.log(GROUP).read_one(LogIndex(4)).expect("readable");
+        assert_eq!(first.map(|record| record.payload), Some(entry(4)));
+    }
+}
+
+#[test]
+fn a_group_whose_only_checkpoint_is_damaged_has_lost_its_state_and_says_so_until_it_has_anothers() {
+    let (disk, store, [_, newest]) = with_older_checkpoint(16);
+    vote(&store, GROUP, b"a vote");
+    purge(&store, GROUP, 6);
+    store.settle();
+    append(&store, OTHER, 1);
+    drop(store);
+    disk.kill();
+    disk.flip(&newest, 50, 0);
+    match Store::open(
+        Path::new("/data"),
+        Arc::new(disk.clone()),
+        by_hand(OnDamage::Refuse),
+    ) {
+        Err(error @ OpenError::Corrupt { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains(newest.to_str().expect("a name")), "{text}");
+            assert!(text.contains("restore the data directory from a copy"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    for _ in 0..2 {
+        let store = open(&disk);
+        let damaged = only(&store);
+        assert_eq!((damaged.group, damaged.part), (GROUP, DamagedPart::Log));
+        assert_eq!(damaged.file, newest);
+        assert_eq!(store.checkpoint(GROUP), Ok(None));
+        assert!(!store.is_empty(GROUP));
+        let state = store.log(GROUP).state();
+        assert_eq!((state.last, state.purged, state.committed), (None, None, None));
+        assert_eq!(
+            state.vote.as_deref(),
+            Some(&b"a vote"[..]),
+            "no vote is forgotten"
+        );
+        assert_eq!(last(&store, OTHER), Some(LogIndex(1)));
+        drop(store);
+        disk.cut_power();
+    }
+    let store = open(&disk);
+    let (done, told) = answer();
+    let checkpoint = Checkpoint {
+        at: LogIndex(9),
+        meta: Bytes::from_static(b"meta"),
+        state: Bytes::from_static(b"another's"),
+    };
+    store.import(GROUP, Vec::new()).commit(checkpoint.clone(), done);
+    while store.step_job() {}
+    told.recv().expect("an answer").expect("the disk is well");
+    purge(&store, GROUP, 9);
+    assert_eq!(store.damage(), []);
+    drop(store);
+    disk.cut_power();
+    let store = open(&disk);
+    assert_eq!(store.damage(), []);
+    assert_eq!(store.checkpoint(GROUP), Ok(Some(checkpoint)));
+    assert_eq!(last(&store, GROUP), Some(LogIndex(9)));
 }

@@ -277,3 +277,63 @@ async fn a_replica_that_cut_its_last_batch_is_sent_it_again() {
     replicas.push(back);
     stop_all(replicas).await;
 }
+
+/// Returns a group's newest checkpoint.
+fn newest_checkpoint(dir: &Path, group: GroupId) -> PathBuf {
+    let names = std::fs::read_dir(dir.join("groups")).expect("the folder is there");
+    let mut paths: Vec<PathBuf> = names.map(|name| name.expect("a name").path()).collect();
+    let prefix = format!("{:03}-", group.0);
+    paths.retain(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+        name.starts_with(&prefix) && name.ends_with(".checkpoint")
+    });
+    paths.sort();
+    paths.pop().expect("a checkpoint")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_whose_checkpoint_was_damaged_while_it_was_down_takes_anothers() {
+    let mesh = Mesh::default();
+    let (mut replicas, leader) = begin(&mesh, &[1, 2, 3]).await;
+    let others: Vec<&Replica> = replicas.iter().collect();
+    let mut sent = send_much(&replicas[leader], &others).await;
+    let hurt = (leader + 1) % 3;
+    let number = hurt as u64 + 1;
+    let mut dir = replicas.remove(hurt).stop(&mesh, number).await;
+    let path = newest_checkpoint(dir.path(), GROUP);
+    flip(&path);
+    mesh.break_snapshots(Some(0));
+    // It is found again at every start, until it is mended.
+    for _ in 0..2 {
+        let back = mesh.start_as(number, dir, cutting).await;
+        assert_eq!(back.set().condition(), Condition::Lacks);
+        assert_eq!(
+            back.groups.directory.condition(),
+            Condition::Whole,
+            "others go on"
+        );
+        let damage = back.store.damage();
+        assert!(damage.iter().all(|damaged| damaged.file == path), "{damage:?}");
+        assert_eq!(back.set().applied().0, 0, "it has no state");
+        dir = back.stop(&mesh, number).await;
+    }
+    let back = mesh.start_as(number, dir, cutting).await;
+    let led = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
+    sent.extend(send_some(&replicas[led], 1).await);
+    mesh.break_snapshots(None);
+    is_mended(&back).await;
+    assert!(!path.exists(), "the damaged one is gone");
+    sent.extend(send_some(&replicas[led], 1).await);
+    catches_up(&back, &replicas[led]).await;
+    assert_eq!(ids_in(&back), sent);
+    assert_eq!(back.set().voters(), [1, 2, 3].map(ReplicaId).into());
+    // It votes and acknowledges as before: with another gone, things go on.
+    let gone = replicas.remove(1 - led);
+    let gone_number = gone.number();
+    drop(gone.stop(&mesh, gone_number).await);
+    let rest = [&replicas[0], &back];
+    let led = leader_of(&rest).await;
+    send_some(rest[led], 1).await;
+    replicas.push(back);
+    stop_all(replicas).await;
+}

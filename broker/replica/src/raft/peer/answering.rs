@@ -10,16 +10,16 @@ use posthouse_wire::Kind;
 
 use super::frame::{Answer, Clocks, Request, decode_request};
 use super::{PIECE_BYTES_MAX, PeerFault, Reception};
-use crate::condition::Condition;
+use crate::condition::{Condition, Health};
 use crate::raft::checkpoint::Checkpoints;
-use crate::raft::{Engine, LogId, RaftEntry, Types};
+use crate::raft::{Engine, LogId, RaftEntry, Types, Vote};
 
 /// What of a group answers the frames of other replicas.
 pub(crate) struct Answering<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) reception: &'a Reception,
     pub(crate) checkpoints: &'a Arc<Checkpoints>,
-    pub(crate) condition: Condition,
+    pub(crate) health: &'a Health,
 }
 
 /// Answers a frame. What time it is for the group, and having it cut, are none of the engine's.
@@ -33,14 +33,17 @@ pub(crate) async fn answer(
         engine,
         reception,
         checkpoints,
-        condition,
+        health,
     } = by;
     let (asked, request) = decode_request(frame)?;
     let here = ReplicaId(*engine.node_id());
     if asked != here {
         return Err(PeerFault::OtherReplica { asked, here });
     }
-    if !is_answered(&request, condition) {
+    if !is_answered(&request, health.now()) {
+        if let Request::Append { vote, .. } = &request {
+            health.refuses(ReplicaId(Vote::from(*vote).leader_id.voted_for));
+        }
         return Err(PeerFault::Damaged);
     }
     let stopped = |error: &dyn std::fmt::Display| PeerFault::Stopped(error.to_string());
