@@ -12,6 +12,7 @@ use posthouse_tests::history::{Call, End, Got, Name, Rules, Span, violations};
 use posthouse_tests::{Answer, Client, Cluster};
 
 use crate::cuts::wired;
+use crate::slow::{set_delay, with_slow_disks};
 
 const SECONDS_USUAL: u64 = 120;
 const QUEUES: usize = 3;
@@ -25,6 +26,9 @@ const SLEW_PARTS_PER_MILLION: u32 = 500;
 /// How long each piece takes between nodes that are far from each other.
 const SLOW: Duration = Duration::from_millis(20);
 
+/// How much longer a sync of a slow disk takes.
+const SLOW_SYNC: Duration = Duration::from_millis(200);
+
 /// What happens to a node.
 #[derive(Clone, Copy, Debug)]
 enum Mishap {
@@ -37,17 +41,20 @@ enum Mishap {
     Mute,
     /// All between it and the others takes longer.
     Slow,
+    /// Each sync of its disk takes longer.
+    SlowDisk,
     /// Nothing.
     Spare,
 }
 
-const MISHAPS: [Mishap; 7] = [
+const MISHAPS: [Mishap; 8] = [
     Mishap::Kill,
     Mishap::Pause,
     Mishap::Stop,
     Mishap::Isolate,
     Mishap::Mute,
     Mishap::Slow,
+    Mishap::SlowDisk,
     Mishap::Spare,
 ];
 
@@ -283,10 +290,15 @@ fn mishap(cluster: &mut Cluster, what: Mishap, node: usize, pause: Duration) {
         Mishap::Isolate => cluster.wires().unwrap().isolate(node),
         Mishap::Mute => cluster.wires().unwrap().cut(node, next),
         Mishap::Slow => cluster.wires().unwrap().slow(node, SLOW),
+        Mishap::SlowDisk => {
+            set_delay(cluster, node, SLOW_SYNC);
+            std::thread::sleep(pause);
+            set_delay(cluster, node, Duration::ZERO);
+        }
         Mishap::Spare => {}
     }
     match what {
-        Mishap::Kill | Mishap::Pause | Mishap::Stop => {}
+        Mishap::Kill | Mishap::Pause | Mishap::Stop | Mishap::SlowDisk => {}
         Mishap::Isolate | Mishap::Mute | Mishap::Slow | Mishap::Spare => {
             std::thread::sleep(pause);
             cluster.wires().unwrap().mend();
@@ -304,7 +316,7 @@ fn a_random_course_keeps_every_promise() {
     let seconds = setting("POSTHOUSE_COURSE_SECONDS", SECONDS_USUAL);
     println!("POSTHOUSE_COURSE_SEED={seed} POSTHOUSE_COURSE_SECONDS={seconds}");
     let mut chance = Chance(seed);
-    let mut cluster = wired(3);
+    let mut cluster = with_slow_disks(wired(3));
     for queue in 0..QUEUES {
         let visibility = VISIBILITY.as_secs().to_string();
         cluster

@@ -151,6 +151,36 @@ fn a_node_starts_with_damaged_files_and_is_mended() {
     }
 }
 
+#[test]
+fn a_node_whose_checkpoint_was_damaged_while_it_was_down_is_mended() {
+    let mut cluster = cluster_of(1, CONFIGURATION);
+    fill(&cluster);
+    cluster.node_mut(2).terminate().unwrap();
+    let groups = cluster.node(2).data().join("groups");
+    let names = std::fs::read_dir(&groups).unwrap();
+    let mut checkpoints: Vec<PathBuf> = names.map(|name| name.unwrap().path()).collect();
+    checkpoints.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "checkpoint")
+    });
+    assert!(!checkpoints.is_empty());
+    for path in &checkpoints {
+        flip(path);
+    }
+    cluster.node_mut(2).launch().unwrap();
+    until("the damaged ones are gone", || {
+        checkpoints.iter().all(|path| !path.exists())
+    });
+    wait_healthy(&cluster);
+    // It votes and acknowledges as before: with another gone, all is there.
+    cluster.node_mut(1).kill();
+    cluster.wait_ready().unwrap();
+    let mut client = cluster.node(2).client();
+    for number in 0..MESSAGES {
+        assert_eq!(take(&mut client, "q"), Some(body(number)), "{number}");
+    }
+}
+
 /// Changes a byte of the newest message in a log, behind which the stop wrote that all of it was durable.
 fn damage_newest(wal: &Path) {
     let mut logs: Vec<PathBuf> = std::fs::read_dir(wal)

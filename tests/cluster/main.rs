@@ -22,6 +22,7 @@ mod newcomers;
 mod pauses;
 mod rolling;
 mod service;
+mod slow;
 mod survival;
 
 use std::path::Path;

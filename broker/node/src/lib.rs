@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod cmq;
 pub mod config;
 pub mod descriptors;
+pub mod disk;
 pub mod egress;
 pub mod front;
 pub mod guests;

@@ -10,7 +10,7 @@ use posthouse_host::{CompilerCommand, Host, KeyringLender};
 use posthouse_keyring::{Entropy, Keyring, RootKey, SystemEntropy};
 use posthouse_model::{DirectoryCommand, DirectoryReply, Kind, Name, Quotas, SetId, Span, TenantId};
 use posthouse_replica::{Clock, Groups, Lone, Network};
-use posthouse_store::{ClusterId, GroupId, Identity, OnDamage, RealDisk, Store};
+use posthouse_store::{ClusterId, Disk, GroupId, Identity, OnDamage, RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use crate::cluster::Cluster;
 use crate::cmq::Cmq;
 use crate::config::{Config, DEV_TENANT, KeyringConfig, RootAccount, TlsConfig};
 use crate::descriptors::Sockets;
+use crate::disk;
 use crate::egress::{Allowed, Egress};
 use crate::front::{Bounds, Front};
 use crate::guests::{Guests, HostGuests};
@@ -387,7 +388,11 @@ fn open_store(config: &Config) -> anyhow::Result<Store> {
         },
         ..posthouse_store::Config::default()
     };
-    Store::open(&config.node.data, Arc::new(RealDisk), storage)
+    let disk: Arc<dyn Disk> = match config.node.dev {
+        true => disk::in_development(&config.node.data),
+        false => Arc::new(RealDisk),
+    };
+    Store::open(&config.node.data, disk, storage)
         .with_context(|| format!("data directory {}", config.node.data.display()))
 }
 
