@@ -148,7 +148,8 @@ async fn what_was_fetched_is_not_sent_again() {
     assert_eq!(ids_in(&back), sent);
     let carried = mesh.snapshots();
     assert!(carried.lost >= 4, "it was broken off {} times", carried.lost);
-    let beside_pieces = carried.bytes.checked_sub(whole).expect("all of it was sent");
+    // A cut that came after the look may have merged some of them.
+    let beside_pieces = carried.bytes.saturating_sub(whole);
     assert!(
         beside_pieces < whole / 50,
         "{beside_pieces} bytes more than there are"
