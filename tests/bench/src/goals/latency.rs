@@ -1,4 +1,7 @@
 //! How long a send takes at a steady rate, beside a bare append and `fdatasync` on the same disk, in turn.
+//!
+//! The goal is by appends one after the other. Appends at the rate of the sends are printed beside them: a machine that is
+//! idle in between takes longer for each, whoever asks.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -14,6 +17,7 @@ use crate::site::{Site, folder};
 use crate::statistics::percentile;
 
 const SENDS_PER_SECOND: u32 = 200;
+const GAP: Duration = Duration::from_millis(1_000 / SENDS_PER_SECOND as u64);
 /// How many connections share the sends.
 const CONNECTIONS: u16 = 8;
 /// What a bare write appends: a message and what a log writes around it.
@@ -33,15 +37,17 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         .open(&path)
         .context("a file to append to")?;
     send(&site, options.part())?;
-    append(&mut file, options.part())?;
+    append(&mut file, Duration::ZERO, options.part())?;
 
-    let (mut sends, mut appends) = (Vec::new(), Vec::new());
+    let (mut sends, mut appends, mut paced) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds() {
         sends.extend(send(&site, options.part())?);
-        appends.extend(append(&mut file, options.part())?);
+        appends.extend(append(&mut file, Duration::ZERO, options.part())?);
+        paced.extend(append(&mut file, GAP, options.part())?);
     }
     for (name, taken) in [
-        ("append and fdatasync", &appends),
+        ("append and fdatasync, one after the other", &appends),
+        ("append and fdatasync, 200 a second", &paced),
         ("a send, 200 a second", &sends),
     ] {
         for percent in [50.0, 99.0] {
@@ -65,12 +71,13 @@ fn send(site: &Site, span: Duration) -> anyhow::Result<Vec<f64>> {
     drive::steady(site.address(), CONNECTIONS, &request, SENDS_PER_SECOND, span)
 }
 
-/// Appends and syncs again and again; returns how long each took, in milliseconds.
-fn append(file: &mut File, span: Duration) -> anyhow::Result<Vec<f64>> {
+/// Appends and syncs again and again, with a rest between; returns how long each took, in milliseconds.
+fn append(file: &mut File, rest: Duration, span: Duration) -> anyhow::Result<Vec<f64>> {
     let bytes = [b'x'; APPEND_BYTES];
     let mut taken = Vec::new();
     let start = Instant::now();
     while start.elapsed() < span {
+        std::thread::sleep(rest);
         let begun = Instant::now();
         file.write_all(&bytes)?;
         file.sync_data()?;
