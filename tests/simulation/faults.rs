@@ -32,6 +32,8 @@ enum Fault {
     Blackout,
     /// A process is killed.
     Kill,
+    /// Power of one machine, and then a bit of what it wrote last is another.
+    Flip,
     /// A node is told to stop.
     Stop,
     /// One machine reaches nobody, and nobody reaches it.
@@ -53,11 +55,12 @@ enum Fault {
 }
 
 impl Fault {
-    const ALL: [Fault; 13] = [
+    const ALL: [Fault; 14] = [
         Fault::PowerCut,
         Fault::PowerCutInTheMiddle,
         Fault::Blackout,
         Fault::Kill,
+        Fault::Flip,
         Fault::Stop,
         Fault::Island,
         Fault::OneWay,
@@ -122,6 +125,11 @@ async fn happen(world: &World, fault: Fault, whom: usize, chance: &mut Chance) {
         }
         Fault::Kill => {
             machine.end(Ending::Kill);
+            pause(chance, LASTS_MILLIS_MAX).await;
+        }
+        Fault::Flip => {
+            machine.end(Ending::PowerCut);
+            machine.flip_last_batch();
             pause(chance, LASTS_MILLIS_MAX).await;
         }
         Fault::Stop => {

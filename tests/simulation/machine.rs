@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use posthouse_model::{Applied, DirectoryChange, LogIndex, ReplicaId, SetId, Term};
 use posthouse_replica::{Config, GroupName, Groups, Observer};
 use posthouse_store::crash::{Chance, CrashDisk};
-use posthouse_store::{Driving, ProjectionKind, Store};
+use posthouse_store::wal::read_file;
+use posthouse_store::{Disk, Driving, ProjectionKind, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -189,6 +190,26 @@ impl Machine {
             Ending::Kill => self.disk.kill(),
         }
         bury(process);
+    }
+
+    /// Changes a bit of the last batch in the log, while no process runs.
+    pub(crate) fn flip_last_batch(&self) {
+        let folder = Path::new(DIR).join("wal");
+        let mut logs = self.disk.list(&folder).unwrap_or_default();
+        logs.retain(|name| name.ends_with(".log"));
+        logs.sort();
+        let Some(newest) = logs.pop().map(|name| folder.join(name)) else {
+            return;
+        };
+        let bytes = self.disk.contents(&newest).unwrap_or_default();
+        let Ok(end) = read_file(&bytes).map(|reading| reading.end) else {
+            return;
+        };
+        if let Some(start) = end.last_batch {
+            let mut chance = self.chance.lock();
+            let offset = start + chance.below(end.offset - start);
+            self.disk.flip(&newest, offset, chance.below(8) as u8);
+        }
     }
 
     /// Stops the process as a node is stopped that is told to.
