@@ -67,7 +67,10 @@ impl Sieve {
 fn place(block: [u8; BLOCK_BYTES]) -> (usize, u64) {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let hash = u64::from_le_bytes(block).wrapping_mul(ODD) >> (u64::BITS - SIEVE_BITS_LOG);
-    ((hash / u64::from(u64::BITS)) as usize, 1 << (hash % u64::from(u64::BITS)))
+    (
+        (hash / u64::from(u64::BITS)) as usize,
+        1 << (hash % u64::from(u64::BITS)),
+    )
 }
 
 #[cfg(test)]
