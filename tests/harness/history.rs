@@ -127,10 +127,7 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
                 got: Ok(got),
                 queue,
             } => {
-                // Asked again within the cluster, it answers no lease that ended meanwhile.
-                if span.ended >= rules.earliest_end(span.began, rules.visibility) {
-                    *lost_receives.entry(*queue).or_default() += 1;
-                }
+                *lost_receives.entry(*queue).or_default() += rules.leases_max(*span) - 1;
                 for one in got {
                     stories
                         .entry(one.name.clone())
@@ -140,8 +137,10 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
                 }
             }
             Call::Receive {
-                queue, got: Err(_), ..
-            } => *lost_receives.entry(*queue).or_default() += 1,
+                span,
+                queue,
+                got: Err(_),
+            } => *lost_receives.entry(*queue).or_default() += rules.leases_max(*span),
             Call::Delete { span, name, end } => {
                 stories
                     .entry(name.clone())
@@ -175,6 +174,17 @@ impl Rules {
     fn earliest_end(&self, began: At, span: Duration) -> At {
         let sooner = span.mul_f64(f64::from(self.fast_parts_per_million) / 1e6) + ROUNDING;
         began + span.saturating_sub(sooner)
+    }
+
+    /// Returns how often one receive may have leased a message: asked again within the cluster, it answers no lease that
+    /// ended meanwhile, and leases anew.
+    fn leases_max(&self, span: Span) -> u64 {
+        let lease = self
+            .earliest_end(Duration::ZERO, self.visibility)
+            .as_micros()
+            .max(1);
+        let lasted = span.ended.saturating_sub(span.began).as_micros();
+        1 + u64::try_from(lasted / lease).unwrap_or(u64::MAX - 1)
     }
 }
 
@@ -348,6 +358,21 @@ mod tests {
             receive(1, 17, 30, 3),
         ];
         assert_eq!(violations(&calls, &RULES), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_lost_receive_counts_as_often_as_it_may_have_leased() {
+        let lost = |until: u64| Call::Receive {
+            span: span(2, until),
+            queue: 0,
+            got: Err(End::MayBeDone),
+        };
+        let counted = |until: u64, count: u64| {
+            let calls = [send(1, 0, End::Done), lost(until), receive(1, 40, 41, count)];
+            violations(&calls, &RULES).is_empty()
+        };
+        assert!(counted(9, 2) && !counted(9, 3));
+        assert!(counted(23, 4) && !counted(23, 5));
     }
 
     #[test]
