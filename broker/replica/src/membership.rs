@@ -5,15 +5,15 @@
 //! agree. A change that was left half-way is brought to its end by asking for voters again.
 //!
 //! Only a leader whose own first entry is agreed on changes anything: before, two leaders could make changes that do
-//! not know of each other.
+//! not know of each other. One that was taken out leads for a moment still, until another does, and changes nothing more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use openraft::ChangeMembers;
 use openraft::Instant as OpenraftInstant;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Precondition};
 use posthouse_model::ReplicaId;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,20 @@ impl<M: Machine> Group<M> {
         })
     }
 
+    /// Returns the replicas that vote once a change that is half-way has come to its end.
+    pub fn voters_to_be(&self) -> BTreeSet<ReplicaId> {
+        let metrics = self.engine().server_metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        configs
+            .last()
+            .into_iter()
+            .flatten()
+            .copied()
+            .map(ReplicaId)
+            .collect()
+    }
+
     /// Makes a replica a learner. It is sent the log from now on.
     pub async fn add_learner(&self, replica: ReplicaId) -> Result<(), Fault> {
         let learner = BTreeMap::from([(replica.0, ())]);
@@ -114,7 +128,20 @@ impl<M: Machine> Group<M> {
             let leader = self.leader();
             return Err(Fault::NotDone(Reason::NotLeading { leader }));
         }
-        let changing = self.engine().change_membership(change, false);
+        let known = {
+            let metrics = self.engine().server_metrics();
+            let metrics = metrics.borrow_watched();
+            let known = &metrics.membership_config;
+            if known.membership().get_node(&metrics.id).is_none() {
+                return Err(Fault::NotDone(Reason::NotLeading { leader: None }));
+            }
+            *known.log_id()
+        };
+        // They may be others by the time that the engine has the change.
+        let as_known = Precondition::LastMembershipLogId {
+            last_membership_log_id: known,
+        };
+        let changing = self.engine().change_membership_if(change, false, [as_known]);
         match tokio::time::timeout(CHANGE_WITHIN, changing).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(fault_of(&error)),

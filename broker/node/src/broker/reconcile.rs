@@ -176,22 +176,31 @@ async fn change<M: Machine>(group: &Group<M>, reform: Reform) -> Result<(), Faul
     match reform {
         Reform::AddLearner(replica) => group.add_learner(replica).await,
         Reform::RemoveLearner(replica) => group.remove_learner(replica).await,
-        Reform::Finish => group.finish_change().await,
-        Reform::SetVoters(voters) => {
-            if voters.contains(&group.replica()) {
-                return group.set_voters(&voters).await;
-            }
-            let members = group.members().await?;
-            let mut stay = voters.intersection(&members.voters);
-            match stay.find(|other| members.caught_up.contains(other)).copied() {
-                Some(other) => {
-                    group.hand_over(other).await?;
-                    Err(Fault::NotDone(Reason::NotLeading { leader: Some(other) }))
-                }
-                // The others are new: whichever of them is elected leads.
-                None => group.set_voters(&voters).await,
-            }
+        Reform::Finish => {
+            make_way(group, &group.voters_to_be()).await?;
+            group.finish_change().await
         }
+        Reform::SetVoters(voters) => {
+            make_way(group, &voters).await?;
+            group.set_voters(&voters).await
+        }
+    }
+}
+
+/// Has another lead that is to vote, if this replica is not to.
+async fn make_way<M: Machine>(group: &Group<M>, voters: &BTreeSet<ReplicaId>) -> Result<(), Fault> {
+    if voters.contains(&group.replica()) {
+        return Ok(());
+    }
+    let members = group.members().await?;
+    let mut stay = voters.intersection(&members.voters);
+    match stay.find(|other| members.caught_up.contains(other)).copied() {
+        Some(other) => {
+            group.hand_over(other).await?;
+            Err(Fault::NotDone(Reason::NotLeading { leader: Some(other) }))
+        }
+        // The others are new: whichever of them is elected leads.
+        None => Ok(()),
     }
 }
 

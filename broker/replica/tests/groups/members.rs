@@ -231,3 +231,27 @@ async fn a_replica_alone_is_the_only_member() {
     assert_eq!(lone.set().replica(), ReplicaId(5));
     within(lone.groups.stop()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_taken_out_changes_members_no_more() {
+    let mesh = Mesh::default();
+    let replicas = mesh.start_three().await;
+    let all: Vec<&Replica> = replicas.iter().collect();
+    let leader = all[leader_of(&all).await];
+    let own = leader.set().replica();
+    let others: BTreeSet<ReplicaId> = ids(&[1, 2, 3]).into_iter().filter(|id| *id != own).collect();
+    within(leader.set().set_voters(&others)).await.expect("changed");
+    // It leads for a moment still, until one of the others does.
+    let again = within(leader.set().add_learner(own)).await;
+    assert!(matches!(again, Err(Fault::NotDone(_))), "{again:?}");
+    let members = until_members(&all, "another leads", |members| !members.changing).await;
+    assert_eq!((members.voters, members.learners), (others, ids(&[])));
+    until("another leads for good", || {
+        all.iter()
+            .any(|replica| replica.set().is_leader() && replica.set().replica() != own)
+    })
+    .await;
+    for replica in &replicas {
+        within(replica.groups.stop()).await;
+    }
+}
