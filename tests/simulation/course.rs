@@ -10,6 +10,7 @@ use crate::clients::{Clients, ORDERED_QUEUE, QUEUES, incarnation};
 use crate::clock::DRIFT_PARTS_PER_MILLION;
 use crate::faults;
 use crate::machine::Timing;
+use crate::members;
 use crate::notes::Notes;
 use crate::world::World;
 
@@ -35,6 +36,8 @@ const READING_MAX: Duration = Duration::from_secs(120);
 pub(crate) enum Weather {
     Fair,
     Foul,
+    /// Foul, and members of sets come and go meanwhile.
+    Changing,
 }
 
 /// Runs a course, and returns what was noted.
@@ -50,7 +53,7 @@ pub(crate) async fn run(seed: u64, weather: Weather, is_told: bool) -> Notes {
         };
         world.define(incarnation(queue), attributes).await;
     }
-    if weather == Weather::Foul {
+    if weather != Weather::Fair {
         // The sets' time is behind the wall clocks from here on, and must stay so: nothing is to end early.
         world.correct_clocks(i64::try_from(chance.below(CORRECTED_MILLIS_MAX)).unwrap_or(0));
     }
@@ -68,10 +71,18 @@ pub(crate) async fn run(seed: u64, weather: Weather, is_told: bool) -> Notes {
     match weather {
         Weather::Fair => tokio::time::sleep(LASTS).await,
         Weather::Foul => faults::befall(world.clone(), Chance::new(chance.any()), until).await,
+        Weather::Changing => {
+            let changes = members::come_and_go(world.clone(), Chance::new(chance.any()), until);
+            let faults = faults::befall(world.clone(), Chance::new(chance.any()), until);
+            tokio::join!(changes, faults);
+        }
     }
     clients.stop();
     for task in tasks {
         task.await.expect("a client ends");
+    }
+    if weather == Weather::Changing {
+        members::gather(&world).await;
     }
     world.wait_well().await;
     read_out(&clients, &mut chance).await;

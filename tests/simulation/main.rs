@@ -20,6 +20,7 @@ mod entropy;
 mod faults;
 mod life;
 mod machine;
+mod members;
 mod mount;
 mod network;
 mod notes;

@@ -8,6 +8,8 @@ use crate::{away, course};
 
 /// The seeds of an ordinary test run.
 const SEEDS_USUAL: u64 = 100;
+/// In one of so many, members come and go, too.
+const CHANGING_ONE_IN: u64 = 4;
 /// What a run ends with that found nothing.
 const DIGEST: &str = "digest ";
 
@@ -18,6 +20,8 @@ pub(crate) enum Story {
     Fair,
     /// A course while machines, clocks and network fail.
     Foul,
+    /// The same, and members of sets come and go.
+    Changing,
     /// A set that is away for an hour.
     Away,
 }
@@ -47,8 +51,22 @@ fn seeds_keep_every_promise() {
 }
 
 #[test]
+fn seeds_keep_every_promise_while_members_come_and_go() {
+    let first = number("POSTHOUSE_SIMULATION_SEED").unwrap_or(0);
+    let count = number("POSTHOUSE_SIMULATION_SEEDS").unwrap_or(SEEDS_USUAL);
+    for seed in first..first + count.div_ceil(CHANGING_ONE_IN) {
+        Run::of(seed, Story::Changing).expect_well();
+    }
+}
+
+#[test]
 fn a_seed_has_one_history() {
-    for (seed, story) in [(1, Story::Fair), (2, Story::Foul), (3, Story::Foul)] {
+    for (seed, story) in [
+        (1, Story::Fair),
+        (2, Story::Foul),
+        (3, Story::Foul),
+        (4, Story::Changing),
+    ] {
         let run = Run::of(seed, story);
         assert_eq!(run.expect_well(), run.expect_well(), "{run:?}");
     }
@@ -88,6 +106,7 @@ fn one_seed() {
         match run.story {
             Story::Fair => course::run(run.seed, course::Weather::Fair, is_told).await,
             Story::Foul => course::run(run.seed, course::Weather::Foul, is_told).await,
+            Story::Changing => course::run(run.seed, course::Weather::Changing, is_told).await,
             Story::Away => away::run(run.seed, is_told).await,
         }
     });
@@ -109,6 +128,7 @@ impl Run {
         let story = match text("POSTHOUSE_SIMULATION_STORY").as_str() {
             "Fair" => Story::Fair,
             "Away" => Story::Away,
+            "Changing" => Story::Changing,
             _ => Story::Foul,
         };
         let name = text("POSTHOUSE_SIMULATION_BUG");
