@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{cluster, command, create_queue, program, send, status, take};
 
 /// How long a change has to come to its end, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How often is looked meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 

@@ -23,13 +23,17 @@ fn a_node_that_listens_elsewhere_is_found_by_the_others() {
 
     // It counts for one that knew it from before, and for one that is started with where it was.
     cluster.node_mut(3).kill();
-    assert!(send(&mut cluster.node(1).client(), "q", "first"));
+    let mut first = cluster.node(1).client();
+    until("it takes what two agree on", || send(&mut first, "q", "first"));
     cluster.node_mut(3).launch().unwrap();
     wait_until(cluster.node(3), "it is found again", |status| {
         is_settled_on(status, &[1, 2, 3])
     });
     cluster.node_mut(1).kill();
-    assert_eq!(take(&mut cluster.node(3).client(), "q").as_deref(), Some("first"));
+    let mut third = cluster.node(3).client();
+    until("it has what two agreed on", || {
+        take(&mut third, "q").as_deref() == Some("first")
+    });
 
     // And one that listens elsewhere comes back there without a word.
     cluster.node_mut(1).launch().unwrap();
