@@ -53,7 +53,10 @@ impl Config {
             sets,
             held: None,
             founders: Some(BTreeSet::from([replica])),
-            heartbeat: Duration::from_millis(200),
+            // The engine looks at each group five times in a heartbeat, idle or not: that is most of what an idle set
+            // costs. No follower wants to lead before it has heard nothing for `election_min` and `election_max`
+            // together, five heartbeats.
+            heartbeat: Duration::from_millis(300),
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1_000),
             cut_bytes: 128 * 1_048_576,
