@@ -1,6 +1,7 @@
 //! The goals, one file each: what is measured for it and how the measurements are arranged.
 
 pub(crate) mod backlog;
+pub(crate) mod catchup;
 pub(crate) mod cluster;
 pub(crate) mod failover;
 pub(crate) mod idle;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::goals::{backlog, cluster, failover, idle, latency, queues, route, seal, send};
+use crate::goals::{backlog, catchup, cluster, failover, idle, latency, queues, route, seal, send};
 use crate::options::{Goal, Options};
 use crate::report::Report;
 
@@ -54,6 +54,7 @@ fn measure(goal: Goal, options: &Options, report: &mut Report) -> anyhow::Result
         Goal::Queues => queues::measure(options, report),
         Goal::Backlog => backlog::measure(options, report),
         Goal::Failover => failover::measure(options, report),
+        Goal::Catchup => catchup::measure(options, report),
         Goal::Cluster => cluster::measure(options, report),
         Goal::Idle => idle::measure(options, report),
         Goal::All => Ok(()),

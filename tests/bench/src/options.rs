@@ -71,6 +71,8 @@ pub(crate) enum Goal {
     Backlog,
     /// How long nobody serves when the leader of three nodes dies, and when it is stopped.
     Failover,
+    /// What a follower that catches up costs those who send.
+    Catchup,
     /// Batches with three nodes.
     Cluster,
     /// What idle sets cost three nodes.
@@ -161,6 +163,7 @@ impl Goal {
             Goal::Queues => &[Goal::Queues],
             Goal::Backlog => &[Goal::Backlog],
             Goal::Failover => &[Goal::Failover],
+            Goal::Catchup => &[Goal::Catchup],
             Goal::Cluster => &[Goal::Cluster],
             Goal::Idle => &[Goal::Idle],
             Goal::All => &[
@@ -170,6 +173,7 @@ impl Goal {
                 Goal::Route,
                 Goal::Queues,
                 Goal::Failover,
+                Goal::Catchup,
                 Goal::Cluster,
                 Goal::Idle,
                 Goal::Backlog,

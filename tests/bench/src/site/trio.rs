@@ -55,6 +55,13 @@ impl Trio {
         node % usize::from(NODES) + 1
     }
 
+    /// Returns a follower that can be stopped: not the node that is asked for the status.
+    pub(crate) fn follower_to_stop(&self, leader: usize) -> usize {
+        (2..=usize::from(NODES))
+            .find(|node| *node != leader)
+            .unwrap_or(leader)
+    }
+
     /// Asks for an action that is to be done.
     pub(crate) fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
         self.node(1).client().ask(action, parameters)?.success()?;
@@ -65,19 +72,29 @@ impl Trio {
     pub(crate) fn leader(&self, set: u64) -> anyhow::Result<usize> {
         let start = Instant::now();
         while start.elapsed() < LED {
-            let shown = command(&self.program, self.node(1), &["cluster", "status", "--json"])?;
-            let status: Value = serde_json::from_slice(&shown).context("the status is no JSON")?;
-            let groups = status["groups"].as_array().context("the status has groups")?;
-            let leader = groups
-                .iter()
-                .find(|group| group["set"] == set)
-                .and_then(|group| group["leader"].as_u64());
-            if let Some(leader) = leader {
+            if let Some(leader) = self.shown(1, set)?["leader"].as_u64() {
                 return Ok(usize::try_from(leader)?);
             }
             std::thread::sleep(LED_POLL);
         }
         bail!("nobody leads set {set}")
+    }
+
+    /// Returns how many entries the replica that is furthest behind lacks, by what a node shows of a set.
+    pub(crate) fn most_behind(&self, asked: usize, set: u64) -> anyhow::Result<u64> {
+        let shown = self.shown(asked, set)?;
+        let replicas = shown["replicas"].as_array().context("the set has replicas")?;
+        let lags = replicas.iter().filter_map(|replica| replica["lag"].as_u64());
+        lags.max().context("replicas have lags")
+    }
+
+    /// Returns what a node shows of a set; nothing if it does not know the set.
+    fn shown(&self, asked: usize, set: u64) -> anyhow::Result<Value> {
+        let shown = command(&self.program, self.node(asked), &["cluster", "status", "--json"])?;
+        let mut status: Value = serde_json::from_slice(&shown).context("the status is no JSON")?;
+        let groups = status["groups"].as_array_mut().context("the status has groups")?;
+        let group = groups.iter_mut().find(|group| group["set"] == set);
+        Ok(group.map(Value::take).unwrap_or_default())
     }
 
     /// Kills a node.
@@ -91,6 +108,11 @@ impl Trio {
             Some(0) => Ok(()),
             status => bail!("the node stopped with status {status:?}"),
         }
+    }
+
+    /// Starts a node again.
+    pub(crate) fn launch(&mut self, node: usize) -> anyhow::Result<()> {
+        self.cluster.node_mut(node).launch()
     }
 
     /// Starts a node again, and waits until all are ready.

@@ -18,6 +18,10 @@ use posthouse_node::config::Config;
 use posthouse_node::guests::{Guests, HostGuests};
 use posthouse_node::{logs, serve};
 
+/// The allocator of `posthouse`: what is compared differs in the router alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Guests that run in the plugin host, but for routers.
 struct StubRouter(HostGuests);
 
