@@ -80,12 +80,16 @@ impl Trio {
         bail!("nobody leads set {set}")
     }
 
-    /// Returns how many entries the replica that is furthest behind lacks, by what a node shows of a set.
-    pub(crate) fn most_behind(&self, asked: usize, set: u64) -> anyhow::Result<u64> {
+    /// Returns how many entries the replica that is furthest behind lacks, by what a node shows of a set; none as long as
+    /// one of them does not answer.
+    pub(crate) fn most_behind(&self, asked: usize, set: u64) -> anyhow::Result<Option<u64>> {
         let shown = self.shown(asked, set)?;
         let replicas = shown["replicas"].as_array().context("the set has replicas")?;
+        if replicas.len() < usize::from(NODES) {
+            return Ok(None);
+        }
         let lags = replicas.iter().filter_map(|replica| replica["lag"].as_u64());
-        lags.max().context("replicas have lags")
+        Ok(lags.max())
     }
 
     /// Returns what a node shows of a set; nothing if it does not know the set.
