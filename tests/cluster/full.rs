@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use posthouse_tests::Cluster;
-
-use crate::{cluster_of, done, leader, send, status, take, until};
+use crate::{cluster_of, done, lags, leader, send, status, take, until};
 
 /// The size of the small disk: room for the log's files and what the plugins were compiled to.
 const DISK_MIB: u64 = 160;
@@ -103,17 +101,6 @@ fn rustix_free(directory: &Path) -> u64 {
     numbers[0] * numbers[1]
 }
 
-fn applied(cluster: &Cluster, node: usize) -> Vec<u64> {
-    let status = status(cluster.node(node));
-    let groups = status["groups"].as_array().unwrap();
-    let set = groups.iter().find(|group| group["set"] == 0).unwrap();
-    let replicas = set["replicas"].as_array().unwrap();
-    replicas
-        .iter()
-        .map(|replica| replica["lag"].as_u64().unwrap())
-        .collect()
-}
-
 #[test]
 fn a_full_disk_on_one_node_holds_up_nobody_and_comes_back_by_itself() {
     let mut cluster = cluster_of(1, CONFIGURATION);
@@ -158,13 +145,16 @@ fn a_full_disk_on_one_node_holds_up_nobody_and_comes_back_by_itself() {
         assert!(send(&mut client, "q", &body), "message {number} was refused");
         bodies.push(body);
     }
-    let lags = applied(&cluster, other);
-    assert!(lags.iter().any(|lag| *lag > 0), "the full one keeps up: {lags:?}");
+    let behind = lags(&cluster, other);
+    assert!(
+        behind.iter().any(|lag| *lag > 0),
+        "the full one keeps up: {behind:?}"
+    );
 
     // Room again: it comes back without being told, and all is there when another is gone.
     disk.free();
     until("it has caught up", || {
-        applied(&cluster, other).iter().all(|lag| *lag == 0)
+        lags(&cluster, other).iter().all(|lag| *lag == 0)
     });
     until("it has room", || status(cluster.node(other))["healthy"] == true);
     cluster.node_mut(other).kill();

@@ -83,6 +83,18 @@ fn status(node: &Node) -> Value {
     command(node, &["cluster", "status"])
 }
 
+/// Returns how many entries each replica of set 0 that answers is behind, asking a node.
+fn lags(cluster: &Cluster, asked: usize) -> Vec<u64> {
+    let status = status(cluster.node(asked));
+    let groups = status["groups"].as_array().unwrap();
+    let set = groups.iter().find(|group| group["set"] == 0).unwrap();
+    let replicas = set["replicas"].as_array().unwrap();
+    replicas
+        .iter()
+        .map(|replica| replica["lag"].as_u64().unwrap())
+        .collect()
+}
+
 /// Returns the number of the node that leads a set, asking a node.
 fn leader(node: &Node, set: u64) -> usize {
     let began = Instant::now();

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use posthouse_tests::{Cluster, Node};
+use posthouse_tests::Node;
 
-use crate::{cluster_of, done, leader, send, status, until};
+use crate::{cluster_of, done, lags, leader, send, status, until};
 
 /// What a node may have resident, at any moment.
 const RESIDENT_MAX: u64 = 600_000_000;
@@ -24,17 +24,6 @@ fn resident_peak(node: &Node) -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kilobytes * 1024
-}
-
-fn lags(cluster: &Cluster, asked: usize) -> Vec<u64> {
-    let status = status(cluster.node(asked));
-    let groups = status["groups"].as_array().unwrap();
-    let set = groups.iter().find(|group| group["set"] == 0).unwrap();
-    let replicas = set["replicas"].as_array().unwrap();
-    replicas
-        .iter()
-        .map(|replica| replica["lag"].as_u64().unwrap())
-        .collect()
 }
 
 fn catch_up_over(mebibytes: usize) {

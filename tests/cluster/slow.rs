@@ -52,6 +52,7 @@ fn a_slow_disk_of_one_node_holds_up_nobody_and_loses_nothing() {
     set_delay(&cluster, follower, DELAY);
     let took = send_all(&cluster, "a follower is slow", &mut expected);
     assert!(took < DELAY * SENDS / 2, "{SENDS} sends took {took:?}");
+    assert_eq!(leader(cluster.node(1), 0), led_by, "the others go on as before");
 
     set_delay(&cluster, follower, Duration::ZERO);
     set_delay(&cluster, led_by, DELAY);
