@@ -1,20 +1,32 @@
 //! A random course: producers and consumers at work while nodes are killed, paused, stopped and cut off, and come
-//! back; then the history of all calls is checked.
+//! back, while replicas are moved, nodes join and leave, and disks are lost; then the history of all calls is checked.
 //!
 //! `POSTHOUSE_COURSE_SECONDS` says how long, `POSTHOUSE_COURSE_SEED` which one: the seed decides what is done to which
-//! node and what clients ask; the machine's own timing stays its own.
+//! node and what clients ask; the machine's own timing stays its own, and with it how far a change of members has come
+//! when something happens to a node.
 
+mod changes;
+
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use posthouse_tests::history::{Call, End, Got, Name, Rules, Span, violations};
-use posthouse_tests::{Answer, Client, Cluster};
+use posthouse_tests::{Answer, Client, Cluster, Node};
 
+use crate::LOOK_AGAIN;
 use crate::cuts::wired;
 use crate::slow::{set_delay, with_slow_disks};
 
+use changes::Members;
+
 const SECONDS_USUAL: u64 = 120;
+/// How many nodes there are: one more than a set has replicas, so that one of them may be out.
+const NODES: usize = 4;
+const SETS: u8 = 3;
+/// After how many mishaps a change of members begins, on average.
+const MISHAPS_A_CHANGE: u64 = 3;
 const QUEUES: usize = 3;
 const PRODUCERS: usize = 4;
 const CONSUMERS: usize = 4;
@@ -241,9 +253,18 @@ impl Course {
 // === impl Wanderer ===
 
 impl Wanderer {
+    /// Returns the client of a node that can be reached, if any can just now.
     fn client(&mut self) -> &mut Client {
-        let node = usize::try_from(self.chance.below(self.clients.len() as u64)).unwrap();
-        &mut self.clients[node]
+        let count = self.clients.len();
+        let first = usize::try_from(self.chance.below(count as u64)).unwrap();
+        let nodes = (first..first + count).map(|node| node % count);
+        let found = nodes
+            .into_iter()
+            .find(|node| self.clients[*node].connect().is_ok());
+        if found.is_none() {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        &mut self.clients[found.unwrap_or(first)]
     }
 }
 
@@ -257,6 +278,14 @@ fn end(answer: &anyhow::Result<Answer>) -> End {
     }
 }
 
+/// Writes all calls down, one a line, for whoever looks for what went wrong.
+fn keep(calls: &[Call], seed: u64) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("posthouse-course-{seed}.history"));
+    let lines: Vec<String> = calls.iter().map(|call| format!("{call:?}\n")).collect();
+    std::fs::write(&path, lines.concat()).unwrap();
+    path
+}
+
 fn queue_name(queue: usize) -> String {
     format!("course-{queue}")
 }
@@ -268,9 +297,12 @@ fn setting(variable: &str, usual: u64) -> u64 {
         .unwrap_or(usual)
 }
 
-/// Has something happen to a node for a while.
-fn mishap(cluster: &mut Cluster, what: Mishap, node: usize, pause: Duration) {
-    let next = node % 3 + 1;
+/// Has something happen to a node for a while, if it runs. What it is muted to is the other one.
+fn mishap(cluster: &mut Cluster, what: Mishap, (node, other): (usize, usize), pause: Duration) {
+    let what = match cluster.node(node).pid() {
+        Some(_) => what,
+        None => Mishap::Spare,
+    };
     match what {
         Mishap::Kill => {
             cluster.node_mut(node).kill();
@@ -288,7 +320,7 @@ fn mishap(cluster: &mut Cluster, what: Mishap, node: usize, pause: Duration) {
             cluster.node_mut(node).launch().unwrap();
         }
         Mishap::Isolate => cluster.wires().unwrap().isolate(node),
-        Mishap::Mute => cluster.wires().unwrap().cut(node, next),
+        Mishap::Mute => cluster.wires().unwrap().cut(node, other),
         Mishap::Slow => cluster.wires().unwrap().slow(node, SLOW),
         Mishap::SlowDisk => {
             set_delay(cluster, node, SLOW_SYNC);
@@ -316,7 +348,11 @@ fn a_random_course_keeps_every_promise() {
     let seconds = setting("POSTHOUSE_COURSE_SECONDS", SECONDS_USUAL);
     println!("POSTHOUSE_COURSE_SEED={seed} POSTHOUSE_COURSE_SECONDS={seconds}");
     let mut chance = Chance(seed);
-    let mut cluster = with_slow_disks(wired(3));
+    let mut cluster = wired(SETS);
+    cluster.plan_one_more().unwrap();
+    cluster.introduce_all();
+    let mut cluster = with_slow_disks(cluster);
+    let mut members = Members::without_the_last(SETS);
     for queue in 0..QUEUES {
         let visibility = VISIBILITY.as_secs().to_string();
         cluster
@@ -339,7 +375,7 @@ fn a_random_course_keeps_every_promise() {
         stop: AtomicBool::new(false),
     });
     let wanderer = |chance: &mut Chance| Wanderer {
-        clients: (1..=3).map(|node| cluster.node(node).client()).collect(),
+        clients: cluster.nodes().iter().map(Node::client).collect(),
         chance: Chance(chance.next()),
     };
     let mut workers = Vec::new();
@@ -354,15 +390,21 @@ fn a_random_course_keeps_every_promise() {
     let mut reader = wanderer(&mut chance);
     while course.began.elapsed() < Duration::from_secs(seconds) {
         let pause = Duration::from_millis(500 + chance.below(4_000));
-        let node = 1 + usize::try_from(chance.below(3)).unwrap();
+        let node = members.or_next(1 + usize::try_from(chance.below(NODES as u64)).unwrap());
+        let other = members.or_next(node % NODES + 1);
         let what = MISHAPS[usize::try_from(chance.below(MISHAPS.len() as u64)).unwrap()];
+        if chance.one_in(MISHAPS_A_CHANGE) {
+            members.begin(&mut cluster, &mut chance);
+        }
         println!("{:?}: {what:?} node {node} for {pause:?}", course.began.elapsed());
-        mishap(&mut cluster, what, node, pause);
+        mishap(&mut cluster, what, (node, other), pause);
+        members.go_on(&mut cluster);
     }
     course.stop.store(true, Ordering::Relaxed);
     for worker in workers {
         worker.join().unwrap();
     }
+    members.wait_settled(&mut cluster);
     cluster.wait_ready().unwrap();
     // Whatever is left becomes visible within the visibility timeout: leases end, delays are over before.
     let mut quiet = Instant::now();
@@ -377,9 +419,10 @@ fn a_random_course_keeps_every_promise() {
     let calls = std::mem::take(&mut *course.calls.lock().unwrap());
     let done = |call: &&Call| matches!(call, Call::Send { end: End::Done, .. });
     println!(
-        "{} calls, {} sends acknowledged",
+        "{} calls, {} sends acknowledged, {} changes of members",
         calls.len(),
-        calls.iter().filter(done).count()
+        calls.iter().filter(done).count(),
+        members.began()
     );
     let rules = Rules {
         visibility: VISIBILITY,
@@ -387,12 +430,15 @@ fn a_random_course_keeps_every_promise() {
         ordered_queue: ORDERED_QUEUE,
     };
     let found = violations(&calls, &rules);
-    assert!(
-        found.is_empty(),
-        "seed {seed}: {} violations, first {:#?}",
-        found.len(),
-        &found[..found.len().min(20)]
-    );
+    if !found.is_empty() {
+        let kept = keep(&calls, seed);
+        panic!(
+            "seed {seed}: {} violations, all calls are in {}, first {:#?}",
+            found.len(),
+            kept.display(),
+            &found[..found.len().min(20)]
+        );
+    }
     assert!(
         calls.iter().filter(done).count() > 100,
         "hardly anything was sent"

@@ -121,12 +121,15 @@ impl Client {
     }
 
     fn post_with(&mut self, form: &[u8], headers: &str) -> anyhow::Result<HttpAnswer> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => self.connection.insert(Connection::open(self.address)?),
-        };
+        let connection = kept(&mut self.connection, self.address)?;
         connection.request("POST", API_PATH, &self.host, headers, form)?;
         connection.answer()
+    }
+
+    /// Connects to the node unless a connection is kept, which may be broken by now.
+    pub fn connect(&mut self) -> anyhow::Result<()> {
+        kept(&mut self.connection, self.address)?;
+        Ok(())
     }
 
     /// Forgets the connection.
@@ -162,6 +165,13 @@ impl Answer {
     pub fn text(&self, field: &str) -> &str {
         self.0[field].as_str().unwrap_or_default()
     }
+}
+
+fn kept(connection: &mut Option<Connection>, address: SocketAddr) -> anyhow::Result<&mut Connection> {
+    Ok(match connection {
+        Some(connection) => connection,
+        None => connection.insert(Connection::open(address)?),
+    })
 }
 
 fn now() -> Time {

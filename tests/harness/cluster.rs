@@ -53,7 +53,7 @@ pub struct Plan<'a> {
     pub sets: u8,
     /// The text of each node's configuration file, by its number.
     pub configuration: &'a dyn Fn(usize) -> String,
-    /// Whether what goes between them is in the test's hands.
+    /// Whether what goes between them, and one more that may join, is in the test's hands.
     pub wired: bool,
     /// The folder below which they keep their data: it says which disk they are on.
     pub parent: &'a Path,
@@ -78,7 +78,11 @@ impl Cluster {
         let peers: Vec<SocketAddr> = (1..=plan.nodes)
             .map(|node| network.address(node, PEERS_PORT))
             .collect();
-        let wires = plan.wired.then(|| Wires::lay(&peers)).transpose()?;
+        // One more may join.
+        let wired: Vec<SocketAddr> = (1..=plan.nodes + 1)
+            .map(|node| network.address(node, PEERS_PORT))
+            .collect();
+        let wires = plan.wired.then(|| Wires::lay(&wired)).transpose()?;
         let nodes: anyhow::Result<Vec<Node>> = (1..=plan.nodes)
             .map(|number| {
                 let node = usize::from(number);
@@ -154,12 +158,20 @@ impl Cluster {
         let node = usize::from(number);
         let setting = Setting {
             listen: Some(self.network.address(number, CLIENTS_PORT)),
-            arguments: arguments(node, &peers_of(node, &self.peers, None), self.sets),
+            arguments: arguments(node, &peers_of(node, &self.peers, self.wires.as_ref()), self.sets),
             ..Setting::default()
         };
         self.nodes
             .push(Node::new_in(&self.program, &self.parent, setting)?);
         Ok(())
+    }
+
+    /// Has each node be told of all others, those that joined too, when it is started next.
+    pub fn introduce_all(&mut self) {
+        for (node, number) in self.nodes.iter_mut().zip(1..) {
+            let peers = peers_of(number, &self.peers, self.wires.as_ref());
+            node.set_arguments(arguments(number, &peers, self.sets));
+        }
     }
 
     /// Has a node listen to the others elsewhere when it is started next. They are not told. It must not run.

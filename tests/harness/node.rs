@@ -58,12 +58,14 @@ impl Node {
     pub fn new_in(program: &Path, parent: &Path, setting: Setting) -> anyhow::Result<Node> {
         let folder = TempDir::new_in(parent).context("a folder for the node")?;
         std::fs::write(folder.path().join("posthouse.toml"), &setting.configuration)?;
+        let usual = SocketAddr::from(([127, 0, 0, 1], 0));
+        let address = setting.listen.unwrap_or(usual);
         Ok(Node {
             program: program.to_owned(),
             setting,
             folder,
             process: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address,
             log: None,
             serves: None,
         })
