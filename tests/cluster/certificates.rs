@@ -75,7 +75,7 @@ fn nodes_of_one_authority_serve_through_a_failover_and_others_are_shut_out() {
     .unwrap();
     create_queue(&mut cluster.node(1).client(), "q");
     for node in 1..=3 {
-        assert!(send(&mut cluster.node(node).client(), "q", &format!("at {node}")));
+        send(&mut cluster.node(node).client(), "q", &format!("at {node}"));
     }
 
     let greeting = b"\x0c\0\0\0\x01\x01\0\0\0\0posthorn\x01\0\0\0";
@@ -91,7 +91,7 @@ fn nodes_of_one_authority_serve_through_a_failover_and_others_are_shut_out() {
 
     let victim = kill_leader(&mut cluster, 0);
     let (survivor, third) = (victim % 3 + 1, (victim + 1) % 3 + 1);
-    assert!(send(&mut cluster.node(survivor).client(), "q", "after"));
+    send(&mut cluster.node(survivor).client(), "q", "after");
 
     // It comes back with papers of another authority: it is as good as not there.
     let foreign = other.configuration(folder.path(), "foreign");
@@ -103,7 +103,7 @@ fn nodes_of_one_authority_serve_through_a_failover_and_others_are_shut_out() {
         .ask("ReceiveMessage", &[("queueName", "q")]);
     assert_eq!(refused.unwrap().codes(), (6000, 10050));
     cluster.wait_unready(victim).unwrap();
-    assert!(send(&mut cluster.node(third).client(), "q", "meanwhile"));
+    send(&mut cluster.node(third).client(), "q", "meanwhile");
     assert_eq!(cluster.node_mut(victim).terminate().unwrap(), Some(0));
 
     let own = own(victim);

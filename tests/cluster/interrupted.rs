@@ -5,18 +5,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use posthouse_tests::{Client, Cluster, Node};
 use serde_json::Value;
 
 use crate::membership::{holders, is_group_on, is_settled_on, node, wait_until};
-use crate::{LOOK_AGAIN, WITHIN, cluster, command, done, status, tried, until};
+use crate::slow::{empty_disk, set_delay};
+use crate::{LOOK_AGAIN, WITHIN, ask_as, cluster, command, done, status, tried, until};
 
 /// How much a set holds that a new replica has to fetch: so much that it takes a while.
 const KEPT_BATCHES: usize = 16;
 const KEPT_BATCH_MESSAGES: usize = 16;
 const KEPT_BODY_BYTES: usize = 60_000;
+
+/// How much longer a sync takes of a node that is not to be soon done with what it does.
+const LATE_SYNC: Duration = Duration::from_secs(2);
 
 /// A producer and a consumer of one queue that may be told of faults.
 struct Load {
@@ -136,11 +140,9 @@ fn fill(client: &mut Client, queue: &str) {
             .collect();
         let mut parameters = vec![("queueName", queue)];
         parameters.extend(bodies.iter().map(|(name, body)| (name.as_str(), body.as_str())));
-        // One that is sent twice is kept twice, and counts once.
-        until("a batch is taken", || {
-            let sent = client.ask("BatchSendMessage", &parameters);
-            sent.is_ok_and(|answer| answer.code() == 0)
-        });
+        let token = format!("{queue}-{batch}");
+        let sent = ask_as(client, Some(&token), "BatchSendMessage", &parameters);
+        assert_eq!(sent.code(), 0, "{}", sent.0);
     }
 }
 
@@ -202,6 +204,15 @@ fn leader_of(cluster: &Cluster, set: Option<u64>) -> usize {
     }
 }
 
+/// Checks that the members of set 0 are not yet what they are to be, as who leads it sees them.
+fn check_unfinished(asked: &Node) {
+    let status = wait_until(asked, "the set is led", |status| {
+        leading_node(status, Some(0)).is_some()
+    });
+    let changing = &group(&status, Some(0))["changing"];
+    assert_eq!(*changing, true, "it had caught up: {status:#}");
+}
+
 #[test]
 fn a_node_that_is_killed_while_it_catches_up_goes_on_when_it_is_back() {
     let mut cluster = cluster(1);
@@ -212,20 +223,23 @@ fn a_node_that_is_killed_while_it_catches_up_goes_on_when_it_is_back() {
     });
     let load = Load::begin("load", cluster.node(1).client(), cluster.node(3).client());
     cluster.node_mut(2).kill();
-    cluster.node(2).lose_disk().unwrap();
+    empty_disk(&cluster, 2);
 
-    // Once when it is hardly taken in, and again while it fetches what the set holds.
+    // Once when it is hardly taken in, and again while it fetches what the set holds, which takes it long.
     cluster.node_mut(2).spawn().unwrap();
     wait_until(cluster.node(1), "it is taken in", |status| {
         node(status, 2)["replica"].as_u64() > Some(65_535)
     });
     cluster.node_mut(2).kill();
+    set_delay(&cluster, 2, LATE_SYNC);
     cluster.node_mut(2).spawn().unwrap();
     wait_until(cluster.node(1), "it has begun to catch up", |status| {
         has_new_replica(status, 0, 2)
     });
     cluster.node_mut(2).kill();
+    check_unfinished(cluster.node(1));
 
+    set_delay(&cluster, 2, Duration::ZERO);
     cluster.node_mut(2).launch().unwrap();
     wait_until(cluster.node(1), "it has caught up", |status| {
         is_settled_on(status, &[1, 2, 3])
@@ -292,9 +306,10 @@ fn move_and_kill(cluster: &mut Cluster, (from, to): (usize, usize), victim: Vict
     println!("set 0 from {from} to {to}, {victim:?} is killed: {killed}");
     let load = Load::begin("load", cluster.node(first).client(), cluster.node(last).client());
     let (source, target) = (from.to_string(), to.to_string());
-    // A target that stands still keeps the change where it is until the other one is dead.
-    if killed != to {
-        cluster.node(to).pause().unwrap();
+    // A target that stands still, or is slow, keeps the change where it is until the one is dead that is to be.
+    match killed == to {
+        true => set_delay(cluster, to, LATE_SYNC),
+        false => cluster.node(to).pause().unwrap(),
     }
     change(
         cluster.node(first),
@@ -308,8 +323,12 @@ fn move_and_kill(cluster: &mut Cluster, (from, to): (usize, usize), victim: Vict
         });
     }
     cluster.node_mut(killed).kill();
-    if killed != to {
-        cluster.node(to).resume().unwrap();
+    match killed == to {
+        true => {
+            check_unfinished(cluster.node(first));
+            set_delay(cluster, to, Duration::ZERO);
+        }
+        false => cluster.node(to).resume().unwrap(),
     }
     cluster.node_mut(killed).launch().unwrap();
     let nodes = [1, 3, to as u64];
@@ -324,7 +343,9 @@ fn a_move_comes_to_its_end_whoever_is_killed_in_the_middle_of_it() {
     let mut cluster = cluster(1);
     fill(&mut cluster.node(1).client(), "kept");
     create(&mut cluster.node(1).client(), "load");
-    cluster.add().unwrap();
+    cluster.plan_one_more().unwrap();
+    empty_disk(&cluster, 4);
+    cluster.node_mut(4).launch().unwrap();
     wait_until(cluster.node(1), "the fourth has joined", |status| {
         node(status, 4)["state"] == "active" && is_group_on(status, None, &[1, 2, 3, 4])
     });

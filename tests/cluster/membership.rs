@@ -35,10 +35,7 @@ impl Traffic {
             let mut sent = BTreeSet::new();
             while !stopping.load(Ordering::Relaxed) {
                 let body = format!("{name}-{}", sent.len());
-                let answer = client
-                    .ask("SendMessage", &[("queueName", &name), ("msgBody", &body)])
-                    .unwrap();
-                assert_eq!(answer.code(), 0, "{}", answer.0);
+                send(&mut client, &name, &body);
                 sent.insert(body);
             }
             sent
@@ -48,7 +45,7 @@ impl Traffic {
         let consumer = std::thread::spawn(move || {
             let mut taken = BTreeSet::new();
             while !stopping.load(Ordering::Relaxed) {
-                taken.extend(take_all(&mut client, &name));
+                taken.extend(take(&mut client, &name));
             }
             taken
         });
@@ -64,31 +61,9 @@ impl Traffic {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.producer.join().unwrap();
         let mut taken = self.consumer.join().unwrap();
-        taken.extend(take_all(&mut rest, queue));
+        taken.extend(std::iter::from_fn(|| take(&mut rest, queue)));
         assert!(!sent.is_empty());
         assert_eq!(taken, sent);
-    }
-}
-
-/// Takes messages until there is none.
-fn take_all(client: &mut Client, queue: &str) -> Vec<String> {
-    let mut bodies = Vec::new();
-    loop {
-        let got = client.ask("ReceiveMessage", &[("queueName", queue)]).unwrap();
-        // No message.
-        if got.code() == 7000 {
-            return bodies;
-        }
-        assert_eq!(got.code(), 0, "{}", got.0);
-        let handle = got.text("receiptHandle").to_owned();
-        let deleted = client
-            .ask(
-                "DeleteMessage",
-                &[("queueName", queue), ("receiptHandle", &handle)],
-            )
-            .unwrap();
-        assert_eq!(deleted.code(), 0, "{}", deleted.0);
-        bodies.push(got.text("msgBody").to_owned());
     }
 }
 
@@ -140,7 +115,7 @@ fn a_dead_node_is_replaced_by_one_with_an_empty_disk_under_load() {
     create_queue(&mut cluster.node(1).client(), "load");
     create_queue(&mut cluster.node(1).client(), "kept");
     for message in 0..20 {
-        assert!(send(&mut cluster.node(1).client(), "kept", &message.to_string()));
+        send(&mut cluster.node(1).client(), "kept", &message.to_string());
     }
     wait_until(cluster.node(1), "it is founded", |status| {
         is_settled_on(status, &[1, 2, 3])
@@ -207,7 +182,7 @@ fn a_node_joins_and_takes_over_sets_and_another_is_drained_and_removed_under_loa
         let shown = fourth.ask("GetQueueAttributes", &[("queueName", queue)]).unwrap();
         assert_eq!(shown.code(), 0, "{}", shown.0);
     }
-    assert!(send(&mut fourth, "by-the-fourth", "hello"));
+    send(&mut fourth, "by-the-fourth", "hello");
     let shown = fourth
         .ask("GetQueueAttributes", &[("queueName", "by-the-fourth")])
         .unwrap();
@@ -243,7 +218,7 @@ fn a_node_joins_and_takes_over_sets_and_another_is_drained_and_removed_under_loa
 
     // The fourth counts like any other.
     cluster.node_mut(3).kill();
-    assert!(send(&mut cluster.node(4).client(), "load", "after"));
+    send(&mut cluster.node(4).client(), "load", "after");
     assert_eq!(
         take(&mut cluster.node(1).client(), "load").as_deref(),
         Some("after")
@@ -256,7 +231,7 @@ fn one_node_grows_to_three_with_its_messages() {
     for queue in ["first", "second"] {
         create_queue(&mut cluster.node(1).client(), queue);
         for message in 0..20 {
-            assert!(send(&mut cluster.node(1).client(), queue, &message.to_string()));
+            send(&mut cluster.node(1).client(), queue, &message.to_string());
         }
     }
     cluster.open_to_others().unwrap();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use posthouse_tests::Client;
 
-use crate::{cluster, create_queue, done, leader, send, until};
+use crate::{cluster, create_queue, leader, send, take};
 
 /// How long the leader is paused; long enough that another leads meanwhile. In seconds, to try longer ones.
 const PAUSE_VARIABLE: &str = "POSTHOUSE_TEST_PAUSE_SECONDS";
@@ -32,11 +32,8 @@ fn a_paused_leader_serves_nothing_from_before_its_pause() {
         let paused = leader(cluster.node(1), 0);
         let other = paused % 3 + 1;
         for number in 0..3 {
-            assert!(send(
-                &mut cluster.node(other).client(),
-                "q",
-                &format!("{round}-{number}")
-            ));
+            let body = format!("{round}-{number}");
+            send(&mut cluster.node(other).client(), "q", &body);
         }
         cluster.node(paused).pause().unwrap();
         let began = Instant::now();
@@ -47,20 +44,7 @@ fn a_paused_leader_serves_nothing_from_before_its_pause() {
         let mut client = cluster.node(other).client();
         // Meanwhile they are received and deleted by others, to the last.
         for number in 0..3 {
-            let mut got = None;
-            until("another leads", || {
-                let asked = client.ask("ReceiveMessage", &[("queueName", "q")]).unwrap();
-                got = asked.success().ok();
-                got.is_some()
-            });
-            let got = got.unwrap();
-            assert_eq!(got.text("msgBody"), format!("{round}-{number}"));
-            let handle = got.text("receiptHandle").to_owned();
-            done(
-                &mut client,
-                "DeleteMessage",
-                &[("queueName", "q"), ("receiptHandle", &handle)],
-            );
+            assert_eq!(take(&mut client, "q"), Some(format!("{round}-{number}")));
         }
         std::thread::sleep(pause().saturating_sub(began.elapsed()));
         cluster.node(paused).resume().unwrap();
@@ -91,27 +75,11 @@ fn a_receive_that_waits_at_a_paused_leader_gets_what_comes_after() {
     let began = Instant::now();
     let mut client = cluster.node(paused % 3 + 1).client();
     // One that is taken by another before it wakes, and one that is there for it.
-    until("another leads", || send(&mut client, "q", "taken"));
-    let mut handles = Vec::new();
-    until("all that was sent is taken", || {
-        let got = client
-            .ask("ReceiveMessage", &[("queueName", "q")])
-            .unwrap()
-            .success();
-        if let Ok(got) = &got {
-            handles.push(got.text("receiptHandle").to_owned());
-        }
-        got.is_err() && !handles.is_empty()
-    });
-    for handle in &handles {
-        done(
-            &mut client,
-            "DeleteMessage",
-            &[("queueName", "q"), ("receiptHandle", handle)],
-        );
-    }
+    send(&mut client, "q", "taken");
+    assert_eq!(take(&mut client, "q").as_deref(), Some("taken"));
+    assert_eq!(take(&mut client, "q"), None);
     std::thread::sleep(pause().saturating_sub(began.elapsed()));
     cluster.node(paused).resume().unwrap();
-    assert!(send(&mut client, "q", "new"));
+    send(&mut client, "q", "new");
     assert_eq!(waits.join().unwrap().as_deref(), Some("new"));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{cluster, command, create_queue, send, status, take};
+use crate::{NO_QUEUE, ask, cluster, command, create_queue, send, status, take};
 
 #[test]
 fn leaders_spread_over_the_nodes_and_the_status_tells() {
@@ -57,10 +57,8 @@ fn what_one_node_answered_every_other_sees_at_once() {
     for round in 0..30 {
         let queue = format!("q{round}");
         create_queue(&mut clients[round % 3], &queue);
-        assert!(
-            send(&mut clients[(round + 1) % 3], &queue, "hello"),
-            "{queue}: a send right after the create"
-        );
+        // Right after the create.
+        send(&mut clients[(round + 1) % 3], &queue, "hello");
         let count = clients[(round + 2) % 3]
             .ask("GetQueueAttributes", &[("queueName", &queue)])
             .unwrap()
@@ -74,9 +72,13 @@ fn what_one_node_answered_every_other_sees_at_once() {
         assert_eq!(take(&mut clients[round % 3], &queue), None);
         let deleted = clients[(round + 1) % 3].ask("DeleteQueue", &[("queueName", &queue)]);
         deleted.unwrap().success().unwrap();
-        assert!(
-            !send(&mut clients[(round + 2) % 3], &queue, "too late"),
-            "{queue}: a send right after the delete"
+        let late = [("queueName", queue.as_str()), ("msgBody", "too late")];
+        let refused = ask(&mut clients[(round + 2) % 3], "SendMessage", &late);
+        assert_eq!(
+            refused.code(),
+            NO_QUEUE,
+            "a send right after the delete: {}",
+            refused.0
         );
         create_queue(&mut clients[(round + 2) % 3], &queue);
         assert_eq!(
@@ -169,7 +171,7 @@ fn a_receive_that_waits_at_one_node_gets_what_is_sent_at_another() {
             )
         });
         let body = format!("for {node}");
-        assert!(send(&mut cluster.node(node % 3 + 1).client(), "q", &body));
+        send(&mut cluster.node(node % 3 + 1).client(), "q", &body);
         let got = waits.join().unwrap().unwrap().success().unwrap();
         assert_eq!(got.text("msgBody"), body);
     }

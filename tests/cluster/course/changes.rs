@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Chance, NODES};
 use crate::membership::{holders, node};
-use crate::slow::set_delay;
+use crate::slow::empty_disk;
 use crate::{LOOK_AGAIN, tried, until};
 
 /// How long a change may take once nothing else happens, on a busy machine.
@@ -185,11 +185,6 @@ fn order(cluster: &Cluster, asked: usize, arguments: &[&str]) {
 
 /// Starts a node with nothing on its disk.
 fn start_empty(cluster: &mut Cluster, number: usize) {
-    let node = cluster.node(number);
-    if node.data().exists() {
-        node.lose_disk().unwrap();
-    }
-    std::fs::create_dir(node.data()).unwrap();
-    set_delay(cluster, number, Duration::ZERO);
+    empty_disk(cluster, number);
     cluster.node_mut(number).launch().unwrap();
 }
