@@ -108,10 +108,21 @@ struct Story {
     deleted: Vec<(Span, End)>,
 }
 
+/// A receive that may have leased more than its consumer saw.
+struct Unseen {
+    /// When it was begun. It may be done at any time after that: what lies in the log of a node that is down is done
+    /// when it is back.
+    began: At,
+    /// How often it may have leased one message unseen.
+    leases_max: u64,
+    /// Whether nothing of it was seen.
+    is_lost: bool,
+}
+
 /// Returns everything in a history that cannot be, given what is promised. It ends with all queues read until empty.
 pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
     let mut stories: BTreeMap<Name, Story> = BTreeMap::new();
-    let mut lost_receives: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut unseen: BTreeMap<usize, Vec<Unseen>> = BTreeMap::new();
     for call in calls {
         match call {
             Call::Send {
@@ -122,13 +133,9 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
             } => {
                 stories.entry(name.clone()).or_default().sent = Some((*span, *delay, *end));
             }
-            Call::Receive {
-                span,
-                got: Ok(got),
-                queue,
-            } => {
-                *lost_receives.entry(*queue).or_default() += rules.leases_max(*span) - 1;
-                for one in got {
+            Call::Receive { span, queue, got } => {
+                unseen.entry(*queue).or_default().extend(rules.unseen(*span, got));
+                for one in got.iter().flatten() {
                     stories
                         .entry(one.name.clone())
                         .or_default()
@@ -136,11 +143,6 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
                         .push((*span, one.clone()));
                 }
             }
-            Call::Receive {
-                span,
-                queue,
-                got: Err(_),
-            } => *lost_receives.entry(*queue).or_default() += rules.leases_max(*span),
             Call::Delete { span, name, end } => {
                 stories
                     .entry(name.clone())
@@ -154,15 +156,16 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
     for (name, story) in &mut stories {
         // By their counts: a receive may be answered long after it leased, and another one that leased later before it.
         story.got.sort_by_key(|(span, got)| (got.count, span.ended));
-        let lost = lost_receives.get(&name.queue).copied().unwrap_or(0);
+        let unseen = unseen.get(&name.queue).map_or(&[][..], Vec::as_slice);
         found.extend(
             story
-                .violations(rules, lost)
+                .violations(rules, unseen)
                 .into_iter()
                 .map(|what| format!("{name:?}: {what}")),
         );
     }
-    found.extend(order_violations(&stories, rules, &lost_receives));
+    let of_ordered = unseen.get(&rules.ordered_queue).map_or(&[][..], Vec::as_slice);
+    found.extend(order_violations(&stories, rules, of_ordered));
     found
 }
 
@@ -176,22 +179,36 @@ impl Rules {
         began + span.saturating_sub(sooner)
     }
 
-    /// Returns how often one receive may have leased a message: asked again within the cluster, it answers no lease that
-    /// ended meanwhile, and leases anew.
-    fn leases_max(&self, span: Span) -> u64 {
-        let lease = self
-            .earliest_end(Duration::ZERO, self.visibility)
-            .as_micros()
-            .max(1);
-        let lasted = span.ended.saturating_sub(span.began).as_micros();
-        1 + u64::try_from(lasted / lease).unwrap_or(u64::MAX - 1)
+    /// Returns what a receive may have leased unseen. Asked again within the cluster it answers no lease that ended
+    /// meanwhile, and leases anew: one that lasted may have leased a message several times, the last time seen or not. What
+    /// was refused as not done has leased nothing.
+    fn unseen(&self, span: Span, got: &Result<Vec<Got>, End>) -> Option<Unseen> {
+        let ended = self.leases_between(span.began, span.ended);
+        let (leases_max, is_lost) = match got {
+            Err(End::NotDone) => return None,
+            Ok(_) if ended == 0 => return None,
+            Ok(_) => (ended, false),
+            Err(End::Done | End::MayBeDone) => (1 + ended, true),
+        };
+        Some(Unseen {
+            began: span.began,
+            leases_max,
+            is_lost,
+        })
+    }
+
+    /// Returns how many leases of one message can have come to their end between two times.
+    fn leases_between(&self, began: At, ended: At) -> u64 {
+        let lease = self.earliest_end(Duration::ZERO, self.visibility);
+        let lasted = ended.saturating_sub(began);
+        u64::try_from(lasted.as_micros() / lease.as_micros().max(1)).unwrap_or(u64::MAX)
     }
 }
 
 // === impl Story ===
 
 impl Story {
-    fn violations(&self, rules: &Rules, lost_receives: u64) -> Vec<String> {
+    fn violations(&self, rules: &Rules, unseen: &[Unseen]) -> Vec<String> {
         let mut found = Vec::new();
         let Some((sent, delay, end)) = self.sent else {
             return vec!["received, and nobody sent it".to_owned()];
@@ -236,21 +253,38 @@ impl Story {
                 ));
             }
         }
-        let counted = self.got.iter().map(|(_, got)| got.count).max().unwrap_or(0);
-        if counted > self.got.len() as u64 + lost_receives {
-            found.push(format!("received {} times and counted {counted}", self.got.len()));
-        }
+        found.extend(self.miscounted(visible, rules, unseen));
         found
+    }
+
+    /// Returns what of the receive counts cannot be. Each count is of a lease that was seen, or of one that a receive whose
+    /// answer was lost, or that lasted, made in between; and a lease begins when the one before is over.
+    fn miscounted(&self, visible: At, rules: &Rules, unseen: &[Unseen]) -> Option<String> {
+        let mut before = 0;
+        let mut since = visible;
+        for (span, got) in &self.got {
+            let missing = got.count.saturating_sub(before + 1);
+            let seen = u64::from(before > 0);
+            let fit = rules.leases_between(since, span.ended).saturating_sub(seen);
+            let made = || {
+                let began = unseen.iter().filter(|receive| receive.began < span.ended);
+                began.map(|receive| receive.leases_max).sum::<u64>()
+            };
+            if got.count == 0 || missing > fit || missing > 0 && missing > made() {
+                return Some(format!(
+                    "counted {} at {:?}, after {before} since {since:?}",
+                    got.count, span.ended
+                ));
+            }
+            (before, since) = (got.count, span.began);
+        }
+        None
     }
 }
 
 /// One producer's messages reach the one consumer of the ordered queue in their order; a receive whose answer was lost
 /// may hold some back, each once.
-fn order_violations(
-    stories: &BTreeMap<Name, Story>,
-    rules: &Rules,
-    lost_receives: &BTreeMap<usize, u64>,
-) -> Vec<String> {
+fn order_violations(stories: &BTreeMap<Name, Story>, rules: &Rules, unseen: &[Unseen]) -> Vec<String> {
     let mut first: BTreeMap<usize, Vec<(At, u64)>> = BTreeMap::new();
     for (name, story) in stories {
         // What was not acknowledged may be stored after the sends that followed it.
@@ -276,7 +310,7 @@ fn order_violations(
             late += u64::from(number < highest);
             highest = highest.max(number);
         }
-        let lost = lost_receives.get(&rules.ordered_queue).copied().unwrap_or(0);
+        let lost = unseen.iter().filter(|receive| receive.is_lost).count() as u64;
         if late > lost {
             found.push(format!(
                 "{late} messages of producer {producer} out of order, {lost} receives lost"
@@ -373,6 +407,48 @@ mod tests {
         };
         assert!(counted(9, 2) && !counted(9, 3));
         assert!(counted(23, 4) && !counted(23, 5));
+    }
+
+    #[test]
+    fn a_count_is_of_leases_that_can_have_been() {
+        let ended_by = |began: u64, end: End| Call::Receive {
+            span: span(began, began + 1),
+            queue: 0,
+            got: Err(end),
+        };
+        let refused = [
+            send(1, 0, End::Done),
+            ended_by(2, End::NotDone),
+            receive(1, 40, 41, 2),
+        ];
+        assert!(one(&refused).contains("counted 2"), "it has leased nothing");
+        let after = [
+            send(1, 0, End::Done),
+            receive(1, 40, 41, 2),
+            ended_by(42, End::MayBeDone),
+        ];
+        assert!(one(&after).contains("counted 2"), "it came later");
+        let soon = [
+            send(1, 0, End::Done),
+            ended_by(2, End::MayBeDone),
+            receive(1, 7, 8, 2),
+        ];
+        assert!(one(&soon).contains("counted 2"), "the first lease was not over");
+        let again = |at: u64| {
+            let calls = [
+                send(1, 0, End::Done),
+                receive(1, 2, 3, 1),
+                ended_by(13, End::MayBeDone),
+                receive(1, at, at + 1, 3),
+            ];
+            violations(&calls, &RULES).is_empty()
+        };
+        assert!(again(22) && !again(20), "one lease after the other");
+        let lasted = |ended: u64| {
+            let calls = [send(1, 0, End::Done), receive(1, 2, ended, 2)];
+            violations(&calls, &RULES).is_empty()
+        };
+        assert!(lasted(13) && !lasted(11), "one that lasted may have leased twice");
     }
 
     #[test]
