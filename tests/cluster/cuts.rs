@@ -83,6 +83,35 @@ fn a_leader_that_is_cut_off_refuses_while_the_others_go_on() {
 }
 
 #[test]
+fn a_leader_that_is_cut_off_refuses_nothing_by_what_it_saw_last() {
+    let cluster = wired(1);
+    let mut client = cluster.node(1).client();
+    create_queue(&mut client, "q");
+    done(&mut client, "CreateTopic", &[("topicName", "topic")]);
+    let lonely = leader(cluster.node(1), 0);
+    let other = lonely % 3 + 1;
+    cluster.wires().unwrap().isolate(lonely);
+    let subscription = [
+        ("topicName", "topic"),
+        ("subscriptionName", "s"),
+        ("protocol", "queue"),
+        ("endpoint", "q"),
+        ("notifyContentFormat", "SIMPLIFIED"),
+    ];
+    done(&mut cluster.node(other).client(), "Subscribe", &subscription);
+    // It knows of no subscription, and cannot know that there is none.
+    let mut client = cluster.node(lonely).client();
+    let publish = [("topicName", "topic"), ("msgBody", "news")];
+    refused(&mut client, "PublishMessage", &publish);
+
+    cluster.wires().unwrap().mend();
+    cluster.wait_ready().unwrap();
+    done(&mut client, "PublishMessage", &publish);
+    let wait = [("queueName", "q"), ("pollingWaitSeconds", "30")];
+    assert_eq!(done(&mut client, "ReceiveMessage", &wait)["msgBody"], "news");
+}
+
+#[test]
 fn a_leader_that_is_not_heard_is_replaced() {
     let cluster = wired(1);
     create_queue(&mut cluster.node(1).client(), "q");

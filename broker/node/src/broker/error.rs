@@ -102,6 +102,28 @@ impl BrokerError {
         )
     }
 
+    /// Returns whether this was concluded from what a node sees of a set.
+    pub(super) fn is_of_what_is_seen(&self) -> bool {
+        match self {
+            BrokerError::Refused { .. }
+            | BrokerError::NoName { .. }
+            | BrokerError::NoSubscriptions
+            | BrokerError::NothingMatched => true,
+            BrokerError::Directory { .. }
+            | BrokerError::NoDeadLetterQueue { .. }
+            | BrokerError::DeadLetterRule(_)
+            | BrokerError::NoPlugin { .. }
+            | BrokerError::PluginFailed { .. }
+            | BrokerError::Unsettled
+            | BrokerError::ListingsBehind
+            | BrokerError::DiskFull
+            | BrokerError::Unreadable(_)
+            | BrokerError::Key(_)
+            | BrokerError::Fault(_)
+            | BrokerError::Argument(_) => false,
+        }
+    }
+
     /// Returns a set's refusal, spoken of a topic.
     pub fn topic(refusal: Refusal) -> BrokerError {
         BrokerError::Refused {

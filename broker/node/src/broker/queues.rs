@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_model::{
-    Attribute, Body, Incarnation, Kind, Leased, Message, MessageId, Name, ReceiptHandle, Refusal,
-    SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
+    Attribute, Body, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name, ReceiptHandle,
+    Refusal, SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -107,15 +107,8 @@ impl Broker {
             // has seen a later one refuses, and all is decided again.
             let decided_at = self.decided_at();
             let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
-            self.check_sizes(&found, &ask.contents)?;
-            let ids = self.member(found.set)?.next_message_ids(ask.contents.len());
-            let messages: Vec<Message> = ids
-                .into_iter()
-                .zip(&ask.contents)
-                .map(|(id, content)| content.message(id))
-                .collect();
-            let filtered = self.filter_incoming(&found, decided_at, messages).await?;
-            let messages = self.seal_incoming(&found, decided_at, filtered).await?;
+            let deciding = self.decide_incoming(&found, decided_at, &ask.contents);
+            let messages = self.as_leader(found.set, deciding).await?;
             let command = SetCommand::Send {
                 queue: found.incarnation,
                 delay: ask.delay,
@@ -402,6 +395,23 @@ impl Broker {
     }
 
     /// Refuses bodies that the queue or topic would refuse, before plugins see them.
+    async fn decide_incoming(
+        &self,
+        found: &Resolved,
+        decided_at: LogIndex,
+        contents: &[Content],
+    ) -> Result<Vec<Incoming>, BrokerError> {
+        self.check_sizes(found, contents)?;
+        let ids = self.member(found.set)?.next_message_ids(contents.len());
+        let messages: Vec<Message> = ids
+            .into_iter()
+            .zip(contents)
+            .map(|(id, content)| content.message(id))
+            .collect();
+        let filtered = self.filter_incoming(found, decided_at, messages).await?;
+        self.seal_incoming(found, decided_at, filtered).await
+    }
+
     fn check_sizes(&self, found: &Resolved, contents: &[Content]) -> Result<(), BrokerError> {
         let limit = self
             .set(found.set)

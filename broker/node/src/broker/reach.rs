@@ -463,6 +463,29 @@ impl Broker {
         posthouse_wire::encode(WireKind::Peer, &answer)
     }
 
+    /// Decides by what this node sees of a set, which is the set's state only while it leads. One that does not, or that
+    /// others have left behind without its knowing, refuses nothing: whoever leads is to be asked.
+    pub(super) async fn as_leader<T>(
+        &self,
+        set: SetId,
+        deciding: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        let group = self.member(set)?;
+        let term = group.term();
+        if term.is_none() && !self.is_alone() {
+            let leader = group.leader();
+            return Err(Fault::NotDone(Reason::NotLeading { leader }).into());
+        }
+        let decided = deciding.await;
+        if decided.as_ref().is_err_and(BrokerError::is_of_what_is_seen) && !self.is_alone() {
+            group.confirm().await?;
+            if group.term() != term {
+                return Err(Fault::NotDone(Reason::LeadershipLost).into());
+            }
+        }
+        decided
+    }
+
     /// Does what is asked, if this node leads.
     async fn perform(&self, ask: Ask) -> Result<Told, BrokerError> {
         match ask {

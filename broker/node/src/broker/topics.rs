@@ -6,7 +6,8 @@ use posthouse_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Routed, TopicContext};
+use super::decide::Routed;
+use super::names::Resolved;
 use super::queues::{Content, DECISIONS_MAX, check_batch};
 use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
@@ -50,12 +51,8 @@ impl Broker {
         for _ in 0..DECISIONS_MAX {
             let decided_at = self.decided_at();
             let found = self.find_incarnation(topic, Kind::Topic).await?;
-            let context = self.topic_context(&found)?;
-            check_batch(&draft.contents, context.body_bytes_max).map_err(BrokerError::topic)?;
-            if context.table.subscriptions.is_empty() {
-                return Err(BrokerError::NoSubscriptions);
-            }
-            let publications = self.decide_publications(&context, decided_at, &draft).await?;
+            let deciding = self.decide_publications(&found, decided_at, &draft);
+            let publications = self.as_leader(found.set, deciding).await?;
             let command = SetCommand::Publish {
                 topic,
                 publications,
@@ -178,10 +175,15 @@ impl Broker {
 
     async fn decide_publications(
         &self,
-        topic: &TopicContext,
+        found: &Resolved,
         decided_at: posthouse_model::LogIndex,
         draft: &Draft,
     ) -> Result<Vec<Publication>, BrokerError> {
+        let topic = &self.topic_context(found)?;
+        check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
+        if topic.table.subscriptions.is_empty() {
+            return Err(BrokerError::NoSubscriptions);
+        }
         let ids = self.member(topic.set)?.next_message_ids(draft.contents.len());
         let messages: Vec<Message> = ids
             .into_iter()
