@@ -2,9 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use posthouse_tests::Client;
 use serde_json::Value;
 
+use crate::cuts::wired;
 use crate::{NO_QUEUE, ask, cluster, command, create_queue, send, status, take};
+
+/// How long each piece takes to and from a node that is behind.
+const FAR: Duration = Duration::from_millis(100);
+/// CMQ's codes for a key that nobody has.
+const NO_SUCH_KEY: (i64, i64) = (4100, 10270);
 
 #[test]
 fn leaders_spread_over_the_nodes_and_the_status_tells() {
@@ -175,4 +182,24 @@ fn a_receive_that_waits_at_one_node_gets_what_is_sent_at_another() {
         let got = waits.join().unwrap().unwrap().success().unwrap();
         assert_eq!(got.text("msgBody"), body);
     }
+}
+
+#[test]
+fn a_key_that_was_just_made_is_known_to_a_node_that_is_behind() {
+    let cluster = wired(1);
+    command(cluster.node(1), &["tenant", "create", "shop"]);
+    for late in 1..=3 {
+        let id = format!("AKIDshop{late}");
+        cluster.wires().unwrap().slow(late, FAR);
+        let add = ["tenant", "key", "add", "shop", "--id", &id];
+        let made = command(cluster.node(late % 3 + 1), &add);
+        let secret = made["secret"].as_str().unwrap();
+        let mut client = Client::new(cluster.node(late).address(), &id, secret.as_bytes());
+        let listed = ask(&mut client, "ListQueue", &[]);
+        assert_eq!(listed.code(), 0, "node {late}: {}", listed.0);
+        cluster.wires().unwrap().mend();
+    }
+    let mut stranger = Client::new(cluster.node(2).address(), "AKIDnobody", b"made up");
+    let refused = ask(&mut stranger, "ListQueue", &[]);
+    assert_eq!(refused.codes(), NO_SUCH_KEY, "{}", refused.0);
 }

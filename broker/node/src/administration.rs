@@ -150,7 +150,11 @@ impl Service {
 
 impl Administration for Service {
     async fn access_key(&self, id: &str) -> Result<Option<AccessKey>, AdminError> {
-        let Some(signatory) = self.broker.signatory(id) else {
+        let known = match self.broker.is_settled() {
+            true => self.broker.find_signatory(id).await?,
+            false => self.broker.signatory(id),
+        };
+        let Some(signatory) = known else {
             // It says something of the key only once this node knows all.
             return match self.broker.is_settled() {
                 true => Ok(None),

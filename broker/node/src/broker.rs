@@ -14,6 +14,7 @@ mod events;
 mod held;
 mod history;
 mod holding;
+mod inquiry;
 mod keys;
 mod listings;
 mod names;
@@ -56,6 +57,7 @@ pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
 pub use held::Seen;
 pub use history::{PlaceStay, Stay, Trace, Visit};
+pub use keys::Signatory;
 pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugins::PluginOf;
@@ -69,6 +71,7 @@ use components::Awaited;
 use deciding::Deciding;
 use delivery::Deliveries;
 use held::Excerpts;
+use inquiry::Inquiry;
 use keys::Secrets;
 use listings::Listings;
 use reach::Session;
@@ -120,6 +123,7 @@ pub struct Parts {
     unbalanced: Notify,
     started: Instant,
     secrets: Secrets,
+    inquiry: Inquiry,
     deciding: Deciding,
     listings: Listings,
     scrubs: Scrubs,
@@ -218,6 +222,7 @@ impl Broker {
                 unbalanced: Notify::new(),
                 started: Instant::now(),
                 secrets: Secrets::default(),
+                inquiry: Inquiry::default(),
                 deciding: Deciding::since(directory.applied()),
                 listings: Listings::new(assembly.store.projection()),
                 scrubs: Scrubs::new(),

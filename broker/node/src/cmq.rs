@@ -17,7 +17,7 @@ use posthouse_model::{
 };
 use posthouse_replica::{Clock, Fault};
 
-use crate::broker::{Broker, BrokerError, Content, Draft, Leases, Received, Reception, Wish};
+use crate::broker::{Broker, BrokerError, Content, Draft, Leases, Received, Reception, Signatory, Wish};
 use crate::config::Authentication;
 use noted::Noted;
 
@@ -131,7 +131,7 @@ impl Cmq {
         noted: &mut Noted,
     ) -> Result<Reply, CmqError> {
         noted.action = "unauthenticated";
-        let tenant = self.authenticate(call)?;
+        let tenant = self.authenticate(call).await?;
         noted.tenant = Some(tenant);
         noted.action = "unknown";
         let action = call.action(&self.config)?;
@@ -149,7 +149,7 @@ impl Cmq {
         }
     }
 
-    fn authenticate(&self, call: &Call) -> Result<TenantId, CmqError> {
+    async fn authenticate(&self, call: &Call) -> Result<TenantId, CmqError> {
         if let Authentication::Anonymous(tenant) = &self.authentication {
             return self
                 .broker
@@ -158,10 +158,7 @@ impl Cmq {
                 .ok_or_else(|| self.unknown_key());
         }
         let credentials = call.credentials()?;
-        let signatory = self
-            .broker
-            .signatory(credentials.secret_id)
-            .ok_or_else(|| self.unknown_key())?;
+        let signatory = self.signatory(credentials.secret_id).await?;
         if signatory.status == posthouse_model::AccessKeyStatus::Disabled {
             return Err(CmqError::secret_id_status());
         }
@@ -172,6 +169,14 @@ impl Cmq {
             &self.config,
         )?;
         Ok(signatory.tenant)
+    }
+
+    async fn signatory(&self, id: &str) -> Result<Signatory, CmqError> {
+        let known = match self.broker.is_settled() {
+            true => self.broker.find_signatory(id).await.map_err(refusal)?,
+            false => self.broker.signatory(id),
+        };
+        known.ok_or_else(|| self.unknown_key())
     }
 
     /// Returns the error for a key that this node does not know, which says something of the key only once it knows all.

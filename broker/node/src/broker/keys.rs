@@ -11,6 +11,10 @@ use posthouse_model::{
     MasterKeyState, Name, TenantId, TenantRecord,
 };
 
+use posthouse_replica::{Fault, Reason};
+use tokio::time::Instant;
+
+use super::inquiry::Sight;
 use super::{Broker, BrokerError};
 
 /// The most unwrapped secrets that are kept.
@@ -50,6 +54,38 @@ impl Broker {
             status,
             root,
         })
+    }
+
+    /// Finds who signs with an access key. One that is not known here may have been made through another node a moment
+    /// ago, so the directory is looked at as it is now, as often as strangers may have it done.
+    pub async fn find_signatory(&self, id: &str) -> Result<Option<Signatory>, BrokerError> {
+        let known = self.signatory(id);
+        if known.is_some() || self.is_alone() {
+            return Ok(known);
+        }
+        let (mut told, look) = self.inquiry.join(Instant::now());
+        if let Some(look) = look {
+            let broker = self.clone();
+            self.while_running(async move {
+                tokio::time::sleep_until(look.at).await;
+                broker.inquiry.begin(Instant::now());
+                let seen = match broker.see_directory().await {
+                    Ok(()) => Sight::Current,
+                    Err(error) => {
+                        tracing::debug!(%error, "whether there is a key that is not known here cannot be told");
+                        Sight::Unknown
+                    }
+                };
+                look.tell.send_replace(Some(seen));
+            });
+        }
+        // Nobody tells any more once the broker stops.
+        let seen = told.wait_for(Option::is_some).await.map_or(None, |seen| *seen);
+        match seen {
+            Some(Sight::Current) => Ok(self.signatory(id)),
+            Some(Sight::Unknown) => Err(Fault::NotDone(Reason::TimedOut).into()),
+            None => Err(Fault::NotDone(Reason::Stopping).into()),
+        }
     }
 
     fn secret(&self, tenant: TenantId, id: &str, wrapped: &Bytes) -> Option<Arc<Secret>> {
