@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each may import: what lies down its arrows.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("store", &["wire", "model"]),
@@ -15,9 +15,12 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("keyring", &["model"]),
     ("host", &["keyring", "model"]),
     ("gateway", &["model"]),
+    ("workshop", &["model"]),
     (
         "node",
-        &["replica", "store", "wire", "host", "keyring", "gateway", "model"],
+        &[
+            "replica", "store", "wire", "host", "keyring", "gateway", "workshop", "model",
+        ],
     ),
 ];
 
@@ -140,7 +143,7 @@ fn bugs_are_let_loose_by_the_simulation_alone() {
 #[test]
 fn guests_see_the_contract_and_nothing_of_the_broker() {
     let mut seen = 0;
-    for folder in ["plugins", "examples/plugins", "tests/plugins"] {
+    for folder in ["plugins", "examples/plugins", "tests/plugins", "templates"] {
         for path in files(&root().join(folder), "toml") {
             let text = fs::read_to_string(&path).expect("a manifest can be read");
             let manifest: toml::Table = text.parse().expect("a manifest is TOML");
@@ -185,7 +188,7 @@ fn dependencies(manifest: &toml::Table, section: &str) -> Vec<String> {
 
 /// Returns our sources, without what a build wrote.
 fn sources() -> Vec<PathBuf> {
-    ["broker", "tests", "plugins", "examples"]
+    ["broker", "tests", "plugins", "examples", "templates"]
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))
         .collect()

@@ -20,6 +20,7 @@ mod plugins;
 mod push;
 mod sealing;
 mod steps;
+mod templates;
 
 use std::time::{Duration, Instant};
 

@@ -467,7 +467,7 @@ pub(crate) fn publish(client: &mut Client, topic: &str, body: &str) -> Answer {
         .unwrap()
 }
 
-fn publish_tag(client: &mut Client, topic: &str, tag: &str) -> Answer {
+pub(crate) fn publish_tag(client: &mut Client, topic: &str, tag: &str) -> Answer {
     client
         .ask(
             "PublishMessage",
@@ -485,7 +485,7 @@ fn publish_key(client: &mut Client, topic: &str, key: &str) -> Answer {
         .unwrap()
 }
 
-fn receive(client: &mut Client, queue: &str) -> String {
+pub(crate) fn receive(client: &mut Client, queue: &str) -> String {
     let got = client
         .ask(
             "ReceiveMessage",
@@ -495,12 +495,12 @@ fn receive(client: &mut Client, queue: &str) -> String {
     got.success().unwrap().text("msgBody").to_owned()
 }
 
-fn explain(node: &Node, message: &str) -> Value {
+pub(crate) fn explain(node: &Node, message: &str) -> Value {
     serde_json::from_str(&run(node, &["explain", message, "--json"])).unwrap()
 }
 
 /// Returns plugin, verdict and subscriptions of each decision.
-fn decisions(explanation: &Value) -> Vec<(String, String, Vec<String>)> {
+pub(crate) fn decisions(explanation: &Value) -> Vec<(String, String, Vec<String>)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let texts = |value: &Value| {
         value

@@ -123,7 +123,7 @@ impl ClientCommand {
             ClientCommand::Sub(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Tenant(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Key(given) => given.command.perform(&connect(&given.connection)?).await,
-            ClientCommand::Plugin(given) => given.command.perform(&connect(&given.connection)?).await,
+            ClientCommand::Plugin(given) => given.command.perform(&given.connection, environment).await,
             ClientCommand::Cluster(given) => given.command.perform(&connect(&given.connection)?).await,
             ClientCommand::Explain { message, connection } => explain(&connect(&connection)?, message).await,
             ClientCommand::Status { connection } => status(&connect(&connection)?).await,

@@ -196,6 +196,10 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
 mod tests {
     use super::*;
     use tempfile::TempDir;
+    use wit_component::DecodedWasm;
+
+    /// The one guest that asks for more than the contract names.
+    const GRABS: &str = "grabs-clock";
 
     /// A repository with one guest in it, built.
     fn built() -> (TempDir, Repository, Guest) {
@@ -264,5 +268,28 @@ mod tests {
             guest.folder
         );
         assert!(repository.guest("two").is_err());
+    }
+
+    #[test]
+    fn a_kept_component_imports_only_what_the_contract_names() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let repository = Repository::open(&root).expect("this repository");
+        for guest in repository.guests().expect("guests") {
+            let component = fs::read(guest.folder.join("component.wasm")).expect("a component");
+            let imports = imports(&component);
+            let strange = imports
+                .iter()
+                .any(|import| !import.starts_with("posthouse:plugin/"));
+            assert_eq!(strange, guest.to_string() == GRABS, "{guest} imports {imports:?}");
+        }
+    }
+
+    fn imports(component: &[u8]) -> Vec<String> {
+        let decoded = wit_component::decode(component).expect("a component");
+        let DecodedWasm::Component(resolve, world) = decoded else {
+            panic!("a package is no component");
+        };
+        let imports = resolve.worlds[world].imports.keys();
+        imports.map(|key| resolve.name_world_key(key)).collect()
     }
 }

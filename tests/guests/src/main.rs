@@ -10,17 +10,15 @@
 //! A build writes `component.wasm` and `component.digest` beside the guest's `Cargo.toml`. The digest is of the
 //! sources, so that a check needs no compiler for guests, and that compilers may differ in the bytes they make.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-mod component;
 mod guest;
-mod toolchain;
 
 use guest::{Guest, Repository};
-use toolchain::Toolchain;
+use posthouse_workshop::{RustCrate, RustToolchain};
 
 const USAGE: &str = "usage: guests build [NAME or PATH ...] | guests check";
 
@@ -48,13 +46,20 @@ fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn build(repository: &Repository, guests: &[Guest]) -> Result<()> {
-    let toolchain = Toolchain::find(repository)?;
+    let toolchain = RustToolchain::find()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target_folder = target
+        .unwrap_or_else(|| repository.root.join("target"))
+        .join("guests");
     for guest in guests {
-        let module = toolchain
-            .build(guest)
+        let source = RustCrate {
+            manifest: guest.folder.join("Cargo.toml"),
+            target_folder: Some(target_folder.clone()),
+            renamed: Some((repository.root.clone(), "posthouse".to_owned())),
+        };
+        let component = toolchain
+            .build(&source)
             .with_context(|| format!("cannot build {guest}"))?;
-        let component =
-            component::encode(&module).with_context(|| format!("cannot make a component of {guest}"))?;
         guest.keep(&component, repository)?;
         println!("{guest}: {} bytes", component.len());
     }

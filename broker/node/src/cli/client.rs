@@ -98,6 +98,15 @@ enum Sending {
     Component(Bytes, indicatif::ProgressBar),
 }
 
+// === impl Connection ===
+
+impl Connection {
+    /// Returns whether answers are to be printed for machines.
+    pub(super) fn is_for_machines(&self) -> bool {
+        self.json
+    }
+}
+
 // === impl Client ===
 
 impl Client {
@@ -211,16 +220,7 @@ impl Client {
         answer: &impl Serialize,
         text: impl Into<String>,
     ) -> Result<Output, CliError> {
-        let text = if self.json {
-            let json = serde_json::to_string_pretty(answer);
-            format!(
-                "{}\n",
-                json.expect("the shapes have text keys and no failing parts")
-            )
-        } else {
-            text.into()
-        };
-        Ok(Output { text, complete: true })
+        Ok(Output::of(self.json, answer, text))
     }
 
     /// Returns whether answers are printed for machines.

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use super::client::CliError;
 
 /// The space between two columns.
@@ -30,6 +32,23 @@ pub(super) struct Record(Vec<(String, String)>);
 // === impl Output ===
 
 impl Output {
+    /// Returns a text for people and machines alike.
+    pub(super) fn said(text: String) -> Output {
+        Output { text, complete: true }
+    }
+
+    /// Returns an answer as JSON, or the text for people.
+    pub(super) fn of(json: bool, answer: &impl Serialize, text: impl Into<String>) -> Output {
+        if !json {
+            return Output::said(text.into());
+        }
+        let json = serde_json::to_string_pretty(answer);
+        Output::said(format!(
+            "{}\n",
+            json.expect("the shapes have text keys and no failing parts")
+        ))
+    }
+
     pub(super) fn print(self) -> ExitCode {
         let code = print_text(&self.text);
         if self.complete { code } else { ExitCode::from(1) }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use posthouse_model::Name;
 
-use super::client::{CliError, Client};
+use super::client::{CliError, Client, Connection};
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
@@ -15,9 +15,28 @@ use crate::admin::shapes::{
     PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
 };
 
+mod bench;
+mod case;
+mod difference;
+mod project;
+mod trial;
+
+use project::ProjectCommand;
+
 /// What to do with plugins.
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Something to do with a project, here.
+    #[command(flatten)]
+    Project(ProjectCommand),
+    /// Something to do with plugins on a running node.
+    #[command(flatten)]
+    Served(ServedCommand),
+}
+
+/// What to do with plugins on a running node.
+#[derive(Debug, Subcommand)]
+pub enum ServedCommand {
     /// Pushes a version of a plugin: checked, compiled and recorded, not yet used.
     Push {
         /// The plugin's name.
@@ -187,27 +206,45 @@ pub struct Verdict {
 // === impl PluginCommand ===
 
 impl PluginCommand {
-    pub(super) async fn perform(self, client: &Client) -> Result<Output, CliError> {
+    /// Does it: a node is spoken to only where one is needed.
+    pub(super) async fn perform(
+        self,
+        connection: &Connection,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Output, CliError> {
         match self {
-            PluginCommand::Push {
+            PluginCommand::Project(command) => {
+                command.perform(connection.is_for_machines(), environment).await
+            }
+            PluginCommand::Served(command) => command.perform(&Client::new(connection, environment)?).await,
+        }
+    }
+}
+
+// === impl ServedCommand ===
+
+impl ServedCommand {
+    async fn perform(self, client: &Client) -> Result<Output, CliError> {
+        match self {
+            ServedCommand::Push {
                 plugin,
                 file,
                 world,
                 platform,
             } => push(client, &plugin, &file, world, platform).await,
-            PluginCommand::List => {
+            ServedCommand::List => {
                 let plugins: Vec<PluginView> = client.list(Operation::ListPlugins, &[], None).await?;
                 client.output(&plugins, plugins_text(&plugins))
             }
-            PluginCommand::Show { plugin } => {
+            ServedCommand::Show { plugin } => {
                 let view: PluginView = client.ask(Operation::ShowPlugin, &named(&plugin)).await?;
                 client.output(&view, plugin_text(&view))
             }
-            PluginCommand::Bindings => {
+            ServedCommand::Bindings => {
                 let page: Page<BindingView> = client.ask(Operation::ListBindings, &[]).await?;
                 client.output(&page.items, bindings_text(&page.items))
             }
-            PluginCommand::Bind {
+            ServedCommand::Bind {
                 plugin,
                 place,
                 plugin_version,
@@ -229,7 +266,7 @@ impl PluginCommand {
                 let view: BindingView = client.tell(Operation::Bind, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
             }
-            PluginCommand::Unbind { place, world } => {
+            ServedCommand::Unbind { place, world } => {
                 let request = UnbindRequest {
                     place: place.shape()?,
                     world: world.into(),
@@ -241,7 +278,7 @@ impl PluginCommand {
                     format!("nothing of world {world} is bound to {place} any more\n"),
                 )
             }
-            PluginCommand::Activate {
+            ServedCommand::Activate {
                 plugin,
                 plugin_version,
             } => {
@@ -253,11 +290,11 @@ impl PluginCommand {
                     .await?;
                 print_active(client, &plugin, active)
             }
-            PluginCommand::Rollback { plugin } => {
+            ServedCommand::Rollback { plugin } => {
                 let active: ActiveVersion = client.ask(Operation::RollBackPlugin, &named(&plugin)).await?;
                 print_active(client, &plugin, active)
             }
-            PluginCommand::Remove {
+            ServedCommand::Remove {
                 plugin,
                 plugin_version,
             } => {
@@ -266,7 +303,7 @@ impl PluginCommand {
                 let done: Done = client.ask(Operation::RemovePluginVersion, &named).await?;
                 client.output(&done, format!("version {version} of {plugin} is removed\n"))
             }
-            PluginCommand::Quarantine {
+            ServedCommand::Quarantine {
                 place,
                 world,
                 verdict,
@@ -279,7 +316,7 @@ impl PluginCommand {
                 let view: BindingView = client.tell(Operation::Quarantine, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
             }
-            PluginCommand::Logs { plugin, lines } => {
+            ServedCommand::Logs { plugin, lines } => {
                 let limit = lines.to_string();
                 let query = [("limit", limit.as_str())];
                 let logs: PluginLogs = client
@@ -374,6 +411,12 @@ impl From<World> for WorldView {
             World::Deliver => WorldView::Deliver,
             World::Seal => WorldView::Seal,
         }
+    }
+}
+
+impl From<World> for posthouse_model::World {
+    fn from(world: World) -> Self {
+        WorldView::from(world).into()
     }
 }
 

@@ -1,0 +1,671 @@
+//! A case: what a plugin is given, and what it must answer, as a JSON file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use posthouse_host::{
+    Action, Binding, Delivery, Envelope, Filtered, GuestFault, HttpRequest, Outcome, Payload, Response,
+    RouteSubscription, RouteTable, Step,
+};
+use posthouse_model::{
+    Attribute, ContentFormat, Endpoint, FilterType, Incarnation, MessageId, Name, RetryStrategy, Span,
+    SubscriptionId, Time, World,
+};
+use posthouse_workshop::Project;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::difference::{Difference, FAIL};
+use super::trial::Trial;
+
+/// The most messages that a router is asked about at once.
+const BATCH_MAX: usize = 64;
+/// The most steps of an attempt to deliver.
+const STEPS_MAX: usize = 8;
+
+/// A case that was read.
+#[derive(Debug)]
+pub(super) struct Case {
+    /// Its file's name, without the ending.
+    pub(super) name: String,
+    given: Given,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CaseError {
+    #[error("{}: {told}", path.display())]
+    Unreadable { path: PathBuf, told: String },
+    #[error("{} has no case whose name has `{wanted}` in it", folder.display())]
+    None { folder: PathBuf, wanted: String },
+    #[error("cases of seal plugins cannot be run: their answers differ each time")]
+    Seal,
+}
+
+#[derive(Debug)]
+enum Given {
+    Route(RouteCase),
+    Filter(FilterCase),
+    Deliver(DeliverCase),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteCase {
+    #[serde(default)]
+    config: String,
+    #[serde(default)]
+    filter_type: FilterTypeText,
+    subscriptions: Vec<SubscriptionText>,
+    messages: Vec<RoutedText>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FilterTypeText {
+    #[default]
+    Tags,
+    BindingKeys,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscriptionText {
+    name: String,
+    #[serde(default)]
+    filter_tags: Vec<String>,
+    #[serde(default)]
+    binding_keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoutedText {
+    #[serde(default)]
+    envelope: EnvelopeText,
+    #[serde(default)]
+    body: BodyText,
+    expect: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilterCase {
+    #[serde(default)]
+    config: String,
+    #[serde(default)]
+    envelope: EnvelopeText,
+    #[serde(default)]
+    body: BodyText,
+    expect: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeliverCase {
+    #[serde(default)]
+    config: String,
+    delivery: DeliveryText,
+    #[serde(default)]
+    body: BodyText,
+    steps: Vec<StepText>,
+}
+
+/// What of a message is known beside its body.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct EnvelopeText {
+    id: u64,
+    produced_ms: u64,
+    tags: Vec<String>,
+    routing_key: String,
+    attributes: BTreeMap<String, AttributeText>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum AttributeText {
+    Text(String),
+    Number { number: String },
+    Binary { base64: Base64 },
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum BodyText {
+    Text(String),
+    Bytes { base64: Base64 },
+}
+
+/// Bytes that are written in base64.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Base64(Bytes);
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeliveryText {
+    endpoint: EndpointText,
+    #[serde(default = "one")]
+    message_id: u64,
+    #[serde(default = "one")]
+    request_id: u64,
+    #[serde(default = "owner")]
+    topic_owner: String,
+    #[serde(default = "topic")]
+    topic: String,
+    #[serde(default = "subscription")]
+    subscription: String,
+    #[serde(default)]
+    format: FormatText,
+    #[serde(default)]
+    strategy: StrategyText,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    routing_key: String,
+    #[serde(default)]
+    attributes: BTreeMap<String, AttributeText>,
+    #[serde(default)]
+    published_ms: u64,
+    #[serde(default = "first_attempt")]
+    attempt: u32,
+    #[serde(default)]
+    age_ms: u64,
+    #[serde(default = "a_day_ms")]
+    retention_ms: u64,
+    #[serde(default)]
+    chance: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EndpointText {
+    Http(String),
+    Queue(Name),
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FormatText {
+    #[default]
+    Json,
+    Simplified,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StrategyText {
+    #[default]
+    BackoffRetry,
+    ExponentialDecayRetry,
+}
+
+/// What the plugin must have done, and how that went.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepText {
+    expect: Value,
+    response: Option<ResponseText>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ResponseText {
+    Http(AnswerText),
+    Enqueued,
+    Failed(String),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerText {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: BodyText,
+}
+
+// === impl Case ===
+
+impl Case {
+    /// Reads a project's cases, those whose names have a text in them, by name.
+    pub(super) fn read_all(project: &Project, wanted: &str) -> Result<Vec<Case>, CaseError> {
+        let folder = project.cases();
+        let unreadable = |path: &std::path::Path, told: String| CaseError::Unreadable {
+            path: path.to_owned(),
+            told,
+        };
+        let entries = std::fs::read_dir(&folder).map_err(|error| unreadable(&folder, error.to_string()))?;
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            let path = entry
+                .map_err(|error| unreadable(&folder, error.to_string()))?
+                .path();
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let is_case = path.extension().is_some_and(|ending| ending == "json");
+            if let (Some(name), true) = (name, is_case) {
+                files.insert(name, path);
+            }
+        }
+        files.retain(|name, _| name.contains(wanted));
+        if files.is_empty() {
+            return Err(CaseError::None {
+                folder,
+                wanted: wanted.to_owned(),
+            });
+        }
+        let mut cases = Vec::with_capacity(files.len());
+        for (name, path) in files {
+            let text =
+                std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error.to_string()))?;
+            let given = match project.world {
+                World::Route => Given::Route(parsed(&path, &text)?),
+                World::Filter => Given::Filter(parsed(&path, &text)?),
+                World::Deliver => Given::Deliver(parsed(&path, &text)?),
+                World::Seal => return Err(CaseError::Seal),
+            };
+            cases.push(Case { name, given });
+        }
+        Ok(cases)
+    }
+
+    /// Returns the configuration that the plugin is given.
+    pub(super) fn config(&self) -> &str {
+        match &self.given {
+            Given::Route(case) => &case.config,
+            Given::Filter(case) => &case.config,
+            Given::Deliver(case) => &case.config,
+        }
+    }
+
+    /// Asks the plugin in a fresh instance, and returns where its answers are not the expected ones.
+    pub(super) async fn differences(&self, trial: &Trial) -> Vec<Difference> {
+        let binding = trial.binding(self.config());
+        let differences = match &self.given {
+            Given::Route(case) => case.differences(trial, &binding).await,
+            Given::Filter(case) => case.differences(trial, &binding).await,
+            Given::Deliver(case) => case.differences(trial, &binding).await,
+        };
+        trial.forget(&binding);
+        differences
+    }
+
+    /// Asks the plugin, whatever it answers.
+    pub(super) async fn ask(&self, trial: &Trial, binding: &Binding) {
+        match &self.given {
+            Given::Route(case) => drop(case.answers(trial, binding).await),
+            Given::Filter(case) => drop(case.answer(trial, binding).await),
+            Given::Deliver(case) => drop(case.steps(trial, binding).await),
+        }
+    }
+}
+
+fn parsed<T: DeserializeOwned>(path: &std::path::Path, text: &str) -> Result<T, CaseError> {
+    serde_json::from_str(text).map_err(|error| CaseError::Unreadable {
+        path: path.to_owned(),
+        told: error.to_string(),
+    })
+}
+
+// === impl RouteCase ===
+
+impl RouteCase {
+    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
+        let answers = self.answers(trial, binding).await;
+        let mut differences = Vec::new();
+        for (number, (message, answer)) in (1..).zip(self.messages.iter().zip(answers)) {
+            let mut expected = message.expect.clone();
+            // In which order a router names them means nothing.
+            if let Value::Array(names) = &mut expected {
+                names.sort_by_key(|name| self.position(name));
+            }
+            let (answered, note) = told(answer, |reached| self.names(reached));
+            differences.extend(Difference::of(
+                format!("message {number}"),
+                &expected,
+                answered,
+                note,
+            ));
+        }
+        differences
+    }
+
+    async fn answers(
+        &self,
+        trial: &Trial,
+        binding: &Binding,
+    ) -> Vec<Result<Vec<SubscriptionId>, GuestFault>> {
+        let table = Arc::new(self.table());
+        let mut answers = Vec::with_capacity(self.messages.len());
+        for batch in self.messages.chunks(BATCH_MAX) {
+            let envelopes = batch
+                .iter()
+                .map(|message| message.envelope.envelope(&message.body))
+                .collect();
+            answers.extend(trial.host.route(binding, &table, envelopes).await);
+        }
+        answers
+    }
+
+    fn table(&self) -> RouteTable {
+        let subscriptions = self.subscriptions.iter().zip(0..);
+        RouteTable {
+            key: (Incarnation(1), 1),
+            filter_type: match self.filter_type {
+                FilterTypeText::Tags => FilterType::Tags,
+                FilterTypeText::BindingKeys => FilterType::BindingKeys,
+            },
+            subscriptions: subscriptions
+                .map(|(subscription, position)| RouteSubscription {
+                    id: SubscriptionId(position),
+                    name: subscription.name.clone(),
+                    filter_tags: subscription.filter_tags.clone(),
+                    binding_keys: subscription.binding_keys.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    fn names(&self, mut reached: Vec<SubscriptionId>) -> Value {
+        reached.sort_unstable();
+        let names = (0..).zip(&self.subscriptions);
+        names
+            .filter(|(position, _)| reached.contains(&SubscriptionId(*position)))
+            .map(|(_, subscription)| Value::from(subscription.name.as_str()))
+            .collect()
+    }
+
+    fn position(&self, name: &Value) -> usize {
+        let mut names = self.subscriptions.iter();
+        names
+            .position(|subscription| *name == *subscription.name)
+            .unwrap_or(self.subscriptions.len())
+    }
+}
+
+// === impl FilterCase ===
+
+impl FilterCase {
+    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
+        let (answered, note) = told(self.answer(trial, binding).await, |filtered| match filtered {
+            Filtered::Pass => json!("pass"),
+            Filtered::Drop => json!("drop"),
+            Filtered::Replace { body, attributes } => json!({
+                "replace": { "body": body_value(&body), "attributes": attributes_value(attributes) }
+            }),
+        });
+        Difference::of("the answer", &self.expect, answered, note)
+            .into_iter()
+            .collect()
+    }
+
+    async fn answer(&self, trial: &Trial, binding: &Binding) -> Result<Filtered, GuestFault> {
+        let envelope = self.envelope.envelope(&self.body);
+        trial.host.filter(binding, envelope, self.body.bytes()).await
+    }
+}
+
+// === impl DeliverCase ===
+
+impl DeliverCase {
+    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
+        let steps = self.steps(trial, binding).await;
+        let mut differences = Vec::new();
+        let mut expected = self.steps.iter();
+        for (number, step) in (1..).zip(steps) {
+            let (answered, note) = told(step, |step| action_value(&step.action));
+            let nothing = json!(null);
+            let expect = expected.next().map_or(&nothing, |step| &step.expect);
+            differences.extend(Difference::of(format!("step {number}"), expect, answered, note));
+        }
+        for step in expected {
+            let at = "a step that the plugin did not come to";
+            differences.extend(Difference::of(at, &step.expect, json!(null), None));
+        }
+        differences
+    }
+
+    /// Has the plugin go on for as long as the case says how its steps went.
+    async fn steps(&self, trial: &Trial, binding: &Binding) -> Vec<Result<Step, GuestFault>> {
+        let delivery = self.delivery.delivery();
+        let mut step = trial
+            .host
+            .deliver_begin(binding, delivery.clone(), self.body.bytes())
+            .await;
+        let mut steps = Vec::new();
+        for text in self.steps.iter().take(STEPS_MAX) {
+            let next = match (&step, &text.response) {
+                (Ok(Step { action, state }), Some(response)) if !matches!(action, Action::Done(_)) => {
+                    Some((state.clone(), response.response()))
+                }
+                _ => None,
+            };
+            steps.push(step);
+            let Some((state, response)) = next else {
+                return steps;
+            };
+            step = trial
+                .host
+                .deliver_resume(binding, delivery.clone(), state, response)
+                .await;
+        }
+        steps.push(step);
+        steps
+    }
+}
+
+// === impl EnvelopeText ===
+
+impl EnvelopeText {
+    fn envelope(&self, body: &BodyText) -> Envelope {
+        Envelope {
+            id: MessageId(self.id),
+            produced: Time::from_millis(self.produced_ms),
+            tags: self.tags.clone(),
+            routing_key: self.routing_key.clone(),
+            body_bytes: u32::try_from(body.bytes().len()).unwrap_or(u32::MAX),
+            attributes: attributes(&self.attributes),
+        }
+    }
+}
+
+impl Default for EnvelopeText {
+    fn default() -> Self {
+        EnvelopeText {
+            id: one(),
+            produced_ms: 0,
+            tags: Vec::new(),
+            routing_key: String::new(),
+            attributes: BTreeMap::new(),
+        }
+    }
+}
+
+// === impl BodyText ===
+
+impl BodyText {
+    fn bytes(&self) -> Bytes {
+        match self {
+            BodyText::Text(text) => Bytes::copy_from_slice(text.as_bytes()),
+            BodyText::Bytes { base64 } => base64.0.clone(),
+        }
+    }
+}
+
+impl Default for BodyText {
+    fn default() -> Self {
+        BodyText::Text(String::new())
+    }
+}
+
+// === impl Base64 ===
+
+impl TryFrom<String> for Base64 {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let bytes = BASE64_STANDARD.decode(text);
+        bytes
+            .map(|bytes| Base64(Bytes::from(bytes)))
+            .map_err(|error| format!("no base64: {error}"))
+    }
+}
+
+// === impl DeliveryText ===
+
+impl DeliveryText {
+    fn delivery(&self) -> Delivery {
+        Delivery {
+            message: MessageId(self.message_id),
+            request: self.request_id,
+            topic_owner: self.topic_owner.clone(),
+            topic: self.topic.clone(),
+            subscription: self.subscription.clone(),
+            endpoint: match &self.endpoint {
+                EndpointText::Http(url) => Endpoint::Http(url.clone()),
+                EndpointText::Queue(name) => Endpoint::Queue(name.clone()),
+            },
+            format: match self.format {
+                FormatText::Json => ContentFormat::Json,
+                FormatText::Simplified => ContentFormat::Simplified,
+            },
+            retry: match self.strategy {
+                StrategyText::BackoffRetry => RetryStrategy::Backoff,
+                StrategyText::ExponentialDecayRetry => RetryStrategy::ExponentialDecay,
+            },
+            tags: self.tags.clone(),
+            routing_key: self.routing_key.clone(),
+            attributes: attributes(&self.attributes),
+            published: Time::from_millis(self.published_ms),
+            attempt: self.attempt,
+            age: Span::from_millis(self.age_ms),
+            retention: Span::from_millis(self.retention_ms),
+            chance: self.chance,
+        }
+    }
+}
+
+// === impl ResponseText ===
+
+impl ResponseText {
+    fn response(&self) -> Response {
+        match self {
+            ResponseText::Http(answer) => Response::Http {
+                status: answer.status,
+                headers: answer.headers.clone().into_iter().collect(),
+                body: answer.body.bytes(),
+            },
+            ResponseText::Enqueued => Response::Enqueued,
+            ResponseText::Failed(told) => Response::Failed(told.clone()),
+        }
+    }
+}
+
+fn attributes(attributes: &BTreeMap<String, AttributeText>) -> BTreeMap<String, Attribute> {
+    let values = attributes.iter().map(|(name, value)| {
+        let value = match value {
+            AttributeText::Text(text) => Attribute::Text(text.clone()),
+            AttributeText::Number { number } => Attribute::Number(number.clone()),
+            AttributeText::Binary { base64 } => Attribute::Binary(base64.0.clone()),
+        };
+        (name.clone(), value)
+    });
+    values.collect()
+}
+
+/// Returns an answer as a case would say it, and what more is known of a failure.
+fn told<T>(answer: Result<T, GuestFault>, value: impl FnOnce(T) -> Value) -> (Value, Option<String>) {
+    match answer {
+        Ok(answer) => (value(answer), None),
+        Err(fault) => {
+            let note = match &fault {
+                GuestFault::Trap { backtrace, .. } => Some(backtrace.clone()),
+                GuestFault::OutOfTime
+                | GuestFault::OutOfMemory
+                | GuestFault::Nonsense(_)
+                | GuestFault::Said(_)
+                | GuestFault::Busy(_)
+                | GuestFault::NotLoaded
+                | GuestFault::Stopped => None,
+            };
+            (json!({ FAIL: fault.to_string() }), note)
+        }
+    }
+}
+
+fn action_value(action: &Action) -> Value {
+    match action {
+        Action::Http(request) => json!({ "http": request_value(request) }),
+        Action::Enqueue(queue) => json!({ "enqueue": queue.as_str() }),
+        Action::Done(Outcome::Acknowledged) => json!({ "done": "acknowledged" }),
+        Action::Done(Outcome::RetryAfter(wait)) => json!({ "done": { "retry_after_ms": wait.millis() } }),
+        Action::Done(Outcome::Drop(reason)) => json!({ "done": { "drop": reason } }),
+    }
+}
+
+fn request_value(request: &HttpRequest) -> Value {
+    let headers = request.headers.iter();
+    let headers: Map<String, Value> = headers
+        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .collect();
+    json!({
+        "method": request.method,
+        "url": request.url,
+        "headers": headers,
+        "body": match &request.body {
+            Payload::Message => json!("message"),
+            Payload::Bytes(bytes) => json!({ "bytes": body_value(bytes) }),
+        },
+        "timeout_ms": request.timeout.millis(),
+    })
+}
+
+fn attributes_value(attributes: BTreeMap<String, Attribute>) -> Value {
+    let values = attributes.into_iter().map(|(name, value)| {
+        let value = match value {
+            Attribute::Text(text) => json!(text),
+            Attribute::Number(number) => json!({ "number": number }),
+            Attribute::Binary(bytes) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
+        };
+        (name, value)
+    });
+    Value::Object(values.collect())
+}
+
+fn body_value(body: &[u8]) -> Value {
+    match std::str::from_utf8(body) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "base64": BASE64_STANDARD.encode(body) }),
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn first_attempt() -> u32 {
+    1
+}
+
+fn a_day_ms() -> u64 {
+    86_400_000
+}
+
+fn owner() -> String {
+    "tenant".to_owned()
+}
+
+fn topic() -> String {
+    "topic".to_owned()
+}
+
+fn subscription() -> String {
+    "subscription".to_owned()
+}
