@@ -5,6 +5,7 @@
 //! `administration` translate.
 
 mod balance;
+mod breaker;
 mod components;
 mod decide;
 mod deciding;
@@ -52,6 +53,8 @@ use crate::guests::Guests;
 use crate::metrics::{Metrics, StoreFigures};
 use crate::waiters::Waiters;
 
+use breaker::Breaker;
+pub use breaker::Breaking;
 pub use components::{Builtins, Components};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
@@ -125,6 +128,7 @@ pub struct Parts {
     secrets: Secrets,
     inquiry: Inquiry,
     deciding: Deciding,
+    breaker: Breaker,
     listings: Listings,
     scrubs: Scrubs,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
@@ -178,6 +182,8 @@ pub struct Assembly {
     pub explain: Span,
     /// How everything durable is read again.
     pub scrubbing: Scrubbing,
+    /// When a binding is taken out of use by itself.
+    pub breaking: Breaking,
 }
 
 impl std::ops::Deref for Broker {
@@ -224,6 +230,7 @@ impl Broker {
                 secrets: Secrets::default(),
                 inquiry: Inquiry::default(),
                 deciding: Deciding::since(directory.applied()),
+                breaker: Breaker::new(assembly.breaking),
                 listings: Listings::new(assembly.store.projection()),
                 scrubs: Scrubs::new(),
                 tables: RwLock::default(),

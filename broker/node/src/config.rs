@@ -18,7 +18,7 @@ use posthouse_host::COMPONENT_BYTES_MAX;
 use posthouse_model::{Name, bounds};
 
 use crate::admin::auth::is_access_key_id;
-use crate::broker::Scrubbing;
+use crate::broker::{Breaking, Scrubbing};
 
 pub use cluster::{ClusterConfig, PeerTlsConfig};
 pub use error::{ConfigError, ConfigErrors};
@@ -62,6 +62,8 @@ pub const KEYS: &[&str] = &[
     "plugins.threads",
     "plugins.memory_bytes_max",
     "plugins.component_bytes_max",
+    "plugins.breaker_traps",
+    "plugins.breaker_seconds",
     "push.allow_private",
     "push.allow_networks",
     "push.in_flight_max",
@@ -241,6 +243,8 @@ pub struct PluginsConfig {
     pub memory_bytes_max: u64,
     /// The largest component that can be pushed.
     pub component_bytes_max: usize,
+    /// When a binding is taken out of use by itself.
+    pub breaking: Breaking,
 }
 
 /// Delivery to endpoints.
@@ -550,6 +554,10 @@ fn read_plugins(table: &mut Table, node: &NodeConfig) -> PluginsConfig {
             COMPONENT_BYTES_MAX,
             65_536..=COMPONENT_BYTES_MAX,
         ),
+        breaking: Breaking {
+            traps: table.number("plugins.breaker_traps", 20, 1..=1_000),
+            within: Duration::from_secs(table.number("plugins.breaker_seconds", 60, 1..=86_400)),
+        },
     }
 }
 

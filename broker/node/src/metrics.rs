@@ -67,6 +67,7 @@ struct Figures {
     throttled: Family<Tenant, Counter>,
     decided_again: Counter,
     guest_faults: Family<Guest, Counter>,
+    bindings_broken: Family<Guest, Counter>,
     guests: Arc<GuestFigures>,
     pushes: Family<Push, Counter>,
     sync_seconds: Histogram,
@@ -206,6 +207,14 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts a binding that was taken out of use because its plugin trapped too often.
+    pub fn binding_broken(&self, tenant: TenantId, world: World) {
+        self.0
+            .bindings_broken
+            .get_or_create(&self.guest(tenant, world))
+            .inc();
+    }
+
     /// Counts an attempt to deliver.
     pub fn pushed(&self, tenant: TenantId, outcome: &SettledOutcome) {
         let outcome = match outcome {
@@ -331,6 +340,7 @@ impl Figures {
             throttled: Family::default(),
             decided_again: Counter::default(),
             guest_faults: Family::default(),
+            bindings_broken: Family::default(),
             guests: Arc::default(),
             pushes: Family::default(),
             sync_seconds: latencies(),
@@ -380,6 +390,11 @@ impl Figures {
             "plugin_faults",
             "Decisions that a plugin failed to make",
             self.guest_faults.clone(),
+        );
+        registry.register(
+            "plugin_bindings_broken",
+            "Bindings taken out of use because their plugin trapped too often",
+            self.bindings_broken.clone(),
         );
         registry.register_collector(Box::new(Arc::clone(&self.guests)));
         registry.register("push_attempts", "Attempts to deliver", self.pushes.clone());

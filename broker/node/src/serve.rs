@@ -250,6 +250,7 @@ async fn assemble(
         endpoint_pushes_max: config.push.per_endpoint_in_flight_max,
         explain: span(config.storage.explain),
         scrubbing: config.storage.scrubbing,
+        breaking: config.plugins.breaking,
     };
     let broker = Broker::start(assembly, &events).context("the broker's threads")?;
     let builtins = match &config.plugins.builtin_dir {

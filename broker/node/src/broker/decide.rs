@@ -163,7 +163,7 @@ impl Broker {
             }
             Err(fault) => fault,
         };
-        self.metrics.guest_fault(topic.tenant, World::Route);
+        self.plugin_failed(&bound.binding, World::Route, &fault);
         let text = fault.to_string();
         let verdict = Verdict::Failed(text.clone());
         message.decisions.push(Decision {
@@ -235,9 +235,7 @@ impl Broker {
         };
         let mut incoming = Vec::with_capacity(messages.len());
         for message in messages {
-            let judged = self
-                .filter(found.tenant, &bound, decided_at, None, message)
-                .await?;
+            let judged = self.filter(&bound, decided_at, None, message).await?;
             if let Judged::Parked(message, trap) = &judged {
                 self.park(found.tenant, found.incarnation, message.clone(), trap.clone())
                     .await?;
@@ -303,9 +301,7 @@ impl Broker {
                 ..publication.message.clone()
             };
             let before = plain.clone();
-            let judged = self
-                .filter(topic.tenant, &bound, decided_at, Some(subscription), plain)
-                .await?;
+            let judged = self.filter(&bound, decided_at, Some(subscription), plain).await?;
             match judged {
                 Judged::Pass(after) => {
                     let replaced = after.body != before.body || after.attributes != before.attributes;
@@ -328,7 +324,6 @@ impl Broker {
 
     async fn filter(
         &self,
-        tenant: TenantId,
         bound: &Bound,
         decided_at: LogIndex,
         subscription: Option<SubscriptionId>,
@@ -368,7 +363,7 @@ impl Broker {
                 }))
             }
             Err(fault) => {
-                self.metrics.guest_fault(tenant, World::Filter);
+                self.plugin_failed(&bound.binding, World::Filter, &fault);
                 let text = kept_text(&fault, &message.body);
                 decide(&mut message, Verdict::Failed(text.clone()));
                 match bound.on_failure {
@@ -478,7 +473,7 @@ impl Broker {
                 answer => (bound.binding.version, answer),
             };
             let Sealed { header, ciphertext } = answer.map_err(|fault| {
-                self.metrics.guest_fault(tenant, World::Seal);
+                self.plugin_failed(&bound.binding, World::Seal, &fault);
                 BrokerError::PluginFailed {
                     world: World::Seal,
                     fault: fault.to_string(),

@@ -347,7 +347,7 @@ impl Broker {
             Ok(done) => return done,
             Err(fault) => fault,
         };
-        self.metrics.guest_fault(course.tenant, World::Deliver);
+        self.plugin_failed(&binding, World::Deliver, &fault);
         match record.on_failure {
             FailurePolicy::Reject => (SettledOutcome::Retry(REST), 0),
             FailurePolicy::Park => self.park_delivery(course, fault).await,
