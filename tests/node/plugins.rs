@@ -1,7 +1,8 @@
 //! Plugins of one's own: pushed, bound, configured, put back; and what becomes of messages when they misbehave.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use posthouse_tests::{Answer, Client, Node};
@@ -270,6 +271,30 @@ fn a_binding_whose_plugin_traps_too_often_is_taken_out_of_use_and_the_tenant_is_
         refused.text("message").contains("plugin trapped"),
         "it counts anew: {refused:?}"
     );
+}
+
+#[test]
+fn a_log_is_followed_as_it_is_written() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    push(&node, "traps", "tests/plugins/traps");
+    run(&node, &["plugin", "bind", "traps", "--topic", "t"]);
+    publish_tag(&mut client, "t", "trap");
+    let mut follower = Command::new(program())
+        .args(["plugin", "logs", "traps", "--follow"])
+        .env("POSTHOUSE_URL", node.url())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains("about to trap"), "{line}");
+        publish_tag(&mut client, "t", "trap");
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }
 
 #[test]

@@ -17,4 +17,5 @@ pub mod shapes;
 pub use administration::{AccessKey, Administration, Caller, ListQuery, LogQuery, PluginPush, Scope};
 pub use error::{AdminCode, AdminError};
 pub use operation::{Operation, ROOT_PATH, Verb};
+pub(crate) use routes::PAGE_ITEMS_MAX;
 pub use routes::{Admission, router};

@@ -22,6 +22,7 @@ use posthouse_model::TenantId;
 use super::auth::{AuthError, Authorization, CONTENT_DIGEST_HEADER, ContentDigest, Signed};
 use super::{AdminCode, AdminError, Administration, Caller, Operation, ROOT_PATH, openapi};
 use crate::metrics::Metrics;
+pub(crate) use call::PAGE_ITEMS_MAX;
 use call::{Call, answer};
 
 /// What the routes need: who does the work, and within which bounds they listen.

@@ -174,7 +174,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 /// Returns the text with what would move the terminal's cursor written out: bodies come from strangers.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control() {

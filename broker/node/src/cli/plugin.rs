@@ -18,6 +18,7 @@ use crate::admin::shapes::{
 mod bench;
 mod case;
 mod difference;
+mod log;
 mod project;
 mod trial;
 
@@ -130,7 +131,10 @@ pub enum ServedCommand {
         plugin: Name,
         /// The most lines.
         #[arg(long, default_value_t = 100)]
-        lines: u32,
+        lines: usize,
+        /// Goes on with what it writes from now on, until interrupted.
+        #[arg(long)]
+        follow: bool,
     },
 }
 
@@ -316,14 +320,19 @@ impl ServedCommand {
                 let view: BindingView = client.tell(Operation::Quarantine, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
             }
-            ServedCommand::Logs { plugin, lines } => {
-                let limit = lines.to_string();
-                let query = [("limit", limit.as_str())];
-                let logs: PluginLogs = client
-                    .ask_with(Operation::ReadPluginLogs, &named(&plugin), &query)
-                    .await?;
+            ServedCommand::Logs {
+                plugin,
+                lines,
+                follow: false,
+            } => {
+                let logs = log::read(client, &plugin, lines).await?;
                 client.output(&logs, logs_text(&logs))
             }
+            ServedCommand::Logs {
+                plugin,
+                lines,
+                follow: true,
+            } => log::follow(client, &plugin, lines).await,
         }
     }
 }

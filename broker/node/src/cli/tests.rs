@@ -57,6 +57,7 @@ fn commands_are_understood() {
         "plugin quarantine --queue orders --world filter --reason slow",
         "plugin quarantine --queue orders --world filter --release",
         "plugin logs json-filter --lines 5",
+        "plugin logs json-filter --follow --json",
     ] {
         let parsed = Cli::try_parse_from(format!("posthouse {line}").split(' '));
         assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("an error"));
