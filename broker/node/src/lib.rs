@@ -13,6 +13,8 @@ pub mod config;
 pub mod descriptors;
 pub mod disk;
 pub mod egress;
+#[cfg(test)]
+mod founded;
 pub mod front;
 pub mod guests;
 pub mod listener;

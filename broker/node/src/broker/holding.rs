@@ -159,25 +159,13 @@ fn steps(directory: &Directory, identity: &Identity, kept: &BTreeSet<SetId>) -> 
 
 #[cfg(test)]
 mod tests {
-    use posthouse_model::{Batch, DirectoryCommand, DiskId, Founder, LogIndex, NodeId, Submission, Time};
+    use posthouse_model::{DirectoryCommand, DiskId, NodeId};
 
     use super::*;
+    use crate::founded;
 
-    /// A directory of three founders with two sets, after some commands.
+    /// A directory of two sets that a fourth node has joined, after some commands.
     fn directory(commands: Vec<DirectoryCommand>) -> Directory {
-        let found = DirectoryCommand::Found {
-            cluster: [1; 16],
-            sets: 2,
-            root_check: [2; 32],
-        };
-        let founders = (1..=3).map(|node| Founder {
-            node: NodeId(node),
-            replica: ReplicaId(u64::from(node)),
-            address: format!("host:{node}"),
-        });
-        let enroll = DirectoryCommand::Enroll {
-            founders: founders.collect(),
-        };
         let join = [
             DirectoryCommand::Admit {
                 node: NodeId(4),
@@ -186,17 +174,7 @@ mod tests {
             },
             DirectoryCommand::Ready { node: NodeId(4) },
         ];
-        let submissions = [found, enroll].into_iter().chain(join).chain(commands);
-        let mut directory = Directory::new();
-        let batch = Batch {
-            now: Time::default(),
-            submissions: submissions
-                .map(|command| Submission { call: None, command })
-                .collect(),
-        };
-        let applied = directory.apply(LogIndex(1), &batch);
-        assert!(applied.outcomes.iter().all(Result::is_ok), "{applied:?}");
-        directory
+        founded::directory(2, join.into_iter().chain(commands))
     }
 
     fn disk(replicas: &[(GroupId, u64)]) -> Identity {

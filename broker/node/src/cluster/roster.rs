@@ -52,36 +52,10 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use posthouse_model::{Batch, DirectoryCommand, DiskId, Founder, LogIndex, SetId, Submission};
+    use posthouse_model::{DirectoryCommand, DiskId, SetId};
 
     use super::*;
-
-    fn directory(commands: Vec<DirectoryCommand>) -> Directory {
-        let found = DirectoryCommand::Found {
-            cluster: [1; 16],
-            sets: 1,
-            root_check: [2; 32],
-        };
-        let founders = (1..=3).map(|node| Founder {
-            node: NodeId(node),
-            replica: ReplicaId(u64::from(node)),
-            address: format!("host:{node}"),
-        });
-        let enroll = DirectoryCommand::Enroll {
-            founders: founders.collect(),
-        };
-        let submissions = [found, enroll].into_iter().chain(commands);
-        let mut directory = Directory::new();
-        let batch = Batch {
-            now: posthouse_model::Time::default(),
-            submissions: submissions
-                .map(|command| Submission { call: None, command })
-                .collect(),
-        };
-        let applied = directory.apply(LogIndex(1), &batch);
-        assert!(applied.outcomes.iter().all(Result::is_ok), "{applied:?}");
-        directory
-    }
+    use crate::founded::directory;
 
     fn admit(node: u16) -> DirectoryCommand {
         DirectoryCommand::Admit {
@@ -94,7 +68,7 @@ mod tests {
     #[test]
     fn founders_are_called_alike_everywhere() {
         assert_eq!(Roster::of(&Directory::new(), &BTreeMap::new()), None);
-        let roster = Roster::of(&directory(Vec::new()), &BTreeMap::new()).expect("they were said");
+        let roster = Roster::of(&directory(1, Vec::new()), &BTreeMap::new()).expect("they were said");
         assert_eq!(roster.addresses.len(), 3);
         assert!(roster.hosts.is_empty());
     }
@@ -102,7 +76,7 @@ mod tests {
     #[test]
     fn what_was_on_a_lost_disk_is_nowhere() {
         let told = BTreeMap::from([(3, "there:3".to_owned())]);
-        let roster = Roster::of(&directory(vec![admit(2)]), &told).expect("they were said");
+        let roster = Roster::of(&directory(1, vec![admit(2)]), &told).expect("they were said");
         assert_eq!(
             roster.addresses[&ReplicaId(3)],
             ["there:3"],
@@ -125,7 +99,7 @@ mod tests {
             node: NodeId(node),
             address: format!("said:{node}"),
         };
-        let roster = Roster::of(&directory(vec![said(2), said(3)]), &told).expect("they were said");
+        let roster = Roster::of(&directory(1, vec![said(2), said(3)]), &told).expect("they were said");
         assert_eq!(roster.addresses[&ReplicaId(2)], ["said:2", "told:2"]);
         assert_eq!(roster.addresses[&ReplicaId(3)], ["said:3"]);
     }
@@ -143,7 +117,7 @@ mod tests {
         };
         let ready = DirectoryCommand::Ready { node: NodeId(4) };
         let roster = Roster::of(
-            &directory(vec![renew, admit(4), ready, relocate]),
+            &directory(1, vec![renew, admit(4), ready, relocate]),
             &BTreeMap::new(),
         )
         .expect("said");

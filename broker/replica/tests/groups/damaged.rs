@@ -1,10 +1,11 @@
 //! Replicas with damaged files: they neither vote nor lead until they are mended from the others.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use posthouse_model::ReplicaId;
+use posthouse_model::{MessageId, ReplicaId};
 use posthouse_replica::Condition;
 use posthouse_store::{GroupId, Store};
 
@@ -84,6 +85,28 @@ async fn is_mended(replica: &Replica) {
         replica.store.damage().is_empty() && replica.set().condition() == Condition::Whole
     })
     .await;
+}
+
+/// Sees that a replica that was mended has all that was sent, beside two of which one leads, and votes and acknowledges as
+/// before: with another gone, things go on.
+async fn goes_on(
+    mesh: &Mesh,
+    (mut replicas, led): (Vec<Replica>, usize),
+    back: Replica,
+    mut sent: BTreeSet<MessageId>,
+) {
+    sent.extend(send_some(&replicas[led], 1).await);
+    catches_up(&back, &replicas[led]).await;
+    assert_eq!(ids_in(&back), sent);
+    assert_eq!(back.set().voters(), [1, 2, 3].map(ReplicaId).into());
+    let gone = replicas.remove(1 - led);
+    let gone_number = gone.number();
+    drop(gone.stop(mesh, gone_number).await);
+    let rest = [&replicas[0], &back];
+    let led = leader_of(&rest).await;
+    send_some(rest[led], 1).await;
+    replicas.push(back);
+    stop_all(replicas).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,18 +235,7 @@ async fn a_replica_that_lost_an_entry_takes_part_again_from_a_newer_checkpoint()
 
     mesh.break_snapshots(None);
     is_mended(&back).await;
-    sent.extend(send_some(&replicas[led], 1).await);
-    catches_up(&back, &replicas[led]).await;
-    assert_eq!(ids_in(&back), sent);
-    // It votes and acknowledges as before: with another gone, things go on.
-    let gone = replicas.remove(1 - led);
-    let gone_number = gone.number();
-    drop(gone.stop(&mesh, gone_number).await);
-    let rest = [&replicas[0], &back];
-    let led = leader_of(&rest).await;
-    send_some(rest[led], 1).await;
-    replicas.push(back);
-    stop_all(replicas).await;
+    goes_on(&mesh, (replicas, led), back, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -323,17 +335,5 @@ async fn a_replica_whose_checkpoint_was_damaged_while_it_was_down_takes_anothers
     mesh.break_snapshots(None);
     is_mended(&back).await;
     assert!(!path.exists(), "the damaged one is gone");
-    sent.extend(send_some(&replicas[led], 1).await);
-    catches_up(&back, &replicas[led]).await;
-    assert_eq!(ids_in(&back), sent);
-    assert_eq!(back.set().voters(), [1, 2, 3].map(ReplicaId).into());
-    // It votes and acknowledges as before: with another gone, things go on.
-    let gone = replicas.remove(1 - led);
-    let gone_number = gone.number();
-    drop(gone.stop(&mesh, gone_number).await);
-    let rest = [&replicas[0], &back];
-    let led = leader_of(&rest).await;
-    send_some(rest[led], 1).await;
-    replicas.push(back);
-    stop_all(replicas).await;
+    goes_on(&mesh, (replicas, led), back, sent).await;
 }

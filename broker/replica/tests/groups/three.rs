@@ -9,6 +9,20 @@ use posthouse_replica::{Fault, Group, Reason};
 use crate::kit::{active, define, send_one, until, within};
 use crate::mesh::{Mesh, Replica, ids_in, leader_of};
 
+/// Starts three with a queue; returns them, and which of them leads.
+async fn start(mesh: &Mesh) -> (Vec<Replica>, usize) {
+    let replicas = mesh.start_three().await;
+    let first = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
+    let defined = within(replicas[first].set().propose(define())).await;
+    assert_eq!(defined, Ok(Ok(SetReply::Defined)));
+    (replicas, first)
+}
+
+fn others_than(one: usize, replicas: &[Replica]) -> Vec<&Replica> {
+    let others = replicas.iter().enumerate().filter(|(place, _)| *place != one);
+    others.map(|(_, other)| other).collect()
+}
+
 /// Sends by whoever leads, until so many messages were answered; returns their ids.
 async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_model::MessageId> {
     let mut answered = BTreeSet::new();
@@ -28,10 +42,7 @@ async fn send_many(sets: Vec<Group<Set>>, count: usize) -> BTreeSet<posthouse_mo
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
     let mesh = Mesh::default();
-    let mut replicas = mesh.start_three().await;
-    let first = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
-    let defined = within(replicas[first].set().propose(define())).await;
-    assert_eq!(defined, Ok(Ok(SetReply::Defined)));
+    let (mut replicas, first) = start(&mesh).await;
     let sets: Vec<Group<Set>> = replicas.iter().map(|replica| replica.set().clone()).collect();
     let senders: Vec<_> = (0..8)
         .map(|_| tokio::spawn(send_many(sets.clone(), 100)))
@@ -73,22 +84,13 @@ async fn nothing_that_was_answered_is_lost_when_the_leader_goes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_cut_off_confirms_nothing_and_says_what_may_have_been_done() {
     let mesh = Mesh::default();
-    let replicas = mesh.start_three().await;
-    let all: Vec<&Replica> = replicas.iter().collect();
-    let first = leader_of(&all).await;
-    let defined = within(replicas[first].set().propose(define())).await;
-    assert_eq!(defined, Ok(Ok(SetReply::Defined)));
+    let (replicas, first) = start(&mesh).await;
     within(replicas[first].set().confirm()).await.expect("it leads");
 
     mesh.cut_off(ReplicaId(first as u64 + 1));
     let set = replicas[first].set().clone();
     let stranded = tokio::spawn(async move { send_one(&set, b"nobody hears this").await });
-    let others: Vec<&Replica> = all
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| *place != first)
-        .map(|(_, r)| *r)
-        .collect();
+    let others = others_than(first, &replicas);
     let second = leader_of(&others).await;
     let confirmed = within(replicas[first].set().confirm()).await;
     assert!(matches!(confirmed, Err(Fault::NotDone(_))), "{confirmed:?}");
@@ -120,19 +122,10 @@ async fn a_leader_that_is_cut_off_confirms_nothing_and_says_what_may_have_been_d
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_heard_and_hears_nobody_makes_room_for_another() {
     let mesh = Mesh::default();
-    let replicas = mesh.start_three().await;
-    let all: Vec<&Replica> = replicas.iter().collect();
-    let first = leader_of(&all).await;
-    let defined = within(replicas[first].set().propose(define())).await;
-    assert_eq!(defined, Ok(Ok(SetReply::Defined)));
+    let (replicas, first) = start(&mesh).await;
 
     mesh.deafen(ReplicaId(first as u64 + 1));
-    let others: Vec<&Replica> = all
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| *place != first)
-        .map(|(_, r)| *r)
-        .collect();
+    let others = others_than(first, &replicas);
     let second = leader_of(&others).await;
     let id = within(send_one(others[second].set(), b"agreed without it"))
         .await
