@@ -122,6 +122,11 @@ impl DiskFile for SlowFile {
         self.real.allocate(bytes)
     }
 
+    fn write_back(&self) -> io::Result<()> {
+        self.delay.wait();
+        self.real.write_back()
+    }
+
     fn uncache(&self) {
         self.real.uncache();
     }

@@ -40,6 +40,9 @@ struct State {
     locked: BTreeSet<PathBuf>,
     ignored: Option<SyncPoint>,
     failing: Option<SyncPoint>,
+    fails_write_back: bool,
+    /// The most that ever lay in a file and was neither synced nor written back.
+    unwritten_max: usize,
     free_bytes: u64,
     operations: u64,
     stops_after: Option<u64>,
@@ -53,6 +56,8 @@ struct Inode {
     /// What is there after a crash for certain.
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// Bytes that a sync would have to write first.
+    unwritten: usize,
 }
 
 #[derive(Debug)]
@@ -139,6 +144,8 @@ impl CrashDisk {
                 locked: BTreeSet::new(),
                 ignored: None,
                 failing: None,
+                fails_write_back: false,
+                unwritten_max: 0,
                 free_bytes: u64::MAX / 2,
                 operations: 0,
                 stops_after: None,
@@ -155,6 +162,16 @@ impl CrashDisk {
     /// Makes the next sync of a kind fail. As on Linux, the bytes look written after, and are not.
     pub fn fail_next(&self, point: SyncPoint) {
         self.state.lock().failing = Some(point);
+    }
+
+    /// Makes the next write-back of a file fail.
+    pub fn fail_next_write_back(&self) {
+        self.state.lock().fails_write_back = true;
+    }
+
+    /// Returns the most bytes that ever lay in a file and were neither synced nor written back.
+    pub fn unwritten_max(&self) -> usize {
+        self.state.lock().unwritten_max
     }
 
     /// Sets how many bytes of new file length are left.
@@ -460,9 +477,11 @@ impl Inode {
             offset,
             bytes: bytes.to_owned(),
         });
+        self.unwritten += bytes.len();
     }
 
     fn sync(&mut self) {
+        self.unwritten = 0;
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Write { offset, bytes } => put(&mut self.durable, &bytes, offset),
@@ -537,6 +556,7 @@ impl DiskFile for CrashFile {
         }
         state.free_bytes -= grows;
         state.files[self.inode].write(bytes, offset as usize);
+        state.unwritten_max = state.unwritten_max.max(state.files[self.inode].unwritten);
         Ok(())
     }
 
@@ -552,6 +572,16 @@ impl DiskFile for CrashFile {
             return Err(io::Error::other("injected failure of a sync"));
         }
         state.files[self.inode].sync();
+        Ok(())
+    }
+
+    /// Nothing is durable by it: that is all a caller may count on.
+    fn write_back(&self) -> io::Result<()> {
+        let mut state = self.begin()?;
+        if std::mem::take(&mut state.fails_write_back) {
+            return Err(io::Error::other("injected failure of a write-back"));
+        }
+        state.files[self.inode].unwritten = 0;
         Ok(())
     }
 

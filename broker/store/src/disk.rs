@@ -32,6 +32,13 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn salt(&self) -> u64;
 }
 
+/// How much is written into a file before it is written back: syncs of other files wait for no more than that.
+pub(crate) const WRITE_BACK_BYTES: u64 = 4 << 20;
+
+/// How much of a file that is written from front to back was written back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct WrittenBack(u64);
+
 /// An open file.
 pub trait DiskFile: Send + Sync + std::fmt::Debug {
     /// Returns the file's length in bytes.
@@ -44,6 +51,11 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn sync(&self, point: SyncPoint) -> io::Result<()>;
     /// Sets the file's length and reserves room for it; what is new reads as zeros.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Has what was written so far go to the drive, and waits for that: a sync that comes later has little left to do, and
+    /// others' syncs do not queue behind all of it. It promises nothing; but one that fails is a sync that failed.
+    fn write_back(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Lets go of what is in memory of the file, so that it is read from the drive next. That is a wish: what cannot do
     /// it does nothing.
     fn uncache(&self) {}
@@ -126,6 +138,17 @@ impl SyncPoint {
         SyncPoint::CheckpointDirectory,
         SyncPoint::ClearedDirectory,
     ];
+}
+
+impl WrittenBack {
+    /// Has a file written back, of which so much is written, once that is much more than before.
+    pub(crate) fn keep_up(&mut self, file: &dyn DiskFile, written: u64) -> io::Result<()> {
+        if written - self.0 < WRITE_BACK_BYTES {
+            return Ok(());
+        }
+        self.0 = written;
+        file.write_back()
+    }
 }
 
 /// Reads exactly as many bytes as there is room for; a file that ends before is an error.

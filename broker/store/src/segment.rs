@@ -25,7 +25,7 @@ use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, Time};
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
 use crate::damage::Wrong;
-use crate::disk::{Disk, DiskFile, Opening, SyncPoint, read_exact_at};
+use crate::disk::{Disk, DiskFile, Opening, SyncPoint, WrittenBack, read_exact_at};
 use crate::{Damage, GroupId, StoreFault, StreamSummary};
 
 const MAGIC: [u8; 8] = *b"PHSEG\0\0\x01";
@@ -118,6 +118,7 @@ pub(crate) struct SegmentWriter {
     file: Arc<dyn DiskFile>,
     buffer: Vec<u8>,
     flushed: u64,
+    written_back: WrittenBack,
     entries: Vec<Entry>,
 }
 
@@ -695,6 +696,7 @@ impl SegmentWriter {
             file,
             buffer,
             flushed: 0,
+            written_back: WrittenBack::default(),
             entries: Vec::new(),
         })
     }
@@ -777,7 +779,9 @@ impl SegmentWriter {
             .map_err(|error| StoreFault::io("write", &self.path, &error))?;
         self.flushed += self.buffer.len() as u64;
         self.buffer.clear();
-        Ok(())
+        self.written_back
+            .keep_up(&*self.file, self.flushed)
+            .map_err(|error| StoreFault::io("sync", &self.path, &error))
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use posthouse_model::LogIndex;
 
 use crate::checkpoint::{self, Checkpoint, Named, PARTIAL_SUFFIX};
-use crate::disk::{DiskFile, Opening, SyncPoint};
+use crate::disk::{DiskFile, Opening, SyncPoint, WrittenBack};
 use crate::segment::{Segment, SegmentKind, SegmentName};
 use crate::shelf::{Segments, Shelf};
 use crate::{Done, KeepClass, StoreFault};
@@ -64,6 +64,7 @@ struct Fetched {
     file: Arc<dyn DiskFile>,
     path: PathBuf,
     bytes: u64,
+    written_back: WrittenBack,
 }
 
 // === impl SegmentFile ===
@@ -222,7 +223,11 @@ impl Import {
             .write_at(bytes, offset)
             .map_err(|error| StoreFault::io("write", &piece.path, &error))?;
         piece.bytes = end;
-        Ok(())
+        let written_back = piece
+            .written_back
+            .keep_up(&*piece.file, end)
+            .map_err(|error| StoreFault::io("sync", &piece.path, &error));
+        self.stopping_on_sync(written_back)
     }
 
     /// Checks a segment that was fetched in full, and makes it durable. One that is damaged is let go of, so that it
@@ -337,6 +342,7 @@ impl Import {
             file: opened,
             path,
             bytes: 0,
+            written_back: WrittenBack::default(),
         })
     }
 

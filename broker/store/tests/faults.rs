@@ -13,7 +13,7 @@ use posthouse_model::{
 };
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Checkpoint, Config, CutPlan, Disk, Done, Driving, GroupId, Import, Live, LogObserver, LogPoint,
+    Checkpoint, Config, CutPlan, Disk, Done, Driving, Export, GroupId, Import, Live, LogObserver, LogPoint,
     LogRecord, Op, OpenError, ProjectionKind, RealDisk, RecordKind, Store, StoreFault, SyncPoint,
 };
 
@@ -72,10 +72,11 @@ fn message(number: u64) -> Message {
 }
 
 fn entry(number: u64) -> Bytes {
-    let messages = vec![Incoming {
-        message: message(number),
-        keep: true,
-    }];
+    entry_of(number, message(number))
+}
+
+fn entry_of(number: u64, message: Message) -> Bytes {
+    let messages = vec![Incoming { message, keep: true }];
     let command = SetCommand::Send {
         queue: Incarnation(7),
         delay: Span::ZERO,
@@ -99,8 +100,13 @@ fn key(number: u64) -> BodyKey {
 
 /// Appends an entry with one message, durably, and inserts its body.
 fn send(store: &Store, number: u64) {
+    send_message(store, number, message(number));
+}
+
+fn send_message(store: &Store, number: u64, message: Message) {
     let (done, told) = answer();
-    store.log(GROUP).append(vec![record(number, entry(number))], done);
+    let entry = entry_of(number, message.clone());
+    store.log(GROUP).append(vec![record(number, entry)], done);
     store.step_log();
     told.recv().expect("an answer").expect("the disk is well");
     let stored = Stored {
@@ -110,7 +116,7 @@ fn send(store: &Store, number: u64) {
         keep_until: Time::from_seconds(number + 60),
     };
     let stored_message = StoredMessage {
-        message: message(number),
+        message,
         produced: Time::from_seconds(number),
     };
     store
@@ -395,6 +401,91 @@ fn a_failed_sync_is_final() {
     disk.cut_power();
     let store = open(&disk).expect("it starts again");
     assert_eq!(store.log(GROUP).state().last, last);
+}
+
+/// More than may lie in a file before it is written back, with what is written at once.
+const UNWRITTEN_MAX: usize = 6 << 20;
+const LONG_BYTES: usize = 1 << 20;
+
+fn long_message(number: u64) -> Message {
+    Message::plain(MessageId(number << 22), Bytes::from(vec![b'x'; LONG_BYTES]))
+}
+
+fn cut_long(store: &Store, at: u64) -> Result<(), StoreFault> {
+    let (done, told) = answer();
+    let plan = CutPlan {
+        at: LogIndex(at),
+        rewrite: Vec::new(),
+        live: Box::new(All),
+        state: Box::new(|| vec![b's'; 2 * UNWRITTEN_MAX]),
+        meta: Bytes::new(),
+    };
+    store.bodies(SET).cut(plan, done);
+    while store.step_job() {}
+    told.recv().expect("an answer")
+}
+
+/// Fetches in long pieces what is missing.
+fn fetch_all(import: &Import, export: &Export) -> Result<(), StoreFault> {
+    while let Some((file, have)) = import.missing().first().copied() {
+        let piece = export.read(file, have, LONG_BYTES).expect("readable");
+        import.write(file, have, &piece)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn long_files_are_written_back_while_they_are_written() {
+    const MESSAGES: u64 = 12;
+    let disk = CrashDisk::new(31);
+    let store = open(&disk).expect("a new store");
+    for number in 1..=MESSAGES {
+        send_message(&store, number, long_message(number));
+    }
+    cut_long(&store, MESSAGES).expect("the disk is well");
+    let unwritten = disk.unwritten_max();
+    assert!(
+        (LONG_BYTES..UNWRITTEN_MAX).contains(&unwritten),
+        "{unwritten} bytes"
+    );
+
+    let export = store.export(GROUP).expect("readable").expect("a checkpoint");
+    let other_disk = CrashDisk::new(32);
+    let other = open(&other_disk).expect("a new store");
+    let import = other.import(GROUP, export.files());
+    fetch_all(&import, &export).expect("writable");
+    let unwritten = other_disk.unwritten_max();
+    assert!(
+        (LONG_BYTES..UNWRITTEN_MAX).contains(&unwritten),
+        "{unwritten} bytes of an import"
+    );
+}
+
+#[test]
+fn a_write_back_that_fails_is_a_sync_that_failed() {
+    let disk = CrashDisk::new(33);
+    let store = open(&disk).expect("a new store");
+    send(&store, 1);
+    disk.fail_next_write_back();
+    cut_long(&store, 1).expect_err("what was written may be lost");
+    assert!(store.failed().is_some());
+}
+
+#[test]
+fn a_write_back_that_fails_in_an_import_stops_the_store() {
+    const MESSAGES: u64 = 8;
+    let store = open(&CrashDisk::new(34)).expect("a new store");
+    for number in 1..=MESSAGES {
+        send_message(&store, number, long_message(number));
+    }
+    cut(&store, MESSAGES).expect("the disk is well");
+    let export = store.export(GROUP).expect("readable").expect("a checkpoint");
+    let disk = CrashDisk::new(35);
+    let other = open(&disk).expect("a new store");
+    disk.fail_next_write_back();
+    let import = other.import(GROUP, export.files());
+    fetch_all(&import, &export).expect_err("what was written may be lost");
+    assert!(other.failed().is_some());
 }
 
 #[test]

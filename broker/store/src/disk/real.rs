@@ -123,6 +123,10 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn write_back(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
     fn uncache(&self) {
         // What was not written yet stays; and a file system that knows no such advice loses nothing by it.
         let _ = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);

@@ -17,7 +17,7 @@ use super::LogObserver;
 use super::checking::Checking;
 use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
 use crate::damage::{Alarm, Wrong};
-use crate::disk::{Disk, DiskFile, Opening, Space, SyncPoint};
+use crate::disk::{Disk, DiskFile, Opening, Space, SyncPoint, WrittenBack};
 use crate::jobs::{Jobs, Wake};
 use crate::log::{Group, LogPoint, LogRecord, LogWrong};
 use crate::{Config, Damaged, DamagedPart, Done, Driving, GroupId, StoreFault};
@@ -686,11 +686,12 @@ impl Wal {
         let spare = self.create_spare(self.config.wal_file_bytes)?;
         let zero = || {
             let zeros = vec![0; ZEROS_BYTES.min(self.config.wal_file_bytes as usize)];
-            let mut at = 0;
+            let (mut at, mut written_back) = (0, WrittenBack::default());
             while at < self.config.wal_file_bytes {
                 let bytes = zeros.len().min((self.config.wal_file_bytes - at) as usize);
                 spare.file.write_at(&zeros[..bytes], at)?;
                 at += bytes as u64;
+                written_back.keep_up(&*spare.file, at)?;
             }
             spare.file.sync(SyncPoint::WalSpare)
         };
