@@ -9,17 +9,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use posthouse_model::{SubscriptionId, TenantId};
 
 use crate::{
     account::{Account, thread_cpu},
-    call::{Binding, RouteTable},
+    call::{Binding, Filtered, RouteTable, Sealed, Step},
     config::ROUTE_BATCH_MAX,
     contract::types,
     engine::PoolKind,
     fault::{BusyReason, GuestFault},
     instance::{Instance, Plugin, Seat},
-    job::{InstanceKey, Job, Reply, Work},
+    job::{InstanceKey, Reply, Work},
     worker::Shared,
 };
 
@@ -40,6 +41,18 @@ pub(crate) struct Attendant<'a> {
     place: Where,
     /// The work is to be done elsewhere after all.
     given_up: bool,
+}
+
+/// What is answered to a work: for each message, in order.
+type Answers<T> = Vec<Result<T, GuestFault>>;
+
+/// Answers on their way out.
+enum Answered {
+    Route(Reply<Vec<SubscriptionId>>, Answers<Vec<SubscriptionId>>),
+    Filter(Reply<Filtered>, Answers<Filtered>),
+    Step(Reply<Step>, Answers<Step>),
+    Seal(Reply<Sealed>, Answers<Sealed>),
+    Open(Reply<Bytes>, Answers<Bytes>),
 }
 
 /// Where calls are made.
@@ -82,20 +95,43 @@ impl<'a> Attendant<'a> {
         self
     }
 
-    /// Answers one job, or returns its work if that cannot be done here. The instance waits to be asked again before
-    /// the answer goes out, so that whoever asks next finds it.
-    pub(crate) fn answer(mut self, work: Work) -> Result<(), Work> {
+    /// Answers works for one instance, and returns those that cannot be answered here. The instance waits to be asked
+    /// again before the answers go out, so that whoever asks next finds it.
+    pub(crate) fn answer(mut self, works: Vec<Work>) -> Vec<Work> {
+        let mut answered = Vec::with_capacity(works.len());
+        let mut left = Vec::new();
+        if works.len() > 1 && works.iter().all(|work| matches!(work, Work::Route { .. })) {
+            self.route_together(works, &mut answered, &mut left);
+        } else {
+            for work in works {
+                let one = if self.given_up {
+                    Err(work)
+                } else {
+                    self.answer_one(work)
+                };
+                match one {
+                    Ok(one) => answered.push(one),
+                    Err(work) => left.push(work),
+                }
+            }
+        }
+        self.leave();
+        answered.into_iter().for_each(Answered::send);
+        left
+    }
+
+    fn answer_one(&mut self, work: Work) -> Result<Answered, Work> {
         match work {
             Work::Route { table, batch, reply } => {
                 let answers = self.routed(&table, &batch);
-                self.finish(reply, answers)
+                self.answered(Answered::Route, reply, answers)
                     .map_err(|reply| Work::Route { table, batch, reply })
             }
             Work::Filter { batch, reply } => {
                 let answers = self.each(&batch, |instance, (envelope, body)| {
                     instance.filter(envelope, body)
                 });
-                self.finish(reply, answers)
+                self.answered(Answered::Filter, reply, answers)
                     .map_err(|reply| Work::Filter { batch, reply })
             }
             Work::Begin {
@@ -104,11 +140,12 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answer = self.ask(|instance| instance.begin_delivery(&delivery, &body));
-                self.finish(reply, vec![answer]).map_err(|reply| Work::Begin {
-                    delivery,
-                    body,
-                    reply,
-                })
+                self.answered(Answered::Step, reply, vec![answer])
+                    .map_err(|reply| Work::Begin {
+                        delivery,
+                        body,
+                        reply,
+                    })
             }
             Work::Resume {
                 delivery,
@@ -117,12 +154,13 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answer = self.ask(|instance| instance.resume_delivery(&delivery, &state, &response));
-                self.finish(reply, vec![answer]).map_err(|reply| Work::Resume {
-                    delivery,
-                    state,
-                    response,
-                    reply,
-                })
+                self.answered(Answered::Step, reply, vec![answer])
+                    .map_err(|reply| Work::Resume {
+                        delivery,
+                        state,
+                        response,
+                        reply,
+                    })
             }
             Work::Seal {
                 master_key,
@@ -130,49 +168,65 @@ impl<'a> Attendant<'a> {
                 reply,
             } => {
                 let answers = self.each(&batch, |instance, item| instance.seal(&master_key, item));
-                self.finish(reply, answers).map_err(|reply| Work::Seal {
-                    master_key,
-                    batch,
-                    reply,
-                })
+                self.answered(Answered::Seal, reply, answers)
+                    .map_err(|reply| Work::Seal {
+                        master_key,
+                        batch,
+                        reply,
+                    })
             }
             Work::Open { batch, reply } => {
                 let answers = self.each(&batch, |instance, item| instance.open(item));
-                self.finish(reply, answers)
+                self.answered(Answered::Open, reply, answers)
                     .map_err(|reply| Work::Open { batch, reply })
             }
         }
     }
 
-    /// Answers router calls for one table together.
-    pub(crate) fn route_together(mut self, jobs: Vec<Job>) {
-        let mut together = Vec::new();
-        let mut asked = Vec::new();
-        let mut shared_table = None;
-        for job in jobs {
-            let Work::Route { table, batch, reply } = job.work else {
-                continue;
-            };
-            asked.push((batch.len(), reply));
-            together.extend(batch);
-            shared_table = Some(table);
-        }
-        let Some(table) = shared_table else { return };
-        let mut answers = self.routed(&table, &together).into_iter();
-        self.leave();
-        for (messages, reply) in asked {
-            send(reply, answers.by_ref().take(messages).collect());
+    fn answered<T>(
+        &self,
+        answered: fn(Reply<T>, Answers<T>) -> Answered,
+        reply: Reply<T>,
+        answers: Answers<T>,
+    ) -> Result<Answered, Reply<T>> {
+        if self.given_up {
+            Err(reply)
+        } else {
+            Ok(answered(reply, answers))
         }
     }
 
-    fn finish<T>(self, reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) -> Result<(), Reply<T>> {
-        let given_up = self.given_up;
-        self.leave();
-        if given_up {
-            return Err(reply);
+    /// Answers router calls for one table together.
+    fn route_together(&mut self, works: Vec<Work>, answered: &mut Vec<Answered>, left: &mut Vec<Work>) {
+        let mut together = Vec::new();
+        let mut asked = Vec::with_capacity(works.len());
+        for work in works {
+            let Work::Route { table, batch, reply } = work else {
+                continue;
+            };
+            asked.push((batch.len(), table, reply));
+            together.extend(batch);
         }
-        send(reply, answers);
-        Ok(())
+        let Some((_, table, _)) = asked.first() else {
+            return;
+        };
+        let answers = self.routed(&Arc::clone(table), &together);
+        let (mut together, mut answers) = (together.into_iter(), answers.into_iter());
+        for (messages, table, reply) in asked {
+            let answers = answers.by_ref().take(messages).collect();
+            let batch = together.by_ref().take(messages);
+            match self.answered(Answered::Route, reply, answers) {
+                Ok(one) => {
+                    batch.for_each(drop);
+                    answered.push(one);
+                }
+                Err(reply) => left.push(Work::Route {
+                    table,
+                    batch: batch.collect(),
+                    reply,
+                }),
+            }
+        }
     }
 
     fn routed(
@@ -374,7 +428,21 @@ impl<'a> Attendant<'a> {
     }
 }
 
+// === impl Answered ===
+
+impl Answered {
+    fn send(self) {
+        match self {
+            Answered::Route(reply, answers) => send(reply, answers),
+            Answered::Filter(reply, answers) => send(reply, answers),
+            Answered::Step(reply, answers) => send(reply, answers),
+            Answered::Seal(reply, answers) => send(reply, answers),
+            Answered::Open(reply, answers) => send(reply, answers),
+        }
+    }
+}
+
 /// Sends answers, unless nobody waits for them any more.
-pub(crate) fn send<T>(reply: Reply<T>, answers: Vec<Result<T, GuestFault>>) {
+pub(crate) fn send<T>(reply: Reply<T>, answers: Answers<T>) {
     let _ = reply.send(answers);
 }

@@ -284,11 +284,16 @@ impl Host {
         }
         let (reply, answers) = oneshot::channel();
         let account = self.inner.shared.accounts.of(binding.tenant);
-        self.inner.shared.submit(Job {
+        let turn = self.inner.shared.gather(Job {
             binding: binding.clone(),
             account,
             work: work(reply),
         });
+        if let Some(turn) = turn {
+            // Callers that are ready to ask the same guest join here.
+            task::yield_now().await;
+            turn.take();
+        }
         match answers.await {
             Ok(answers) => answers,
             Err(_) => (0..messages).map(|_| Err(GuestFault::Stopped)).collect(),

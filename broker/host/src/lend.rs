@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthouse_keyring::{DataKey, KeyError, Keyring};
+use posthouse_keyring::{DataKey, KeyError, Keyring, NONCE_BYTES};
 use posthouse_model::{Incarnation, Name, TenantId, Time};
 
 /// Lends data keys to seal plugins, each only of its tenant.
@@ -22,9 +22,9 @@ pub trait KeyLender: Send + Sync {
 /// A data key that is lent.
 pub trait LentKey: Send + Sync {
     /// Returns the key as wrapped under its master key.
-    fn wrapped(&self) -> Bytes;
+    fn wrapped(&self) -> &Bytes;
     /// Seals, under a nonce never used before with this key.
-    fn seal(&self, associated: &[u8], plain: &[u8]) -> Result<(Bytes, Bytes), KeyRefusal>;
+    fn seal(&self, associated: &[u8], plain: &[u8]) -> Result<([u8; NONCE_BYTES], Bytes), KeyRefusal>;
     /// Opens what was sealed.
     fn open(&self, nonce: &[u8], associated: &[u8], sealed: &[u8]) -> Result<Bytes, KeyRefusal>;
 }
@@ -72,13 +72,12 @@ impl<C: Fn() -> Time + Send + Sync> KeyLender for KeyringLender<C> {
 }
 
 impl LentKey for DataKey {
-    fn wrapped(&self) -> Bytes {
-        Bytes::copy_from_slice(DataKey::wrapped(self))
+    fn wrapped(&self) -> &Bytes {
+        DataKey::wrapped(self)
     }
 
-    fn seal(&self, associated: &[u8], plain: &[u8]) -> Result<(Bytes, Bytes), KeyRefusal> {
-        let (nonce, sealed) = DataKey::seal(self, associated, plain)?;
-        Ok((Bytes::copy_from_slice(&nonce), sealed))
+    fn seal(&self, associated: &[u8], plain: &[u8]) -> Result<([u8; NONCE_BYTES], Bytes), KeyRefusal> {
+        Ok(DataKey::seal(self, associated, plain)?)
     }
 
     fn open(&self, nonce: &[u8], associated: &[u8], sealed: &[u8]) -> Result<Bytes, KeyRefusal> {

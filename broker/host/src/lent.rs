@@ -291,9 +291,9 @@ impl keyring::Host for Lent {
 impl keyring::HostDataKey for Lent {
     fn wrapped(&mut self, key: Resource<LentDataKey>) -> Result<Vec<u8>> {
         self.count_call()?;
-        let wrapped = self.handles.get(&key)?.0.wrapped();
+        let wrapped = self.handles.get(&key)?.0.wrapped().to_vec();
         self.count_bytes(wrapped.len())?;
-        Ok(wrapped.to_vec())
+        Ok(wrapped)
     }
 
     fn seal(
@@ -308,7 +308,7 @@ impl keyring::HostDataKey for Lent {
         self.count_bytes(plain.len())?;
         let key = self.handles.get(&key)?.0.clone();
         let (nonce, sealed) = key.seal(&associated, &plain)?;
-        self.call.sealed_with = key.wrapped();
+        self.call.sealed_with = key.wrapped().clone();
         let body = self.lent(sealed, true)?;
         Ok(keyring::Sealed {
             nonce: nonce.to_vec(),

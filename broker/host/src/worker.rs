@@ -29,8 +29,12 @@ use crate::{
 
 /// Of a pool's instances, so many in eight may wait to be asked again.
 const WARM_EIGHTHS: u32 = 6;
-/// Bytes of bodies, at most, in a job that is answered where its caller is.
+/// Jobs that are answered together where a caller is, at most: the others that it serves wait that long.
+const TOGETHER_MAX: usize = 64;
+/// Bytes of bodies, at most, in jobs that are answered where a caller is.
 const HERE_BYTES_MAX: usize = 262_144;
+/// Bytes of bodies, at most, in a job that waits for others: what sealing more takes is not worth waiting.
+const GATHERED_BYTES_MAX: usize = HERE_BYTES_MAX / TOGETHER_MAX;
 /// Stack of a thread beyond what guests have.
 const HOST_STACK_BYTES: usize = 2 * 1_048_576;
 
@@ -42,10 +46,20 @@ pub(crate) struct Shared {
     pub(crate) powers: Powers,
     pub(crate) limits: CallLimits,
     pub(crate) ticker: Ticker,
+    /// Jobs whose callers wait for others to join them.
+    gathering: Mutex<HashMap<Lane, Vec<Job>>>,
     queue: Mutex<FairQueue<Lane, Job>>,
     ready: Condvar,
     small: Mutex<Warm<InstanceKey, Instance>>,
     interpreters: Mutex<Warm<InstanceKey, Instance>>,
+}
+
+/// A caller's turn to have the jobs answered that have gathered in its lane by then, its own or others'. Threads answer
+/// them when the caller is gone before.
+pub(crate) struct Turn<'a> {
+    shared: &'a Shared,
+    /// None once it was used.
+    lane: Option<Lane>,
 }
 
 /// The threads that guests run on.
@@ -66,6 +80,7 @@ impl Shared {
             powers,
             limits: config.limits,
             ticker,
+            gathering: Mutex::default(),
             queue: Mutex::new(FairQueue::new(config.waiting_max)),
             ready: Condvar::new(),
             small: warm(config.small.instances),
@@ -73,17 +88,63 @@ impl Shared {
         }
     }
 
-    /// Hands a job to the threads. One that cannot wait is answered at once.
-    pub(crate) fn submit(&self, job: Job) {
+    /// Lets a small job wait for others like it. A caller that gets a turn is to let others come first, who may join, and
+    /// use it then: what they ask together costs less than half of what it costs one by one.
+    pub(crate) fn gather(&self, job: Job) -> Option<Turn<'_>> {
+        if self.is_stopping() {
+            return None;
+        }
+        if job.bytes() > GATHERED_BYTES_MAX {
+            self.submit(vec![job]);
+            return None;
+        }
+        let lane = job.lane();
+        let mut gathering = self.gathering.lock();
+        let Some(jobs) = gathering.get_mut(&lane) else {
+            gathering.insert(lane.clone(), vec![job]);
+            return Some(Turn::new(self, lane));
+        };
+        // As many turns are out as it takes to answer all.
+        let needs_turn = jobs.len().is_multiple_of(TOGETHER_MAX);
+        jobs.push(job);
+        needs_turn.then(|| Turn::new(self, lane))
+    }
+
+    fn gathered(&self, lane: &Lane) -> Vec<Job> {
+        let mut gathering = self.gathering.lock();
+        match gathering.get_mut(lane) {
+            Some(jobs) if jobs.len() > TOGETHER_MAX => jobs.drain(..TOGETHER_MAX).collect(),
+            Some(_) => gathering.remove(lane).unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Answers jobs of one lane here or hands them to the threads. Those that cannot wait are answered at once.
+    fn submit(&self, mut jobs: Vec<Job>) {
+        jobs.retain(|job| !job.is_given_up());
+        let Some(first) = jobs.first() else { return };
         if self.is_stopping() {
             return;
         }
-        if !job.account.has_cpu() {
-            return refuse(job, &GuestFault::Busy(BusyReason::Cpu));
+        if !first.account.has_cpu() {
+            return jobs
+                .into_iter()
+                .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
         }
-        let Some(job) = self.serve_here(job) else { return };
+        for job in self.serve_here(jobs) {
+            self.hand_over(job);
+        }
+    }
+
+    fn hand_over(&self, job: Job) {
         let (tenant, lane) = (job.binding.tenant, job.lane());
-        let pushed = self.queue.lock().push(tenant, lane, job);
+        let mut queue = self.queue.lock();
+        // Looked at with the lock held: what is pushed before the flag is set is cleared.
+        if self.is_stopping() {
+            return;
+        }
+        let pushed = queue.push(tenant, lane, job);
+        drop(queue);
         match pushed {
             Ok(()) => {
                 self.ready.notify_one();
@@ -131,39 +192,38 @@ impl Shared {
         }
     }
 
-    /// Answers a job where its caller is, if an instance waits that has been quick so far: handing it to a thread and
-    /// back would cost several times what the call does. Otherwise, and when the instance turns out not to be quick, the
-    /// job is returned, for the threads.
-    fn serve_here(&self, job: Job) -> Option<Job> {
-        let Some(plugin) = self.usable(&job) else {
-            return Some(job);
+    /// Answers jobs of one lane where a caller is, if an instance waits that has been quick so far: handing them to a
+    /// thread and back would cost several times what the calls do. Otherwise, and when the instance turns out not to be
+    /// quick, those not answered are returned, for the threads.
+    fn serve_here(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let Some(first) = jobs.first() else { return jobs };
+        let Some(plugin) = self.usable(first) else {
+            return jobs;
         };
-        if job.bytes() > HERE_BYTES_MAX {
-            return Some(job);
+        if jobs.iter().map(Job::bytes).sum::<usize>() > HERE_BYTES_MAX {
+            return jobs;
         }
-        let key = job.key();
-        let quick = |instance: &Instance| instance.is_quick_for(&job.work) && instance.serves(&job.binding);
+        let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());
+        let quick = |instance: &Instance| instance.is_quick_for(&first.work) && instance.serves(&binding);
         let warm = self.warm(plugin.pool).lock().take_if(&key, quick);
-        let Some(instance) = warm else { return Some(job) };
-        let Job {
-            binding,
-            account,
-            work,
-        } = job;
+        let Some(instance) = warm else { return jobs };
+        let (alike, mut left): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| job.binding == binding);
+        let (asked, works) = (alike.len(), alike.into_iter().map(|job| job.work).collect());
         let attendant = Attendant::new(self, &plugin, &binding, &account, key).here(instance);
-        let answered = self.guarded(binding.tenant, || attendant.answer(work));
-        match answered {
-            Some(Err(work)) => Some(Job {
-                binding,
-                account,
-                work,
-            }),
-            Some(Ok(())) => {
-                account.answered_here.fetch_add(1, Ordering::Relaxed);
-                None
-            }
-            None => None,
-        }
+        let unanswered = self
+            .guarded(binding.tenant, || attendant.answer(works))
+            .unwrap_or_default();
+        let answered = asked - unanswered.len();
+        account
+            .answered_here
+            .fetch_add(answered as u64, Ordering::Relaxed);
+        left.extend(unanswered.into_iter().map(|work| Job {
+            binding: binding.clone(),
+            account: Arc::clone(&account),
+            work,
+        }));
+        left
     }
 
     /// Runs guests of a tenant, looked at while they run.
@@ -204,14 +264,10 @@ impl Shared {
                 .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
         }
         let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());
-        let attend = || Attendant::new(self, &plugin, &binding, &account, key.clone());
-        if jobs.len() > 1 {
-            return attend().route_together(jobs);
-        }
-        for job in jobs {
-            if attend().answer(job.work).is_err() {
-                tracing::error!(tenant = %binding.tenant, "a call was given up where it may take its time");
-            }
+        let works = jobs.into_iter().map(|job| job.work).collect();
+        let attendant = Attendant::new(self, &plugin, &binding, &account, key);
+        if !attendant.answer(works).is_empty() {
+            tracing::error!(tenant = %binding.tenant, "a call was given up where it may take its time");
         }
     }
 
@@ -221,6 +277,33 @@ impl Shared {
         plugin.filter(|plugin| {
             plugin.world == job.work.world() && plugin.owner.is_none_or(|owner| owner == job.binding.tenant)
         })
+    }
+}
+
+// === impl Turn ===
+
+impl<'a> Turn<'a> {
+    fn new(shared: &'a Shared, lane: Lane) -> Self {
+        Self {
+            shared,
+            lane: Some(lane),
+        }
+    }
+
+    /// Has the jobs answered that have gathered.
+    pub(crate) fn take(mut self) {
+        if let Some(lane) = self.lane.take() {
+            self.shared.submit(self.shared.gathered(&lane));
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some(lane) = self.lane.take() else { return };
+        for job in self.shared.gathered(&lane) {
+            self.shared.hand_over(job);
+        }
     }
 }
 

@@ -91,7 +91,7 @@ impl DataKey {
     }
 
     /// Returns the key as wrapped under its master key, to be kept beside what it seals.
-    pub fn wrapped(&self) -> &[u8] {
+    pub fn wrapped(&self) -> &Bytes {
         &self.0.wrapped
     }
 

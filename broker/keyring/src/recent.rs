@@ -31,6 +31,10 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         Q: Eq + Hash + ?Sized,
     {
         let (used, value) = self.entries.get_mut(key)?;
+        // Who is asked for again and again is first already.
+        if *used == self.uses {
+            return Some(value);
+        }
         let name = self.order.remove(used)?;
         self.uses += 1;
         *used = self.uses;

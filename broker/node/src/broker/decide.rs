@@ -442,29 +442,32 @@ impl Broker {
             Place::Platform,
         ];
         let bound = self.bound(tenant, &places, World::Seal)?;
+        let to_seal = |message: &Message| match &message.body {
+            Body::Clear(plain) => Some(ToSeal {
+                context: SealContext {
+                    tenant,
+                    incarnation,
+                    message: message.id,
+                },
+                plain: plain.clone(),
+            }),
+            Body::Sealed(_) => None,
+        };
         let mut waiting = Vec::with_capacity(messages.len());
         let mut bodies = Vec::with_capacity(messages.len());
         for message in messages {
-            let Body::Clear(plain) = &message.body else {
-                continue;
-            };
-            let context = SealContext {
-                tenant,
-                incarnation,
-                message: message.id,
-            };
-            bodies.push(ToSeal {
-                context,
-                plain: plain.clone(),
-            });
-            waiting.push(message);
+            if let Some(body) = to_seal(message) {
+                waiting.push((message, body.context));
+                bodies.push(body);
+            }
         }
-        let answers = self.ask_to_seal(&bound, key, bodies.clone()).await?;
-        for ((message, body), answer) in waiting.into_iter().zip(bodies).zip(answers) {
+        let answers = self.ask_to_seal(&bound, key, bodies).await?;
+        for ((message, context), answer) in waiting.into_iter().zip(answers) {
             let (version, answer) = match answer {
                 Err(_) if bound.on_failure == FailurePolicy::Fallback => {
                     let builtin = self.bound(tenant, &[Place::Platform], World::Seal)?;
-                    let answer = self.ask_to_seal(&builtin, key, vec![body.clone()]).await?.pop();
+                    let again = to_seal(message).into_iter().collect();
+                    let answer = self.ask_to_seal(&builtin, key, again).await?.pop();
                     (
                         builtin.binding.version,
                         answer.unwrap_or(Err(GuestFault::Stopped)),
@@ -482,7 +485,7 @@ impl Broker {
             message.body = Body::Sealed(SealedBody {
                 header,
                 ciphertext,
-                context: body.context,
+                context,
                 version,
             });
             let verdict = Verdict::Sealed;
