@@ -1,6 +1,12 @@
 //! What a follower that catches up costs those who send: it was away for longer than the log is kept, so that it fetches a
 //! checkpoint and segments from the leader, which goes on serving.
+//!
+//! Follower and leader share a disk here. What that costs by itself is shown by a process that writes as much to it, in as
+//! long, and has nothing to do with the leader.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -10,7 +16,7 @@ use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::requests::Signing;
-use crate::site::Trio;
+use crate::site::{Trio, folder};
 use crate::statistics::percentile;
 
 const SENDS_PER_SECOND: u32 = 200;
@@ -23,6 +29,8 @@ const AWAY_PARTS: u32 = 3;
 /// Who is behind by so many entries has caught up with those that are sent meanwhile.
 const BEHIND_MAX: u64 = 64;
 const POLL: Duration = Duration::from_millis(50);
+/// A bare process writes so much, and syncs it, at once: what a node does.
+const WRITE_BYTES: usize = 4 << 20;
 const STALL_MILLIS_MAX: f64 = 20.0;
 const FILLED: &str = "filled";
 const STEADY: &str = "steady";
@@ -56,6 +64,18 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         let sends = sends.join().expect("the load does not panic");
         anyhow::Ok((sends?, taken?))
     })?;
+    let fetched = filled.messages * BODY_BYTES as u64;
+    let stop = AtomicBool::new(false);
+    let beside = std::thread::scope(|scope| {
+        let sends = scope.spawn(|| {
+            let sent = send();
+            stop.store(true, Ordering::Relaxed);
+            sent
+        });
+        let written = write_as_much(options, fetched, taken, &stop);
+        let sends = sends.join().expect("the load does not panic");
+        written.and(sends)
+    })?;
     report.add(
         "messages that were sent while a follower was away",
         filled.messages as f64,
@@ -69,7 +89,11 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         Bound::None,
     );
     let mut longest = Vec::new();
-    for (when, millis) in [("with one away", &before), ("while it catches up", &during)] {
+    for (when, millis) in [
+        ("with one away", &before),
+        ("while it catches up", &during),
+        ("while a bare process writes as much", &beside),
+    ] {
         for percent in [50.0, 99.0, 100.0] {
             let figure = percentile(millis, percent).context("something was sent")?;
             let name = format!("a send, 200 a second, {when}: p{percent}");
@@ -85,6 +109,29 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         Unit::Millis,
         Bound::AtMost(STALL_MILLIS_MAX),
     );
+    Ok(())
+}
+
+/// Writes so many bytes in so long, at an even pace, from a thread that has nothing to do with any node.
+fn write_as_much(options: &Options, bytes: u64, taken: Duration, stop: &AtomicBool) -> anyhow::Result<()> {
+    let folder = folder(options)?;
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .append(true)
+        .open(folder.path().join("bare"))
+        .context("a file to write to")?;
+    let piece = vec![b'x'; WRITE_BYTES];
+    let pieces = u32::try_from(bytes / WRITE_BYTES as u64)?.max(1);
+    let start = Instant::now();
+    for number in 1..=pieces {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        file.write_all(&piece)?;
+        file.sync_data()?;
+        let due = taken / pieces * number;
+        std::thread::sleep(due.saturating_sub(start.elapsed()));
+    }
     Ok(())
 }
 
