@@ -6,7 +6,10 @@ use posthouse_model::World;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PushRefusal {
     /// It is larger than a component may be.
-    #[error("the component of {bytes} bytes is over the limit of {limit}")]
+    #[error(
+        "the component of {bytes} bytes is over the limit of {limit}: leave debug information and unused code out of it \
+         (in Rust `strip = \"debuginfo\"` and `lto = true`)"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -14,7 +17,7 @@ pub enum PushRefusal {
         limit: usize,
     },
     /// It is no component at all.
-    #[error("not a WebAssembly component: {0}")]
+    #[error("not a WebAssembly component: {0}; `posthouse plugin build` makes one")]
     NotAComponent(String),
     /// It asks for a power that its world is not lent.
     #[error("the component imports `{import}`, which a {world:?} plugin is not given; {remedy}")]
@@ -27,7 +30,10 @@ pub enum PushRefusal {
         remedy: String,
     },
     /// It does not export what its world must.
-    #[error("a {world:?} plugin exports `{missing}`; this component exports {found}")]
+    #[error(
+        "a {world:?} plugin exports `{missing}`; this component exports {found}: push it as the world that it was built for \
+         (`--world`), or build it for this one"
+    )]
     WrongWorld {
         /// What it was pushed as.
         world: World,
@@ -37,22 +43,34 @@ pub enum PushRefusal {
         found: String,
     },
     /// It has the right names with the wrong types behind them.
-    #[error("the component does not fit the contract: {0}")]
+    #[error(
+        "the component does not fit the contract: {0}; build it against the `wit/` of this version, which `posthouse plugin \
+         new` writes"
+    )]
     WrongTypes(String),
     /// It cannot be compiled.
-    #[error("the component does not compile: {0}")]
+    #[error(
+        "the component does not compile: {0}; build it with the versions of the tools that `posthouse plugin new` names"
+    )]
     DoesNotCompile(String),
     /// Compiling it takes more time or memory than there is for it.
-    #[error("compiling the component takes too much: {0}")]
+    #[error(
+        "compiling the component takes too much: {0}; make it smaller, with fewer or smaller dependencies"
+    )]
     CompileLimit(String),
     /// It asks for more than either pool has.
-    #[error("the component needs more than an instance gets: {0}")]
+    #[error(
+        "the component needs more than an instance gets: {0}; build it with less memory and smaller tables"
+    )]
     TooDemanding(String),
     /// It compiles, and fails when it is started.
-    #[error("the component fails when it is started: {0}")]
+    #[error(
+        "the component fails when it is started: {0}; what it does before its first call must end within the limits of time and \
+         memory that `wit/types.wit` names"
+    )]
     DoesNotStart(GuestFault),
     /// Not the component's fault: the host could not check it. Another try may succeed.
-    #[error("the component could not be checked: {0}")]
+    #[error("the component could not be checked: {0}; push it again")]
     Fault(String),
 }
 
@@ -160,6 +178,54 @@ impl GuestFault {
             | GuestFault::Busy(BusyReason::NodeMemory)
             | GuestFault::Stopped => true,
             GuestFault::Said(_) | GuestFault::Busy(_) | GuestFault::NotLoaded => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each refusal, and what it tells its reader to do.
+    fn refusals() -> [(PushRefusal, &'static str); 9] {
+        let text = || "told".to_owned();
+        [
+            (
+                PushRefusal::TooLarge { bytes: 2, limit: 1 },
+                "leave debug information",
+            ),
+            (PushRefusal::NotAComponent(text()), "posthouse plugin build"),
+            (
+                PushRefusal::ImportNotGranted {
+                    import: text(),
+                    world: World::Filter,
+                    remedy: "build it otherwise".to_owned(),
+                },
+                "build it otherwise",
+            ),
+            (
+                PushRefusal::WrongWorld {
+                    world: World::Filter,
+                    missing: text(),
+                    found: text(),
+                },
+                "--world",
+            ),
+            (PushRefusal::WrongTypes(text()), "posthouse plugin new"),
+            (PushRefusal::DoesNotCompile(text()), "posthouse plugin new"),
+            (PushRefusal::CompileLimit(text()), "make it smaller"),
+            (PushRefusal::TooDemanding(text()), "less memory"),
+            (
+                PushRefusal::DoesNotStart(GuestFault::OutOfTime),
+                "before its first call",
+            ),
+        ]
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_change() {
+        for (refusal, remedy) in refusals() {
+            assert!(refusal.to_string().contains(remedy), "{refusal}");
         }
     }
 }
