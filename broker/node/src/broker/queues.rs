@@ -394,7 +394,7 @@ impl Broker {
         }
     }
 
-    /// Refuses bodies that the queue or topic would refuse, before plugins see them.
+    /// Makes messages of what is to be sent, and asks the plugins about them.
     async fn decide_incoming(
         &self,
         found: &Resolved,
@@ -412,6 +412,7 @@ impl Broker {
         self.seal_incoming(found, decided_at, filtered).await
     }
 
+    /// Refuses bodies that the queue or topic would refuse, before plugins see them.
     fn check_sizes(&self, found: &Resolved, contents: &[Content]) -> Result<(), BrokerError> {
         let limit = self
             .set(found.set)
