@@ -108,6 +108,27 @@ fn no_file_says_what_a_filter_said_of_a_body_that_is_sealed() {
 }
 
 #[test]
+fn a_seal_that_traps_too_often_is_taken_out_of_use_also_where_the_built_in_seals_instead() {
+    let node = node_with("[plugins]\nbreaker_traps = 2\nbreaker_seconds = 86400\n");
+    let mut client = node.client();
+    run(&node, &["key", "create", "k"]);
+    client.create_queue("q", &[]);
+    run(&node, &["queue", "seal", "q", "--key", "k"]);
+    crate::plugins::push(&node, "seal", "tests/plugins/hostile-seal");
+    let bind = ["plugin", "bind", "seal", "--queue", "q", "--config", "trap"];
+    run(&node, &[&bind[..], &["--on-failure", "fallback"]].concat());
+    for _ in 0..2 {
+        client.send("q", SECRET);
+    }
+    crate::until(|| {
+        let bindings = run(&node, &["plugin", "bindings"]);
+        bindings.contains("2 traps within 86400 s").then_some(())
+    });
+    client.send("q", SECRET);
+    assert_eq!(client.receive("q").text("msgBody"), SECRET);
+}
+
+#[test]
 fn sealing_can_be_taken_off_and_what_was_sealed_still_opens() {
     let node = node_with("");
     let mut client = node.client();

@@ -463,20 +463,19 @@ impl Broker {
         }
         let answers = self.ask_to_seal(&bound, key, bodies).await?;
         for ((message, context), answer) in waiting.into_iter().zip(answers) {
-            let (version, answer) = match answer {
-                Err(_) if bound.on_failure == FailurePolicy::Fallback => {
+            let (binding, answer) = match answer {
+                Err(fault) if bound.on_failure == FailurePolicy::Fallback => {
+                    self.plugin_failed(&bound.binding, World::Seal, &fault);
                     let builtin = self.bound(tenant, &[Place::Platform], World::Seal)?;
                     let again = to_seal(message).into_iter().collect();
                     let answer = self.ask_to_seal(&builtin, key, again).await?.pop();
-                    (
-                        builtin.binding.version,
-                        answer.unwrap_or(Err(GuestFault::Stopped)),
-                    )
+                    (builtin.binding, answer.unwrap_or(Err(GuestFault::Stopped)))
                 }
-                answer => (bound.binding.version, answer),
+                answer => (bound.binding.clone(), answer),
             };
+            let version = binding.version;
             let Sealed { header, ciphertext } = answer.map_err(|fault| {
-                self.plugin_failed(&bound.binding, World::Seal, &fault);
+                self.plugin_failed(&binding, World::Seal, &fault);
                 BrokerError::PluginFailed {
                     world: World::Seal,
                     fault: fault.to_string(),
