@@ -45,6 +45,9 @@ pub enum KeyError {
     /// The master key was destroyed.
     #[error("master key {0} was destroyed")]
     MasterKeyDestroyed(String),
+    /// No signing key of that name is known here.
+    #[error("no signing key {0}")]
+    NoSigningKey(String),
     /// The data key is another tenant's.
     #[error("the data key belongs to another tenant")]
     OtherTenant,

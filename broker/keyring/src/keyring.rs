@@ -18,6 +18,7 @@ use crate::data_key::{
 };
 use crate::envelope::{self, KEY_BYTES, KeyBytes};
 use crate::recent::Recent;
+use crate::signing::SigningKeys;
 use crate::{Entropy, KeyError, RootKey, Secret};
 
 #[cfg(test)]
@@ -35,8 +36,9 @@ const WRAPPED_SECRET_VERSION: u8 = 1;
 pub struct Keyring {
     wrapping: KeyBytes,
     root_check: [u8; 32],
-    entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     state: Mutex<State>,
+    pub(crate) signing: SigningKeys,
 }
 
 struct State {
@@ -77,6 +79,7 @@ impl Keyring {
                 current: Recent::new(CURRENT_KEYS_MAX),
                 opened: Recent::new(OPENED_KEYS_MAX),
             }),
+            signing: SigningKeys::default(),
         }
     }
 
@@ -145,8 +148,9 @@ impl Keyring {
         self.lock().forget(&master_id(tenant, name));
     }
 
-    /// Forgets all master keys of a tenant.
+    /// Forgets all keys of a tenant.
     pub fn forget_tenant(&self, tenant: TenantId) {
+        self.signing.forget_tenant(tenant);
         let mut state = self.lock();
         let of_tenant = |id: &&MasterId| id.0 == tenant;
         let ids: Vec<MasterId> = state.masters.keys().filter(of_tenant).cloned().collect();

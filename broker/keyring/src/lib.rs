@@ -2,7 +2,8 @@
 //!
 //! Three layers, as key management services have them. One **root key** a cluster wraps the **master keys** of
 //! tenants and every other secret that enters a log. A master key wraps **data keys**. A data key seals bodies, for
-//! a few minutes and some thousand messages, and is kept, wrapped, beside what it sealed.
+//! a few minutes and some thousand messages, and is kept, wrapped, beside what it sealed. **Signing keys** of tenants sign
+//! what is delivered for them.
 //!
 //! Key bytes leave this crate only as a [`Secret`], which is zeroed when it is dropped and never printed. The
 //! crypto library keeps expanded forms of keys in memory of its own that it does not zero.
@@ -18,6 +19,7 @@ mod keyring;
 mod recent;
 mod root_key;
 mod secret;
+mod signing;
 
 pub use data_key::{
     DATA_KEY_MESSAGES_MAX, DATA_KEY_SPAN_MAX, DataKey, NONCE_BYTES, SEALED_BYTES_MAX, TAG_BYTES,
@@ -28,3 +30,4 @@ pub use error::KeyError;
 pub use keyring::{CURRENT_KEYS_MAX, Keyring, OPENED_KEYS_MAX, access_key_context};
 pub use root_key::RootKey;
 pub use secret::Secret;
+pub use signing::{Signature, verify_ed25519};

@@ -8,30 +8,35 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessKeyRecord, Batch, BindingRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation,
-    Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId, NodeRecord, Place, PluginRecord,
-    PluginVersion, ReplicaId, ReplicaRecord, SetId, TenantId, TenantRecord, Time, World,
+    AccessKeyRecord, Batch, BindingRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply, GuestLimits,
+    Incarnation, Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId, NodeRecord, Place, PluginRecord,
+    PluginVersion, ReplicaId, ReplicaRecord, SetId, SigningKeyRecord, TenantId, TenantRecord, Time, World,
 };
 
 mod changes;
+mod guest_limits;
 mod master_keys;
 mod names;
 mod nodes;
 mod plugins;
 mod sessions;
+mod signing_keys;
 mod tenants;
 
 #[cfg(test)]
 mod tests;
 
+use guest_limits::TenantsGuestLimits;
 use master_keys::MasterKeys;
 use names::Names;
 use nodes::Nodes;
 use plugins::{Binding, Plugins};
 use sessions::Sessions;
+use signing_keys::SigningKeys;
 use tenants::Tenants;
 
 pub use changes::{DirectoryApplied, DirectoryChange};
+pub use guest_limits::HTTP_HOSTS_MAX;
 pub use master_keys::{MASTER_KEY_VERSIONS_MAX, MASTER_KEYS_MAX};
 pub use names::{NAMES_MAX, SETS_MAX};
 pub use nodes::{ADDRESS_BYTES_MAX, FOUNDER_REPLICA_MAX, NODES_MAX, REPLICAS_MAX, REPLICAS_PER_SET};
@@ -40,6 +45,7 @@ pub use plugins::{
     QUARANTINE_BYTES_MAX, SUBSCRIPTION_BINDINGS_MAX,
 };
 pub use sessions::{DIRECTORY_SESSION_RESULTS_MAX, DIRECTORY_SESSIONS_MAX};
+pub use signing_keys::{PUBLIC_KEY_BYTES_MAX, SIGNING_KEY_VERSIONS_MAX, SIGNING_KEYS_MAX};
 pub use tenants::{ACCESS_KEY_CHARS_MAX, ACCESS_KEYS_MAX, TENANTS_MAX};
 
 /// The longest wrapped secret or key that is kept, in bytes.
@@ -56,8 +62,10 @@ pub struct Directory {
     plugins: Plugins,
     master_keys: MasterKeys,
     sessions: Sessions,
-    /// Last: states that were kept before there was this end here.
+    /// From here on: states that were kept before there was this end here.
     nodes: Nodes,
+    signing_keys: SigningKeys,
+    guest_limits: TenantsGuestLimits,
 }
 
 /// What the cluster is, said once.
@@ -237,6 +245,21 @@ impl Directory {
     /// Returns a tenant's master keys, by name.
     pub fn master_keys(&self, tenant: TenantId) -> impl Iterator<Item = &MasterKeyRecord> {
         self.master_keys.of(tenant)
+    }
+
+    /// Returns a tenant's signing key of a name, whatever its case.
+    pub fn signing_key(&self, tenant: TenantId, name: &Name) -> Option<&SigningKeyRecord> {
+        self.signing_keys.get(tenant, name)
+    }
+
+    /// Returns a tenant's signing keys, by name.
+    pub fn signing_keys(&self, tenant: TenantId) -> impl Iterator<Item = &SigningKeyRecord> {
+        self.signing_keys.of(tenant)
+    }
+
+    /// Returns what a tenant's plugins may do beyond what its quotas say.
+    pub fn guest_limits(&self, tenant: TenantId) -> GuestLimits {
+        self.guest_limits.of(tenant)
     }
 
     /// Returns the nodes, by number, with those that are gone; none as long as nobody said which there are.
@@ -509,6 +532,33 @@ impl Directory {
             DirectoryCommand::Discard { set, replica } => {
                 self.change_nodes(|nodes| nodes.discard(*set, *replica))
             }
+            DirectoryCommand::CreateSigningKey { tenant, name, secret } => {
+                self.tenant_or_refuse(*tenant)?;
+                self.signing_keys.create(*tenant, name, secret, self.now)?;
+                changes.push(signing_key_changed(*tenant, name));
+                Ok(DirectoryReply::SigningKey(1))
+            }
+            DirectoryCommand::RotateSigningKey { tenant, name, secret } => {
+                let version = self.signing_keys.rotate(*tenant, name, secret, self.now)?;
+                changes.push(signing_key_changed(*tenant, name));
+                Ok(DirectoryReply::SigningKey(version))
+            }
+            DirectoryCommand::RetireSigningKey { tenant, name } => {
+                self.signing_keys.retire(*tenant, name)?;
+                changes.push(signing_key_changed(*tenant, name));
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::RemoveSigningKey { tenant, name } => {
+                self.signing_keys.remove(*tenant, name)?;
+                changes.push(signing_key_changed(*tenant, name));
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::SetGuestLimits { tenant, limits } => {
+                self.tenant_or_refuse(*tenant)?;
+                self.guest_limits.set(*tenant, limits)?;
+                self.tell_tenant(*tenant, changes);
+                Ok(DirectoryReply::Done)
+            }
         }
     }
 
@@ -549,6 +599,8 @@ impl Directory {
         }));
         self.plugins.remove_tenant(tenant);
         self.master_keys.remove_tenant(tenant);
+        self.signing_keys.remove_tenant(tenant);
+        self.guest_limits.remove_tenant(tenant);
         self.tenants.remove(tenant);
         Ok(DirectoryReply::Done)
     }
@@ -600,6 +652,13 @@ impl Directory {
                 self.names.get(incarnation).map(|record| record.tenant)
             }
         }
+    }
+}
+
+fn signing_key_changed(tenant: TenantId, name: &Name) -> DirectoryChange {
+    DirectoryChange::SigningKey {
+        tenant,
+        name: name.clone(),
     }
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Definition, DiskId, Incarnation, LogIndex, Name, NodeId, PluginVersion, ReplicaId, SetId, SubscriptionId,
-    TenantId, Time,
+    Definition, DiskId, HttpHost, Incarnation, LogIndex, Name, NodeId, PluginVersion, ReplicaId, SetId,
+    SubscriptionId, TenantId, Time,
 };
 
 /// What can be asked of the directory.
@@ -247,6 +247,45 @@ pub enum DirectoryCommand {
         /// The replica that is leaving.
         replica: ReplicaId,
     },
+    /// Makes a signing key.
+    CreateSigningKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+        /// Its first version.
+        secret: SigningSecret,
+    },
+    /// Adds a version to a signing key. Both sign until the older one is retired.
+    RotateSigningKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+        /// The new version, which need not be of the same algorithm.
+        secret: SigningSecret,
+    },
+    /// Takes the older of a signing key's two versions out of use, for good.
+    RetireSigningKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+    },
+    /// Removes a signing key.
+    RemoveSigningKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+    },
+    /// Changes what a tenant's plugins may do beyond what its quotas say.
+    SetGuestLimits {
+        /// The tenant.
+        tenant: TenantId,
+        /// What they may do.
+        limits: GuestLimits,
+    },
 }
 
 /// What the directory answers.
@@ -268,6 +307,8 @@ pub enum DirectoryReply {
     Admitted(Vec<ReplicaRecord>),
     /// To `Relocate` and `Renew`: the new replica.
     Replica(ReplicaId),
+    /// To `CreateSigningKey` and `RotateSigningKey`: the new version's number.
+    SigningKey(u32),
 }
 
 /// Why the directory refused.
@@ -365,6 +406,15 @@ pub enum DirectoryRefusal {
     /// The replica is to be a member.
     #[error("the replica is to be a member of its group")]
     ReplicaWanted,
+    /// No such signing key.
+    #[error("no signing key {0}")]
+    NoSigningKey(Name),
+    /// The signing key has as many versions as can sign at once.
+    #[error("two versions of signing key {0} are in use; retire the older one first")]
+    SigningKeyRotating(Name),
+    /// The signing key has but one version.
+    #[error("signing key {0} has one version in use; rotate it before one is retired, or remove it")]
+    SigningKeyNotRotating(Name),
 }
 
 /// A node that founds the cluster.
@@ -447,6 +497,19 @@ pub struct Quotas {
     pub guest_memory_bytes: u64,
     /// Guest instances at once.
     pub guest_instances: u32,
+}
+
+/// What a tenant's plugins may do beyond what its quotas say. Zero is nothing at all, not "no limit".
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct GuestLimits {
+    /// Calls to the host a second.
+    pub host_calls_per_second: u32,
+    /// Bytes a second that they hand to the host: answers, log lines, what is to be signed.
+    pub output_bytes_per_second: u64,
+    /// HTTP requests a second that are made for them.
+    pub http_requests_per_second: u32,
+    /// The only hosts that those may go to; none is all that the platform allows.
+    pub http_hosts: Option<Vec<HttpHost>>,
 }
 
 /// Whether an access key's requests are served.
@@ -605,6 +668,48 @@ pub enum MasterKeyState {
     Destroyed,
 }
 
+/// What a signing key is.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SigningKeyRecord {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: Name,
+    /// Its versions that sign, one or two, the newest last.
+    pub versions: Vec<SigningKeyVersion>,
+}
+
+/// A version of a signing key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SigningKeyVersion {
+    /// Its number, from 1.
+    pub number: u32,
+    /// What it signs with.
+    pub secret: SigningSecret,
+    /// When it was made.
+    pub made: Time,
+}
+
+/// What a version of a signing key signs with.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct SigningSecret {
+    /// How.
+    pub algorithm: SigningAlgorithm,
+    /// The secret, wrapped under the root key.
+    pub wrapped: Bytes,
+    /// What checks its signatures and can be shown to anybody; empty for an algorithm that has no such thing.
+    pub public: Bytes,
+}
+
+/// How a signing key signs.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
+pub enum SigningAlgorithm {
+    /// HMAC-SHA256: whoever checks signatures knows the secret.
+    HmacSha256,
+    /// Ed25519: whoever checks signatures knows the public key.
+    Ed25519,
+}
+
 /// What a tenant is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct TenantRecord {
@@ -643,6 +748,18 @@ impl Default for Quotas {
             guest_micros_per_second: 500_000,
             guest_memory_bytes: 256 * 1_048_576,
             guest_instances: 64,
+        }
+    }
+}
+
+impl Default for GuestLimits {
+    /// What a tenant's plugins get that nobody set anything for: more than the CPU time of a default quota is good for.
+    fn default() -> Self {
+        Self {
+            host_calls_per_second: 2_000_000,
+            output_bytes_per_second: 256 * 1_048_576,
+            http_requests_per_second: 10_000,
+            http_hosts: None,
         }
     }
 }

@@ -14,7 +14,7 @@ pub const KEY_BYTES_MAX: usize = 64;
 /// The most words in a routing or binding key.
 pub const KEY_WORDS_MAX: usize = 16;
 
-/// The name of a queue, topic, subscription, tenant, plugin or master key.
+/// The name of a queue, topic, subscription, tenant, plugin, master key or signing key.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Box<str>);

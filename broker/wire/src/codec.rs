@@ -17,6 +17,9 @@ const PREFIX_BYTES: usize = 2;
 const NO_NODES: [u8; 4] = [0; 4];
 /// What the third version has beyond the second: no node that said where it is.
 const NONE_LOCATED: [u8; 1] = [0];
+/// What the fourth version has beyond the third: no signing keys, and no tenant whose plugins are limited in another way
+/// than all are.
+const NONE_SIGNS: [u8; 2] = [0; 2];
 
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -94,7 +97,7 @@ impl Kind {
     /// Returns the version that is written now.
     pub const fn version(self) -> u8 {
         match self {
-            Kind::DirectoryState => 3,
+            Kind::DirectoryState => 4,
             Kind::SetBatch
             | Kind::DirectoryBatch
             | Kind::SetState
@@ -164,8 +167,12 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 /// Reads the directory's state.
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
     let (kind, state, ends) = match bytes {
-        [kind, 1, state @ ..] => (*kind, state, [&NO_NODES[..], &NONE_LOCATED[..]].concat()),
-        [kind, 2, state @ ..] => (*kind, state, NONE_LOCATED.to_vec()),
+        [kind, 1, state @ ..] => {
+            let ends = [&NO_NODES[..], &NONE_LOCATED[..], &NONE_SIGNS[..]];
+            (*kind, state, ends.concat())
+        }
+        [kind, 2, state @ ..] => (*kind, state, [&NONE_LOCATED[..], &NONE_SIGNS[..]].concat()),
+        [kind, 3, state @ ..] => (*kind, state, NONE_SIGNS.to_vec()),
         _ => return decode_state(Kind::DirectoryState, bytes),
     };
     let now = [&[kind, Kind::DirectoryState.version()], state, &ends].concat();

@@ -230,6 +230,9 @@ impl CmqError {
             | DirectoryRefusal::TooFewNodes
             | DirectoryRefusal::NoReplica
             | DirectoryRefusal::ReplicaWanted
+            | DirectoryRefusal::NoSigningKey(_)
+            | DirectoryRefusal::SigningKeyRotating(_)
+            | DirectoryRefusal::SigningKeyNotRotating(_)
             | DirectoryRefusal::MasterKeyInUse => CmqError::not_done(&refusal.to_string()),
         }
     }

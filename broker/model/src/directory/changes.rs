@@ -15,7 +15,7 @@ pub struct DirectoryApplied {
 /// keys are not told of, and bindings only as what decides.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum DirectoryChange {
-    /// A tenant; when it is gone, its master keys are gone with it.
+    /// A tenant; when it is gone, its master keys and signing keys are gone with it.
     Tenant {
         /// Its number.
         tenant: TenantId,
@@ -44,6 +44,13 @@ pub enum DirectoryChange {
     Deciding,
     /// A master key.
     MasterKey {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: Name,
+    },
+    /// A signing key.
+    SigningKey {
         /// Whose.
         tenant: TenantId,
         /// Its name.

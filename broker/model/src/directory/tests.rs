@@ -5,12 +5,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    AccessKeyStatus, Definition, DiskId, FailurePolicy, Founder, MasterKeyState, NameState, NodeState,
-    QueueAttributes, Quotas, ReplicaState, SessionCall, Submission, SubscriptionId, TopicAttributes,
+    AccessKeyStatus, Definition, DiskId, FailurePolicy, Founder, HttpHost, MasterKeyState, NameState,
+    NodeState, QueueAttributes, Quotas, ReplicaState, SessionCall, SigningAlgorithm, SigningSecret,
+    Submission, SubscriptionId, TopicAttributes,
 };
 
 mod changes;
 mod nodes;
+mod signing;
 
 /// A directory, and the index of its next entry.
 struct Log {
@@ -1208,7 +1210,45 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
         }),
         Just(C::Tick),
     ];
-    prop_oneof![2 => accounts, 3 => names, 3 => plugins, 1 => keys, 2 => any_node_command()]
+    prop_oneof![
+        2 => accounts,
+        3 => names,
+        3 => plugins,
+        1 => keys,
+        1 => any_signing_command(),
+        2 => any_node_command()
+    ]
+}
+
+fn any_secret() -> impl Strategy<Value = SigningSecret> {
+    (any::<bool>(), any_bytes(), any_bytes()).prop_map(|(shared, wrapped, public)| SigningSecret {
+        algorithm: match shared {
+            true => SigningAlgorithm::HmacSha256,
+            false => SigningAlgorithm::Ed25519,
+        },
+        wrapped,
+        public,
+    })
+}
+
+/// Boxed, because what is nested deeper needs more of a stack than tests have.
+fn any_signing_command() -> BoxedStrategy<DirectoryCommand> {
+    use DirectoryCommand as C;
+    let limits = (0_u32..4, any::<bool>()).prop_map(|(calls, held)| GuestLimits {
+        host_calls_per_second: calls,
+        http_hosts: held.then(|| vec![HttpHost::parse("example.com").expect("a host")]),
+        ..GuestLimits::default()
+    });
+    prop_oneof![
+        3 => (any_tenant(), any_name(), any_secret())
+            .prop_map(|(tenant, name, secret)| C::CreateSigningKey { tenant, name, secret }),
+        3 => (any_tenant(), any_name(), any_secret())
+            .prop_map(|(tenant, name, secret)| C::RotateSigningKey { tenant, name, secret }),
+        2 => (any_tenant(), any_name()).prop_map(|(tenant, name)| C::RetireSigningKey { tenant, name }),
+        1 => (any_tenant(), any_name()).prop_map(|(tenant, name)| C::RemoveSigningKey { tenant, name }),
+        1 => (any_tenant(), limits).prop_map(|(tenant, limits)| C::SetGuestLimits { tenant, limits }),
+    ]
+    .boxed()
 }
 
 fn any_node() -> impl Strategy<Value = NodeId> {

@@ -47,7 +47,8 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::NotBound
         | DirectoryRefusal::NoNode(_)
         | DirectoryRefusal::NoReplica
-        | DirectoryRefusal::NoMasterKey(_) => AdminCode::NotFound,
+        | DirectoryRefusal::NoMasterKey(_)
+        | DirectoryRefusal::NoSigningKey(_) => AdminCode::NotFound,
         DirectoryRefusal::Limit { .. } => AdminCode::LimitReached,
         DirectoryRefusal::NotYours => AdminCode::Forbidden,
         DirectoryRefusal::Founded
@@ -63,6 +64,8 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::NodeHoldsReplicas(_)
         | DirectoryRefusal::TooFewNodes
         | DirectoryRefusal::ReplicaWanted
+        | DirectoryRefusal::SigningKeyRotating(_)
+        | DirectoryRefusal::SigningKeyNotRotating(_)
         | DirectoryRefusal::MasterKeyInUse => AdminCode::Conflict,
         DirectoryRefusal::WrongPlace | DirectoryRefusal::Malformed(_) => AdminCode::Malformed,
         DirectoryRefusal::NotFounded => AdminCode::NotDone,

@@ -39,7 +39,9 @@ impl From<BrokerError> for AdminError {
 /// Returns the error for a key that could not be used.
 pub(super) fn of_key(error: &KeyError) -> AdminError {
     let code = match error {
-        KeyError::NoMasterKey(_) | KeyError::NoMasterKeyVersion { .. } => AdminCode::NotFound,
+        KeyError::NoMasterKey(_) | KeyError::NoMasterKeyVersion { .. } | KeyError::NoSigningKey(_) => {
+            AdminCode::NotFound
+        }
         KeyError::RootKeyMalformed
         | KeyError::Malformed { .. }
         | KeyError::UnknownVersion { .. }

@@ -31,7 +31,8 @@ impl Deciding {
             DirectoryChange::Deciding | DirectoryChange::MasterKey { .. } => true,
             DirectoryChange::Tenant { .. }
             | DirectoryChange::Name { .. }
-            | DirectoryChange::Plugin { .. } => false,
+            | DirectoryChange::Plugin { .. }
+            | DirectoryChange::SigningKey { .. } => false,
         };
         if changes.iter().any(decides) {
             self.reach(index);

@@ -1,4 +1,4 @@
-//! Keys: secrets that requests are signed with, and master keys as the directory has them.
+//! Keys: secrets that requests are signed with, and master keys and signing keys as the directory has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use posthouse_keyring::Secret;
 use posthouse_model::{
     AccessKeyStatus, DirectoryChange, DirectoryCommand, DirectoryReply, Kind, MasterKeyRecord,
-    MasterKeyState, Name, TenantId, TenantRecord,
+    MasterKeyState, Name, SigningAlgorithm, SigningKeyRecord, SigningSecret, TenantId, TenantRecord,
 };
 
 use posthouse_replica::{Fault, Reason};
@@ -160,6 +160,55 @@ impl Broker {
         Ok(())
     }
 
+    /// Makes a signing key, and returns the secret of its first version.
+    pub async fn create_signing_key(
+        &self,
+        tenant: TenantId,
+        name: Name,
+        algorithm: SigningAlgorithm,
+    ) -> Result<Secret, BrokerError> {
+        let (secret, clear) = self.signing_secret(tenant, &name, algorithm)?;
+        let command = DirectoryCommand::CreateSigningKey { tenant, name, secret };
+        self.direct(command, Kind::Queue).await?;
+        Ok(clear)
+    }
+
+    /// Adds a version to a signing key, and returns its secret.
+    pub async fn rotate_signing_key(
+        &self,
+        tenant: TenantId,
+        name: Name,
+        algorithm: SigningAlgorithm,
+    ) -> Result<Secret, BrokerError> {
+        let (secret, clear) = self.signing_secret(tenant, &name, algorithm)?;
+        let command = DirectoryCommand::RotateSigningKey { tenant, name, secret };
+        self.direct(command, Kind::Queue).await?;
+        Ok(clear)
+    }
+
+    fn signing_secret(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        algorithm: SigningAlgorithm,
+    ) -> Result<(SigningSecret, Secret), BrokerError> {
+        self.keyring
+            .generate_signing_secret(tenant, name, algorithm)
+            .map_err(|error| BrokerError::Key(error.to_string()))
+    }
+
+    /// Takes the older of a signing key's two versions out of use.
+    pub async fn retire_signing_key(&self, tenant: TenantId, name: Name) -> Result<(), BrokerError> {
+        let command = DirectoryCommand::RetireSigningKey { tenant, name };
+        self.direct(command, Kind::Queue).await.map(|_| ())
+    }
+
+    /// Removes a signing key.
+    pub async fn remove_signing_key(&self, tenant: TenantId, name: Name) -> Result<(), BrokerError> {
+        let command = DirectoryCommand::RemoveSigningKey { tenant, name };
+        self.direct(command, Kind::Queue).await.map(|_| ())
+    }
+
     /// Removes a tenant that has no queues and no topics, with its keys, plugins and bindings.
     pub async fn remove_tenant(&self, tenant: TenantId) -> Result<(), BrokerError> {
         self.direct(DirectoryCommand::RemoveTenant { tenant }, Kind::Queue)
@@ -167,7 +216,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes in all that the directory says of master keys, and of what tenants' guests may use.
+    /// Takes in all that the directory says of master keys and signing keys, and of what tenants' guests may use.
     pub(crate) fn learn_all(&self) {
         let tenants: Vec<TenantRecord> = self
             .directory
@@ -178,6 +227,10 @@ impl Broker {
                 .directory
                 .view(|directory| directory.master_keys(record.tenant).cloned().collect());
             keys.iter().for_each(|key| self.learn_master_key(key));
+            let keys: Vec<SigningKeyRecord> = self
+                .directory
+                .view(|directory| directory.signing_keys(record.tenant).cloned().collect());
+            keys.iter().for_each(|key| self.learn_signing_key(key));
         }
     }
 
@@ -199,6 +252,15 @@ impl Broker {
                     .view(|directory| directory.master_key(*tenant, name).cloned());
                 record.iter().for_each(|record| self.learn_master_key(record));
             }
+            DirectoryChange::SigningKey { tenant, name } => {
+                let record = self
+                    .directory
+                    .view(|directory| directory.signing_key(*tenant, name).cloned());
+                match record {
+                    Some(record) => self.learn_signing_key(&record),
+                    None => self.keyring.forget_signing_key(*tenant, name),
+                }
+            }
             DirectoryChange::Plugin { version, .. } => self.learn_plugin(*version),
             // Looked up in the directory whenever they are needed.
             DirectoryChange::Name { .. } | DirectoryChange::Deciding => {}
@@ -208,6 +270,12 @@ impl Broker {
     fn learn_master_key(&self, record: &MasterKeyRecord) {
         if let Err(error) = self.keyring.learn_master_key(record) {
             tracing::error!(tenant = %record.tenant, key = %record.name, %error, "a master key cannot be used");
+        }
+    }
+
+    fn learn_signing_key(&self, record: &SigningKeyRecord) {
+        if let Err(error) = self.keyring.learn_signing_key(record) {
+            tracing::error!(tenant = %record.tenant, key = %record.name, %error, "a signing key cannot be used");
         }
     }
 }

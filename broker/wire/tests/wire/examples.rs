@@ -262,6 +262,11 @@ pub(crate) fn directory_batch_4() -> Batch<DirectoryCommand> {
     batch_of(directory_commands_4())
 }
 
+/// What came after that: signing keys, and limits of tenants' plugins.
+pub(crate) fn directory_batch_5() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_5())
+}
+
 fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
     let submissions = commands
         .into_iter()
@@ -334,6 +339,56 @@ pub(crate) fn directory_commands_4() -> Vec<DirectoryCommand> {
         set: Some(SetId(1)),
         replica: ReplicaId(3),
     }]
+}
+
+/// A history that leaves a signing key with two versions behind, one with one, and a tenant's limits.
+pub(crate) fn directory_commands_5() -> Vec<DirectoryCommand> {
+    let tenant = TenantId(1);
+    let shared = SigningSecret {
+        algorithm: SigningAlgorithm::HmacSha256,
+        wrapped: Bytes::from_static(b"wrapped"),
+        public: Bytes::new(),
+    };
+    let pair = SigningSecret {
+        algorithm: SigningAlgorithm::Ed25519,
+        wrapped: Bytes::from_static(b"wrapped too"),
+        public: Bytes::from_static(b"public"),
+    };
+    let create = |text, secret: &SigningSecret| DirectoryCommand::CreateSigningKey {
+        tenant,
+        name: name(text),
+        secret: secret.clone(),
+    };
+    let rotate = |text, secret: &SigningSecret| DirectoryCommand::RotateSigningKey {
+        tenant,
+        name: name(text),
+        secret: secret.clone(),
+    };
+    let host = |text| HttpHost::parse(text).expect("examples use hosts");
+    vec![
+        create("both", &shared),
+        rotate("both", &pair),
+        create("one", &pair),
+        rotate("one", &shared),
+        DirectoryCommand::RetireSigningKey {
+            tenant,
+            name: name("one"),
+        },
+        create("gone", &shared),
+        DirectoryCommand::RemoveSigningKey {
+            tenant,
+            name: name("gone"),
+        },
+        DirectoryCommand::SetGuestLimits {
+            tenant,
+            limits: GuestLimits {
+                host_calls_per_second: 1_000,
+                output_bytes_per_second: 1 << 33,
+                http_requests_per_second: 0,
+                http_hosts: Some(vec![host("*.example.com:8443"), host("192.0.2.7")]),
+            },
+        },
+    ]
 }
 
 pub(crate) fn directory_commands() -> Vec<DirectoryCommand> {
@@ -543,6 +598,22 @@ pub(crate) fn directory_3() -> Directory {
     let mut directory = directory();
     directory.apply(LogIndex(9), &directory_batch_3());
     directory
+}
+
+/// What all histories leave behind, as states are since there are signing keys in them.
+pub(crate) fn directory_4() -> Directory {
+    let mut directory = directory_3();
+    directory.apply(LogIndex(10), &directory_batch_5());
+    directory
+}
+
+pub(crate) fn directory_outcomes_4() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    vec![
+        Ok(DirectoryReply::SigningKey(2)),
+        Err(DirectoryRefusal::NoSigningKey(name("hooks"))),
+        Err(DirectoryRefusal::SigningKeyRotating(name("hooks"))),
+        Err(DirectoryRefusal::SigningKeyNotRotating(name("hooks"))),
+    ]
 }
 
 pub(crate) fn directory_outcomes_3() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
@@ -865,6 +936,11 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::Renew { .. } => 30,
         DirectoryCommand::Discard { .. } => 31,
         DirectoryCommand::Reinstate { .. } => 32,
+        DirectoryCommand::CreateSigningKey { .. } => 33,
+        DirectoryCommand::RotateSigningKey { .. } => 34,
+        DirectoryCommand::RetireSigningKey { .. } => 35,
+        DirectoryCommand::RemoveSigningKey { .. } => 36,
+        DirectoryCommand::SetGuestLimits { .. } => 37,
     }
 }
 
@@ -877,7 +953,8 @@ fn every_command_has_an_example() {
         directory_commands_2(),
         directory_commands_3(),
         directory_commands_4(),
+        directory_commands_5(),
     ];
     let directory: Vec<usize> = lists.iter().flatten().map(place_of_directory_command).collect();
-    assert!((0..33).all(|place| directory.contains(&place)));
+    assert!((0..38).all(|place| directory.contains(&place)));
 }

@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1` and `directory_state-2`, is read and written no more.
+/// `directory_state-1` to `directory_state-3`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -52,9 +52,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch_4())],
         ),
         (
-            "directory_state-3",
+            "directory_batch-5",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch_5())],
+        ),
+        (
+            "directory_state-4",
             Kind::DirectoryState,
-            vec![encode_directory_state(&examples::directory_3())],
+            vec![encode_directory_state(&examples::directory_4())],
         ),
         (
             "set_state-1",
@@ -88,6 +93,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "directory_outcome-3",
             Kind::DirectoryOutcome,
             examples::directory_outcomes_3()
+                .iter()
+                .map(encode_directory_outcome)
+                .collect(),
+        ),
+        (
+            "directory_outcome-4",
+            Kind::DirectoryOutcome,
+            examples::directory_outcomes_4()
                 .iter()
                 .map(encode_directory_outcome)
                 .collect(),
@@ -128,6 +141,7 @@ fn kept_entries_read_as_what_they_were() {
         ("directory_batch-2", examples::directory_batch_2()),
         ("directory_batch-3", examples::directory_batch_3()),
         ("directory_batch-4", examples::directory_batch_4()),
+        ("directory_batch-5", examples::directory_batch_5()),
     ] {
         let payloads = read(name, Kind::DirectoryBatch);
         let batches: Vec<_> = payloads
@@ -144,6 +158,7 @@ fn a_kept_directory_reads_as_what_it_was() {
         ("directory_state-1", examples::directory()),
         ("directory_state-2", examples::directory_2()),
         ("directory_state-3", examples::directory_3()),
+        ("directory_state-4", examples::directory_4()),
     ] {
         let payloads = read(name, Kind::DirectoryState);
         let states: Vec<Result<Directory, DecodeError>> = payloads
@@ -181,6 +196,7 @@ fn kept_outcomes_read_as_what_they_were() {
         ("directory_outcome-1", examples::directory_outcomes()),
         ("directory_outcome-2", examples::directory_outcomes_2()),
         ("directory_outcome-3", examples::directory_outcomes_3()),
+        ("directory_outcome-4", examples::directory_outcomes_4()),
     ] {
         let payloads = read(name, Kind::DirectoryOutcome);
         let outcomes: Result<Vec<_>, _> = payloads

@@ -20,6 +20,9 @@ fn look_up(directory: &Directory, change: &DirectoryChange) -> Option<String> {
         DirectoryChange::MasterKey { tenant, name } => directory
             .master_key(*tenant, name)
             .map(|found| format!("{found:?}")),
+        DirectoryChange::SigningKey { tenant, name } => directory
+            .signing_key(*tenant, name)
+            .map(|found| format!("{found:?}")),
         // Names nothing.
         DirectoryChange::Deciding => None,
     }
@@ -48,6 +51,10 @@ fn folded(change: DirectoryChange) -> DirectoryChange {
             version,
         },
         DirectoryChange::MasterKey { tenant, name } => DirectoryChange::MasterKey {
+            tenant,
+            name: fold(name),
+        },
+        DirectoryChange::SigningKey { tenant, name } => DirectoryChange::SigningKey {
             tenant,
             name: fold(name),
         },
@@ -95,7 +102,14 @@ fn everything(directory: &Directory) -> Told {
             tenant: record.tenant,
             name: record.name.clone(),
         });
-    let all = tenants.chain(names).chain(plugins).chain(keys);
+    let signing = directory
+        .tenants()
+        .flat_map(|record| directory.signing_keys(record.tenant))
+        .map(|record| DirectoryChange::SigningKey {
+            tenant: record.tenant,
+            name: record.name.clone(),
+        });
+    let all = tenants.chain(names).chain(plugins).chain(keys).chain(signing);
     all.filter_map(|change| Some((folded(change.clone()), look_up(directory, &change)?)))
         .collect()
 }
@@ -130,7 +144,9 @@ proptest! {
             }
             // Gone with their tenant.
             followed.retain(|change, _| match change {
-                DirectoryChange::MasterKey { tenant, .. } => directory.tenant(*tenant).is_some(),
+                DirectoryChange::MasterKey { tenant, .. } | DirectoryChange::SigningKey { tenant, .. } => {
+                    directory.tenant(*tenant).is_some()
+                }
                 _ => true,
             });
         }

@@ -247,7 +247,9 @@ pub(super) fn op(directory: &Directory, change: &DirectoryChange) -> Option<Op> 
             let record = directory.tenant_named(name);
             (tenant_key(name), record.map(Row::value))
         }
-        DirectoryChange::MasterKey { .. } | DirectoryChange::Deciding => return None,
+        DirectoryChange::MasterKey { .. }
+        | DirectoryChange::SigningKey { .. }
+        | DirectoryChange::Deciding => return None,
     };
     let key = Bytes::from(key);
     Some(match value {
