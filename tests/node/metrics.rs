@@ -219,6 +219,61 @@ fn plugins_calls_time_memory_and_failures_are_counted_for_their_tenant() {
 }
 
 #[test]
+fn what_a_plugin_raises_for_its_owner_is_shown_under_its_name() {
+    let node = node();
+    let mut client = node.client();
+    client
+        .ask("CreateQueue", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    crate::plugins::push(&node, "watcher", "tests/plugins/hostile-filter");
+    run(
+        &node,
+        &["plugin", "bind", "watcher", "--queue", "q", "--config", "count"],
+    );
+    for body in ["guilty", "innocent", "guilty too"] {
+        client.send("q", body);
+    }
+    let own = |name, label| figure(&node, name, &format!("plugin=\"watcher\",{label}"));
+    let (counter, histogram) = ("name=\"guilty\"", "name=\"body_bytes\"");
+    let version = "version=";
+    assert_eq!(figure(&node, "plugin_counter_total", counter), 2.0);
+    assert_eq!(own("plugin_counter_total", version), 2.0);
+    assert_eq!(figure(&node, "plugin_histogram_sum", histogram), 16.0);
+    assert_eq!(own("plugin_histogram_count", version), 2.0);
+    let within = |end| format!("le=\"{end}\",tenant=");
+    let bucket = "plugin_histogram_bucket";
+    assert_eq!(figure(&node, bucket, &within("3.0")), 0.0);
+    assert_eq!(figure(&node, bucket, &within("10.0")), 2.0);
+    assert_eq!(figure(&node, "plugin_figures_dropped_total", "tenant"), 0.0);
+    // What would break the text, and what is more than is kept, is dropped.
+    run(
+        &node,
+        &[
+            "plugin",
+            "bind",
+            "watcher",
+            "--queue",
+            "q",
+            "--config",
+            "count-badly",
+        ],
+    );
+    client.send("q", "guilty");
+    let (_, text) = get(&node, "/metrics");
+    let names = text
+        .lines()
+        .filter(|line| line.starts_with("posthouse_plugin_counter_total"));
+    assert_eq!(names.count(), 31);
+    assert_eq!(
+        figure(&node, "plugin_figures_dropped_total", "tenant"),
+        1_002.0 - 30.0
+    );
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
 fn deliveries_are_counted_by_what_became_of_them() {
     let node = node();
     let mut client = node.client();

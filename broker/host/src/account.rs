@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use posthouse_model::TenantId;
 
-use crate::config::GuestQuota;
+use crate::config::{FIGURES_PER_NODE_MAX, FIGURES_PER_TENANT_MAX, GuestQuota};
+use crate::figures::FigureRoom;
 
 /// What a tenant's guests have used since the host opened, and use now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -35,6 +36,15 @@ pub struct Usage {
     pub instances: u32,
     /// Memory of guests now, in bytes.
     pub memory_bytes: u64,
+    /// Figures that guests raised over a bound.
+    pub figures_dropped: u64,
+}
+
+/// What all tenants' guests share.
+#[derive(Clone)]
+struct Node {
+    memory: Arc<NodeMemory>,
+    figures: Arc<FigureRoom>,
 }
 
 /// Memory of all tenants' guests together.
@@ -57,7 +67,7 @@ pub(crate) enum Refuser {
 /// One tenant's account.
 pub(crate) struct Account {
     pub(crate) tenant: TenantId,
-    node_memory: Arc<NodeMemory>,
+    node: Node,
     quota: Mutex<GuestQuota>,
     bucket: Mutex<Bucket>,
     pub(crate) calls: AtomicU64,
@@ -68,12 +78,14 @@ pub(crate) struct Account {
     pub(crate) refused: AtomicU64,
     instances: AtomicU32,
     memory_bytes: AtomicU64,
+    figures: FigureRoom,
+    pub(crate) figures_dropped: AtomicU64,
 }
 
 /// All accounts.
 pub(crate) struct Accounts {
     default: GuestQuota,
-    node_memory: Arc<NodeMemory>,
+    node: Node,
     accounts: Mutex<BTreeMap<TenantId, Arc<Account>>>,
 }
 
@@ -91,14 +103,14 @@ impl Accounts {
     pub(crate) fn new(default: GuestQuota) -> Accounts {
         Accounts {
             default,
-            node_memory: Arc::new(NodeMemory::new(u64::MAX)),
+            node: Node::new(u64::MAX),
             accounts: Mutex::default(),
         }
     }
 
     /// Bounds the memory of all accounts together, before there are any.
     pub(crate) fn bound_memory(&mut self, bytes_max: u64) {
-        self.node_memory = Arc::new(NodeMemory::new(bytes_max));
+        self.node = Node::new(bytes_max);
     }
 
     /// Returns an account of nobody's, which is on no list.
@@ -107,7 +119,7 @@ impl Accounts {
     }
 
     fn open(&self, tenant: TenantId) -> Account {
-        Account::new(tenant, self.default, Arc::clone(&self.node_memory))
+        Account::new(tenant, self.default, self.node.clone())
     }
 
     /// Returns a tenant's account, opened if need be.
@@ -133,10 +145,21 @@ impl Accounts {
     }
 }
 
+// === impl Node ===
+
+impl Node {
+    fn new(memory_bytes_max: u64) -> Node {
+        Node {
+            memory: Arc::new(NodeMemory::new(memory_bytes_max)),
+            figures: Arc::new(FigureRoom::new(FIGURES_PER_NODE_MAX)),
+        }
+    }
+}
+
 // === impl NodeMemory ===
 
 impl NodeMemory {
-    pub(crate) fn new(max: u64) -> NodeMemory {
+    fn new(max: u64) -> NodeMemory {
         NodeMemory {
             used: AtomicU64::new(0),
             max,
@@ -147,10 +170,10 @@ impl NodeMemory {
 // === impl Account ===
 
 impl Account {
-    pub(crate) fn new(tenant: TenantId, quota: GuestQuota, node_memory: Arc<NodeMemory>) -> Account {
+    fn new(tenant: TenantId, quota: GuestQuota, node: Node) -> Account {
         Account {
             tenant,
-            node_memory,
+            node,
             quota: Mutex::new(quota),
             bucket: Mutex::new(Bucket::full(&quota, Instant::now())),
             calls: AtomicU64::new(0),
@@ -161,6 +184,8 @@ impl Account {
             refused: AtomicU64::new(0),
             instances: AtomicU32::new(0),
             memory_bytes: AtomicU64::new(0),
+            figures: FigureRoom::new(FIGURES_PER_TENANT_MAX),
+            figures_dropped: AtomicU64::new(0),
         }
     }
 
@@ -193,7 +218,7 @@ impl Account {
         if !take(&self.memory_bytes, bytes, max) {
             return Err(Refuser::Quota);
         }
-        if !take(&self.node_memory.used, bytes, self.node_memory.max) {
+        if !take(&self.node.memory.used, bytes, self.node.memory.max) {
             self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Refuser::Node);
         }
@@ -202,7 +227,7 @@ impl Account {
 
     pub(crate) fn release_memory(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.node_memory.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.node.memory.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Takes an instance, if one is left.
@@ -218,6 +243,23 @@ impl Account {
         self.instances.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Takes room for the name of a figure, if the tenant and the node have any left.
+    pub(crate) fn take_figure(&self) -> bool {
+        if !self.figures.take() {
+            return false;
+        }
+        let taken = self.node.figures.take();
+        if !taken {
+            self.figures.release(1);
+        }
+        taken
+    }
+
+    pub(crate) fn release_figures(&self, names: u64) {
+        self.figures.release(names);
+        self.node.figures.release(names);
+    }
+
     fn usage(&self) -> Usage {
         Usage {
             calls: self.calls.load(Ordering::Relaxed),
@@ -228,6 +270,7 @@ impl Account {
             refused: self.refused.load(Ordering::Relaxed),
             instances: self.instances.load(Ordering::Relaxed),
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
+            figures_dropped: self.figures_dropped.load(Ordering::Relaxed),
         }
     }
 }
@@ -313,7 +356,7 @@ mod tests {
 
     #[test]
     fn memory_and_instances_end_at_the_quota() {
-        let account = Account::new(TenantId(1), QUOTA, Arc::new(NodeMemory::new(u64::MAX)));
+        let account = Account::new(TenantId(1), QUOTA, Node::new(u64::MAX));
         assert_eq!(account.charge_memory(60), Ok(()));
         assert_eq!(account.charge_memory(41), Err(Refuser::Quota));
         assert_eq!(account.charge_memory(40), Ok(()));

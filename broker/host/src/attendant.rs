@@ -305,6 +305,9 @@ impl<'a> Attendant<'a> {
         if answer.is_ok() {
             instance.note_ended();
         }
+        if !spoilt {
+            instance.keep_figures();
+        }
         if spoilt || !reusable {
             self.instance = None;
         }

@@ -28,6 +28,16 @@ pub const LOG_LINES_PER_CALL_MAX: u32 = 64;
 pub const LOG_LINE_BYTES_MAX: usize = 1_024;
 /// The log lines kept of one version of a plugin.
 pub const LOG_LINES_KEPT_MAX: usize = 1_000;
+/// How often a call can raise a figure.
+pub const FIGURES_PER_CALL_MAX: usize = 256;
+/// The longest name of a figure, in bytes.
+pub const FIGURE_NAME_BYTES_MAX: usize = 48;
+/// The names of figures of one version for one tenant.
+pub const FIGURES_PER_VERSION_MAX: usize = 32;
+/// The names of figures of all versions for one tenant.
+pub const FIGURES_PER_TENANT_MAX: u64 = 128;
+/// The names of figures of all versions for all tenants.
+pub const FIGURES_PER_NODE_MAX: u64 = 4_096;
 /// The longest text of a fault, in bytes.
 pub const FAULT_TEXT_BYTES_MAX: usize = 4_096;
 

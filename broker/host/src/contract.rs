@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
             import posthouse:plugin/bodies@0.1.0;
             import posthouse:plugin/config@0.1.0;
             import posthouse:plugin/log@0.1.0;
+            import posthouse:plugin/metrics@0.1.0;
             import posthouse:plugin/keyring@0.1.0;
             export posthouse:plugin/router@0.1.0;
             export posthouse:plugin/filtering@0.1.0;
@@ -31,4 +32,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::posthouse::plugin::{delivering, filtering, router, sealing};
-pub use posthouse::plugin::{bodies, config, keyring, log, types};
+pub use posthouse::plugin::{bodies, config, keyring, log, metrics, types};

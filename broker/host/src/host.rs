@@ -22,6 +22,7 @@ use crate::{
     convert,
     engine::{Engines, PoolKind},
     fault::{GuestFault, HostError, PushRefusal},
+    figures::OwnFigures,
     inspect,
     instance::{Instance, Plugin, Seat},
     job::{Job, Reply, Work},
@@ -131,6 +132,9 @@ impl Host {
     /// Lets go of all that is kept for a tenant that is no more.
     pub fn forget_tenant(&self, tenant: TenantId) {
         self.inner.shared.evict(|key| key.tenant == tenant);
+        for plugin in self.inner.shared.plugins.read().values() {
+            plugin.notes.figures.forget(tenant);
+        }
         self.inner.shared.accounts.close(tenant);
     }
 
@@ -144,8 +148,19 @@ impl Host {
         let plugins = self.inner.shared.plugins.read();
         plugins
             .get(&version)
-            .map(|plugin| plugin.log.lines())
+            .map(|plugin| plugin.notes.log.lines())
             .unwrap_or_default()
+    }
+
+    /// Returns the figures that plugins raised here, of versions that are loaded.
+    pub fn figures(&self) -> Vec<OwnFigures> {
+        let plugins = self.inner.shared.plugins.read();
+        let mut all: Vec<OwnFigures> = plugins
+            .iter()
+            .flat_map(|(version, plugin)| plugin.notes.figures.of(*version))
+            .collect();
+        all.sort_by_key(|own| (own.version, own.tenant));
+        all
     }
 
     /// Stops guests where they are and ends the threads. Calls that wait, and later ones, are told so.

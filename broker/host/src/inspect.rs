@@ -106,7 +106,7 @@ fn exported(world: World) -> &'static str {
 
 fn is_lent(world: World, import: &str) -> bool {
     match interface(import) {
-        Some("types" | "config" | "log") => true,
+        Some("types" | "config" | "log" | "metrics") => true,
         Some("bodies") => world != World::Route,
         Some("keyring") => world == World::Seal,
         _ => false,
@@ -139,6 +139,7 @@ mod tests {
     #[test]
     fn a_world_is_lent_its_own_interfaces_and_no_others() {
         assert!(is_lent(World::Route, "posthouse:plugin/config@0.1.0"));
+        assert!(is_lent(World::Route, "posthouse:plugin/metrics@0.1.0"));
         assert!(is_lent(World::Seal, "posthouse:plugin/keyring@0.1.7"));
         for import in [
             "posthouse:plugin/keyring@0.1.0",

@@ -20,8 +20,7 @@ use crate::{
     fault::{BusyReason, GuestFault},
     job::Work,
     lend::KeyRefusal,
-    lent::{self, Lent, LentBody, OutOfTime, Powers, Stopping},
-    log::PluginLog,
+    lent::{self, Lent, LentBody, Notes, OutOfTime, Powers, Stopping},
     returned, text,
 };
 
@@ -35,7 +34,7 @@ pub(crate) struct Plugin {
     pub(crate) owner: Option<TenantId>,
     pub(crate) world: World,
     pub(crate) pool: PoolKind,
-    pub(crate) log: Arc<PluginLog>,
+    pub(crate) notes: Notes,
     ready: InstancePre<Lent>,
     indices: Indices,
 }
@@ -96,7 +95,7 @@ impl Plugin {
             owner,
             world,
             pool,
-            log: Arc::default(),
+            notes: Notes::default(),
             ready,
             indices,
         })
@@ -115,9 +114,9 @@ impl Instance {
         limits: CallLimits,
         powers: &Powers,
     ) -> Result<Instance, GuestFault> {
-        let log = Arc::clone(&plugin.log);
+        let notes = plugin.notes.clone();
         let pool = engines.pool(plugin.pool);
-        let lent = Lent::new(binding.clone(), Arc::clone(&seat.0), log, limits, pool, powers);
+        let lent = Lent::new(binding.clone(), Arc::clone(&seat.0), notes, limits, pool, powers);
         let mut store = Store::new(engines.engine(plugin.pool), lent);
         store.limiter(|lent| lent);
         store.set_hostcall_fuel(OUTPUT_BYTES_MAX);
@@ -173,6 +172,11 @@ impl Instance {
         };
     }
 
+    /// Keeps the figures that the last call raised.
+    pub(crate) fn keep_figures(&mut self) {
+        self.store.data_mut().keep_figures();
+    }
+
     /// Bounds the CPU time of calls from now on.
     pub(crate) fn bound_calls(&mut self, cpu: Duration) {
         self.limits.cpu = cpu;
@@ -226,6 +230,7 @@ impl Instance {
             Err(error) => Err(error),
         };
         let made = made.map_err(|error| call_fault(self.store.data(), &error))?;
+        self.keep_figures();
         self.table = Some((table.key, made));
         Ok(made)
     }

@@ -1,4 +1,4 @@
-//! What a guest is lent while it runs: its configuration, bodies, keys and a log, each within its bounds.
+//! What a guest is lent while it runs: its configuration, bodies, keys, a log and figures, each within its bounds.
 //!
 //! One `Lent` stands behind each instance. What a call may use is counted in `Use`, which begins anew with each call;
 //! handles live in the table and are gone, with the instance if need be, when the call is.
@@ -21,7 +21,8 @@ use crate::{
     account::{Account, Refuser, thread_cpu},
     call::Binding,
     config::{ASSOCIATED_BYTES_MAX, CallLimits, LOG_LINE_BYTES_MAX, LOG_LINES_PER_CALL_MAX, Pool},
-    contract::{bodies, config, keyring, log, types},
+    contract::{bodies, config, keyring, log, metrics, types},
+    figures::{PluginFigures, Raised},
     lend::{KeyLender, LentKey},
     log::{Level, PluginLog},
 };
@@ -49,11 +50,18 @@ pub(crate) struct Lent {
     binding: Binding,
     handles: ResourceTable,
     keys: Arc<dyn KeyLender>,
-    log: Arc<PluginLog>,
+    notes: Notes,
     limits: CallLimits,
     memory: Memory,
     stopping: Arc<AtomicBool>,
     call: Use,
+}
+
+/// What a version's instances leave for its owner.
+#[derive(Clone, Default)]
+pub(crate) struct Notes {
+    pub(crate) log: Arc<PluginLog>,
+    pub(crate) figures: Arc<PluginFigures>,
 }
 
 /// What the host has for all instances.
@@ -73,6 +81,7 @@ struct Use {
     host_calls: u32,
     lent_bytes: u64,
     log_lines: u32,
+    raised: Raised,
     /// Where the message is sealed.
     incarnation: Incarnation,
     /// The data key that sealed last, wrapped.
@@ -105,7 +114,7 @@ impl Lent {
     pub(crate) fn new(
         binding: Binding,
         account: Arc<Account>,
-        log: Arc<PluginLog>,
+        notes: Notes,
         limits: CallLimits,
         pool: &Pool,
         powers: &Powers,
@@ -116,7 +125,7 @@ impl Lent {
             binding,
             handles,
             keys: Arc::clone(&powers.keys),
-            log,
+            notes,
             limits,
             memory: Memory {
                 account,
@@ -134,6 +143,12 @@ impl Lent {
     pub(crate) fn begin(&mut self, budget: Duration, incarnation: Incarnation) {
         self.call = Use::new(budget, incarnation);
         self.memory.refused = None;
+    }
+
+    /// Keeps what the call raised, which has ended well.
+    pub(crate) fn keep_figures(&mut self) {
+        let raised = std::mem::take(&mut self.call.raised);
+        self.notes.figures.keep(&self.memory.account, raised);
     }
 
     /// Returns how often a running guest is to be looked at again: at every tick, unless its time is up.
@@ -255,11 +270,25 @@ impl log::Host for Lent {
             log::Level::Warn => Level::Warn,
             log::Level::Error => Level::Error,
         };
-        self.log.write(
+        self.notes.log.write(
             self.binding.tenant,
             level,
             crate::text::cut(text, LOG_LINE_BYTES_MAX),
         );
+        Ok(())
+    }
+}
+
+impl metrics::Host for Lent {
+    fn add(&mut self, name: String, by: u64) -> Result<()> {
+        self.count_call()?;
+        self.call.raised.add(name, by);
+        Ok(())
+    }
+
+    fn observe(&mut self, name: String, value: f64) -> Result<()> {
+        self.count_call()?;
+        self.call.raised.observe(name, value);
         Ok(())
     }
 }
@@ -351,6 +380,7 @@ impl Use {
             host_calls: 0,
             lent_bytes: 0,
             log_lines: 0,
+            raised: Raised::default(),
             incarnation,
             sealed_with: Bytes::new(),
         }
@@ -399,6 +429,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, world: posthouse_model::World) -
     bodies::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     config::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     log::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
+    metrics::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     if world == posthouse_model::World::Seal {
         keyring::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     }

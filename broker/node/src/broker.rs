@@ -362,6 +362,16 @@ impl Broker {
     pub fn observe_metrics(&self) {
         self.metrics.observe_waiters(self.waiters.len());
         self.metrics.observe_guests(&self.guests.usage());
+        let figures = self.guests.figures().into_iter();
+        let named = self.directory.view(|directory| {
+            // A version that was removed meanwhile has no name any more.
+            let named = figures.filter_map(|own| {
+                let plugin = directory.plugin(own.version)?;
+                Some((plugin.name.as_str().to_owned(), own))
+            });
+            named.collect()
+        });
+        self.metrics.observe_own(named);
         self.observe_store();
     }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
-    Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, PushRefusal, Response, RouteTable,
-    Sealed, Step, ToOpen, ToSeal, Usage,
+    Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, OwnFigures, PushRefusal, Response,
+    RouteTable, Sealed, Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
@@ -35,6 +35,9 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Returns the newest lines that a version wrote here, the oldest first.
     fn logs(&self, version: PluginVersion) -> Vec<LogLine>;
+
+    /// Returns the figures that versions raised here, by tenant.
+    fn figures(&self) -> Vec<OwnFigures>;
 
     /// Says what a tenant's guests may use.
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas);
@@ -123,6 +126,10 @@ impl Guests for HostGuests {
 
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
+    }
+
+    fn figures(&self) -> Vec<OwnFigures> {
+        self.0.figures()
     }
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {

@@ -4,13 +4,14 @@
 //! [`TENANTS_MAX`] tenants seen get series of their own, all later ones share one.
 
 mod guests;
+mod own;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use posthouse_host::Usage;
+use posthouse_host::{OwnFigures, Usage};
 use posthouse_model::{SettledOutcome, TenantId, World};
 use posthouse_store::LogObserver;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -21,6 +22,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use guests::GuestFigures;
+use own::OwnFigureSeries;
 
 /// How many tenants get series of their own.
 pub const TENANTS_MAX: usize = 1_000;
@@ -69,6 +71,7 @@ struct Figures {
     guest_faults: Family<Guest, Counter>,
     bindings_broken: Family<Guest, Counter>,
     guests: Arc<GuestFigures>,
+    own: Arc<OwnFigureSeries>,
     pushes: Family<Push, Counter>,
     sync_seconds: Histogram,
     sync_bytes: Counter,
@@ -118,7 +121,7 @@ struct Push {
     outcome: &'static str,
 }
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct TenantLabel(Arc<str>);
 
 // === impl Metrics ===
@@ -243,6 +246,15 @@ impl Metrics {
         self.0.guests.replace(labelled);
     }
 
+    /// Says what plugins raised for their owners, each with its name.
+    pub fn observe_own(&self, figures: Vec<(String, OwnFigures)>) {
+        let labelled = figures.into_iter().map(|(plugin, own)| {
+            let Tenant { tenant } = self.tenant(own.tenant);
+            (tenant, plugin, own)
+        });
+        self.0.own.replace(labelled);
+    }
+
     /// Says how many receives are waiting for a message.
     pub fn observe_waiters(&self, waiters: usize) {
         self.0.waiters.set(i64::try_from(waiters).unwrap_or(i64::MAX));
@@ -342,6 +354,7 @@ impl Figures {
             guest_faults: Family::default(),
             bindings_broken: Family::default(),
             guests: Arc::default(),
+            own: Arc::default(),
             pushes: Family::default(),
             sync_seconds: latencies(),
             sync_bytes: Counter::default(),
@@ -397,6 +410,7 @@ impl Figures {
             self.bindings_broken.clone(),
         );
         registry.register_collector(Box::new(Arc::clone(&self.guests)));
+        registry.register_collector(Box::new(Arc::clone(&self.own)));
         registry.register("push_attempts", "Attempts to deliver", self.pushes.clone());
     }
 

@@ -8,6 +8,7 @@
 
 mod bench;
 mod builtin;
+mod figures;
 mod here;
 mod hostile;
 mod life;

@@ -29,7 +29,7 @@ enum Figure {
 }
 
 /// Every figure: its name, what it says, and where it is in a tenant's use.
-const FIGURES: [(&str, &str, Figure); 7] = [
+const FIGURES: [(&str, &str, Figure); 8] = [
     (
         "plugin_calls",
         "Calls of plugins",
@@ -56,6 +56,11 @@ const FIGURES: [(&str, &str, Figure); 7] = [
         Figure::Count(|usage| usage.refused),
     ),
     (
+        "plugin_figures_dropped",
+        "Figures that plugins raised over a bound",
+        Figure::Count(|usage| usage.figures_dropped),
+    ),
+    (
         "plugin_instances",
         "Instances of plugins",
         Figure::Level(|usage| i64::from(usage.instances)),
@@ -80,6 +85,7 @@ impl GuestFigures {
             sum.traps += more.traps;
             sum.failures += more.failures;
             sum.refused += more.refused;
+            sum.figures_dropped += more.figures_dropped;
             sum.instances = sum.instances.saturating_add(more.instances);
             sum.memory_bytes = sum.memory_bytes.saturating_add(more.memory_bytes);
         }

@@ -9,8 +9,8 @@ use clap::Parser;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
-    Binding, Delivery, Envelope, Filtered, GuestFault, LogLine, PushRefusal, Response, RouteTable, Sealed,
-    Step, ToOpen, ToSeal, Usage,
+    Binding, Delivery, Envelope, Filtered, GuestFault, LogLine, OwnFigures, PushRefusal, Response,
+    RouteTable, Sealed, Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 use posthouse_node::cli::{Cli, Command};
@@ -65,6 +65,10 @@ impl Guests for StubRouter {
 
     fn logs(&self, version: PluginVersion) -> Vec<LogLine> {
         self.0.logs(version)
+    }
+
+    fn figures(&self) -> Vec<OwnFigures> {
+        self.0.figures()
     }
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {

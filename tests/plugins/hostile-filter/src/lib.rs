@@ -5,7 +5,7 @@ use std::hint::{black_box, spin_loop};
 use bindings::exports::posthouse::plugin::filtering::{
     Attribute, Body, Envelope, Guest, Replacement, Verdict,
 };
-use bindings::posthouse::plugin::{config, log};
+use bindings::posthouse::plugin::{config, log, metrics};
 
 #[expect(unsafe_code, reason = "generated from wit/")]
 mod bindings {
@@ -24,6 +24,8 @@ const MANY_ATTRIBUTES: usize = 10_000;
 /// More lines, and longer ones, than are kept of a call.
 const MANY_LINES: usize = 1_000;
 const LONG_LINE_BYTES: usize = 100_000;
+/// More figures than are kept of a version, and than are taken of a call.
+const MANY_FIGURES: usize = 1_000;
 
 struct HostileFilter;
 
@@ -63,6 +65,23 @@ fn misbehave(how: &str, body: &Body) -> Result<Verdict, String> {
             } else {
                 Err("there were bytes past the end".to_owned())
             }
+        }
+        "count" => {
+            metrics::add("guilty", 1);
+            metrics::observe("body_bytes", f64::from(body.len()));
+            Ok(Verdict::Pass)
+        }
+        "count-and-trap" => {
+            metrics::add("guilty", 1);
+            panic!("as it was told to")
+        }
+        "count-badly" => {
+            metrics::add("no name\"} 1\n", 1);
+            metrics::observe("not_a_number", f64::NAN);
+            for number in 0..MANY_FIGURES {
+                metrics::add(&format!("figure_{number}"), u64::MAX);
+            }
+            Ok(Verdict::Drop)
         }
         "trap" => panic!("as it was told to"),
         "fail" => Err("as it was told to".to_owned()),
