@@ -6,12 +6,12 @@
 
 use std::{
     io::{self, Read, Write},
+    os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
     sync::mpsc,
-    time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setpriority_process, setrlimit};
 
 use crate::{
     artifact::Artifact,
@@ -143,19 +143,25 @@ fn compile_there(
         .map_err(|error| PushRefusal::Fault(error.to_string()))?;
     match answer {
         Err(_) => Err(PushRefusal::CompileLimit(format!(
-            "more than {}",
-            shown(limits.time)
+            "more than {} s, most of which it was not running",
+            limits.time.as_secs()
         ))),
         Ok(Err(error)) => Err(PushRefusal::Fault(error.to_string())),
         Ok(Ok(answer)) if answer.len() as u64 > output_bytes_max => Err(PushRefusal::CompileLimit(format!(
             "more than {} bytes of code",
             limits.artifact_bytes
         ))),
-        Ok(Ok(answer)) => judged(answer, status),
+        Ok(Ok(answer)) => judged(answer, status, header),
     }
 }
 
-fn judged(mut answer: Vec<u8>, status: ExitStatus) -> Result<Artifact, PushRefusal> {
+fn judged(mut answer: Vec<u8>, status: ExitStatus, header: Header) -> Result<Artifact, PushRefusal> {
+    if status.signal() == Some(Signal::XCPU.as_raw()) {
+        return Err(PushRefusal::CompileLimit(format!(
+            "more than {} s of CPU time",
+            header.cpu_seconds
+        )));
+    }
     if !status.success() {
         return Err(PushRefusal::CompileLimit(format!(
             "the compiler ended with {status}"
@@ -172,10 +178,6 @@ fn judged(mut answer: Vec<u8>, status: ExitStatus) -> Result<Artifact, PushRefus
         }
         _ => Err(PushRefusal::Fault("the compiler said nothing".to_owned())),
     }
-}
-
-fn shown(time: Duration) -> String {
-    format!("{} s", time.as_secs())
 }
 
 // === impl Header ===
@@ -205,7 +207,12 @@ impl Header {
             maximum: Some(value),
         };
         setrlimit(Resource::As, at_most(self.memory_bytes))?;
-        setrlimit(Resource::Cpu, at_most(self.cpu_seconds))?;
+        let cpu = Rlimit {
+            current: Some(self.cpu_seconds),
+            // At the lower bound a signal says what was used up, which this one does not.
+            maximum: Some(self.cpu_seconds.saturating_add(1)),
+        };
+        setrlimit(Resource::Cpu, cpu)?;
         setrlimit(Resource::Core, at_most(0))?;
         setrlimit(Resource::Fsize, at_most(0))?;
         setpriority_process(None, self.niceness)?;

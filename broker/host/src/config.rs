@@ -40,6 +40,15 @@ pub const FIGURES_PER_TENANT_MAX: u64 = 128;
 pub const FIGURES_PER_NODE_MAX: u64 = 4_096;
 /// The longest text of a fault, in bytes.
 pub const FAULT_TEXT_BYTES_MAX: usize = 4_096;
+/// CPU time to compile a component: an interpreter's takes 10 s of it, one that is built to take long is found out.
+pub const COMPILE_CPU_MAX: Duration = Duration::from_secs(120);
+/// Time by the clock to compile a component, so much longer that being one of many on a busy machine is no fault of a
+/// component's.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(600);
+/// Address space to compile a component, in bytes.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 4 * 1_024 * 1_048_576;
+/// The largest compiled component, in bytes.
+pub const ARTIFACT_BYTES_MAX: usize = 256 * 1_048_576;
 
 /// What the host is told when it opens.
 #[derive(Clone, Debug)]
@@ -89,10 +98,10 @@ pub enum CompilerCommand {
 /// What compiling one plugin may use.
 #[derive(Clone, Copy, Debug)]
 pub struct CompileLimits {
-    /// Time by the clock.
-    pub time: Duration,
-    /// CPU time of all its threads.
+    /// CPU time of all its threads, in whole seconds: what a component costs, however busy the machine is.
     pub cpu: Duration,
+    /// Time by the clock, for a compiler that hangs.
+    pub time: Duration,
     /// Address space, in bytes.
     pub memory_bytes: u64,
     /// The compiled plugin, in bytes.
@@ -178,10 +187,10 @@ impl Config {
 impl Default for CompileLimits {
     fn default() -> Self {
         Self {
-            time: Duration::from_secs(180),
-            cpu: Duration::from_secs(120),
-            memory_bytes: 4 * 1_024 * 1_048_576,
-            artifact_bytes: 256 * 1_048_576,
+            cpu: COMPILE_CPU_MAX,
+            time: COMPILE_TIME_MAX,
+            memory_bytes: COMPILE_MEMORY_BYTES_MAX,
+            artifact_bytes: ARTIFACT_BYTES_MAX,
         }
     }
 }

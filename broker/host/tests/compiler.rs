@@ -8,7 +8,10 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use posthouse_host::{CompilerCommand, Config, Host, NoKeys, PushRefusal, builtins, compile_main};
+use posthouse_host::{
+    COMPILE_CPU_MAX, COMPILE_TIME_MAX, CompilerCommand, Config, Host, NoKeys, PushRefusal, builtins,
+    compile_main,
+};
 use posthouse_model::World;
 
 /// Makes this program the compiler.
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         a_component_is_compiled_by_the_child().await;
         a_component_that_does_not_compile_is_refused().await;
         a_compiler_short_of_memory_or_time_refuses().await;
+        a_component_that_takes_long_to_compile_is_stopped_by_the_cpu_time_it_takes().await;
+        time_by_the_clock_is_for_compilers_that_hang();
         a_compiler_that_is_not_there_is_no_fault_of_the_components().await;
     });
     ExitCode::SUCCESS
@@ -96,6 +101,69 @@ async fn a_compiler_short_of_memory_or_time_refuses() {
     })
     .await;
     assert!(matches!(large, Err(PushRefusal::CompileLimit(_))), "{large:?}");
+}
+
+async fn a_component_that_takes_long_to_compile_is_stopped_by_the_cpu_time_it_takes() {
+    let dear = check(dear_router(), COMPILE, |config| {
+        config.compile_limits.cpu = Duration::from_secs(1)
+    });
+    match dear.await {
+        Err(PushRefusal::CompileLimit(text)) => assert!(text.contains("1 s of CPU time"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A busy machine runs a compiler seldom. It has to be very busy before a good component is refused for that.
+fn time_by_the_clock_is_for_compilers_that_hang() {
+    assert!(COMPILE_TIME_MAX >= 5 * COMPILE_CPU_MAX);
+}
+
+/// Returns the router with a module beside it that nothing uses and that takes long to compile.
+fn dear_router() -> Bytes {
+    /// Functions, and how often each says the same: enough for many seconds.
+    const FUNCTIONS: u32 = 64;
+    const ROUNDS: usize = 8_000;
+    // (i32) -> i32
+    let mut module = b"\0asm\x01\0\0\0".to_vec();
+    section(&mut module, 1, &[1, 0x60, 1, 0x7f, 1, 0x7f]);
+    let mut declared = leb(FUNCTIONS);
+    declared.extend((0..FUNCTIONS).map(|_| 0));
+    section(&mut module, 3, &declared);
+    // local 0 = local 0 * local 0 + (local 0 rotated by 7), again and again.
+    let round = [0x20, 0, 0x20, 0, 0x6c, 0x20, 0, 0x41, 7, 0x77, 0x6a, 0x21, 0];
+    let mut body = vec![0];
+    body.extend(round.repeat(ROUNDS));
+    body.extend([0x20, 0, 0x0b]);
+    let mut code = leb(FUNCTIONS);
+    for _ in 0..FUNCTIONS {
+        code.extend(leb(u32::try_from(body.len()).expect("it is short")));
+        code.extend_from_slice(&body);
+    }
+    section(&mut module, 10, &code);
+    let mut component = router().to_vec();
+    // A core module is section 1 of a component.
+    section(&mut component, 1, &module);
+    Bytes::from(component)
+}
+
+fn section(to: &mut Vec<u8>, id: u8, content: &[u8]) {
+    to.push(id);
+    to.extend(leb(u32::try_from(content.len()).expect("it is short")));
+    to.extend_from_slice(content);
+}
+
+/// Returns a number as WebAssembly writes it.
+fn leb(mut number: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        if number == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
 }
 
 async fn a_compiler_that_is_not_there_is_no_fault_of_the_components() {

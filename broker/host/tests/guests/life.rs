@@ -129,6 +129,41 @@ async fn code_is_found_again_by_the_next_host() {
 }
 
 #[tokio::test]
+async fn code_of_another_engine_is_thrown_away_and_compiled_again() {
+    let bench = Bench::open();
+    let router = builtin_component("topic-router");
+    bench
+        .host
+        .check(World::Route, router.clone())
+        .await
+        .expect("it is a router");
+    let folder = bench.dir.path().join("code");
+    let ours = only_file(&folder);
+    bench.host.stop().await;
+    // As if another version of the engine had compiled it: what must agree is in the name, and under the checksum.
+    let name = ours
+        .file_name()
+        .expect("it has one")
+        .to_string_lossy()
+        .into_owned();
+    let (digest, _) = name.split_once('-').expect("the digest comes first");
+    let foreign = folder.join(format!("{digest}-{:016x}.code", 7));
+    std::fs::copy(&ours, &foreign).expect("the folder is ours");
+    std::fs::write(&ours, std::fs::read(&foreign).expect("it is there").split_off(40))
+        .expect("the folder is ours");
+    let next = Host::open(config(folder.clone()), std::sync::Arc::new(NoKeys)).expect("a host opens");
+    assert!(!foreign.exists(), "nobody here can run it");
+    next.load(VERSION, None, World::Route, router)
+        .await
+        .expect("it is compiled again");
+    let answers = next
+        .route(&binding(""), &table(&[&[]]), vec![envelope(&[])])
+        .await;
+    assert!(answers[0].is_ok(), "{answers:?}");
+    assert_eq!(only_file(&folder), ours);
+}
+
+#[tokio::test]
 async fn a_plugin_serves_its_owner_alone() {
     let bench = Bench::open();
     let router = builtin_component("topic-router");
