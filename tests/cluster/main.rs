@@ -16,6 +16,7 @@ mod examples;
 mod failover;
 mod full;
 mod interrupted;
+mod life;
 mod membership;
 mod memory;
 mod newcomers;

@@ -22,6 +22,7 @@ mod names;
 mod nodes;
 mod outbox;
 mod plugins;
+mod preparing;
 mod queues;
 mod reach;
 mod reconcile;
@@ -77,6 +78,7 @@ use held::Excerpts;
 use inquiry::Inquiry;
 use keys::Secrets;
 use listings::Listings;
+use preparing::Loading;
 use reach::Session;
 use scrub::Scrubs;
 
@@ -137,6 +139,7 @@ pub struct Parts {
     /// The same, to be read from.
     component_files: Components,
     awaited: Awaited,
+    loading: Loading,
     outgoing: Vec<watch::Sender<u64>>,
     set_count: u8,
     excerpts: Excerpts,
@@ -244,6 +247,7 @@ impl Broker {
                 entropy: assembly.entropy,
                 component_files: assembly.components.clone(),
                 awaited,
+                loading: Loading::default(),
                 components: tokio::sync::Mutex::new(assembly.components),
                 egress: assembly.egress,
                 metrics: assembly.metrics,
@@ -267,6 +271,7 @@ impl Broker {
         broker.tasks.spawn(broker.clone().scrub(assembly.scrubbing));
         broker.tasks.spawn(broker.clone().balance());
         broker.tasks.spawn(broker.clone().gather_components());
+        broker.tasks.spawn(broker.clone().compile_bound());
         broker.tasks.spawn(broker.clone().reconcile());
         broker.tasks.spawn(broker.clone().hold());
         Ok(broker)

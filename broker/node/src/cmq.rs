@@ -619,6 +619,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         | BrokerError::DiskFull
         | BrokerError::Unsettled
         | BrokerError::ListingsBehind
+        | BrokerError::Unprepared { .. }
         | BrokerError::Unreadable(_)
         | BrokerError::Key(_) => CmqError::not_done(&error.to_string()),
         BrokerError::Fault(Fault::NotDone(reason)) => CmqError::not_done(&reason.to_string()),

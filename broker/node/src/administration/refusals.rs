@@ -27,6 +27,7 @@ impl From<BrokerError> for AdminError {
             BrokerError::DiskFull
             | BrokerError::Unsettled
             | BrokerError::ListingsBehind
+            | BrokerError::Unprepared { .. }
             | BrokerError::Unreadable(_)
             | BrokerError::Key(_) => AdminError::not_done(text),
             BrokerError::Fault(Fault::NotDone(_)) => AdminError::not_done(text),

@@ -460,21 +460,40 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes a plugin's version callable: from its compiled form, or compiled anew.
+    /// Makes a plugin's version callable: from its compiled form, or compiled anew, which holds up no other version.
     pub(super) async fn load_component(&self, version: PluginVersion) -> Result<(), BrokerError> {
-        let components = self.components.lock().await;
+        let turn = self.loading.turn(version);
+        let _one_at_a_time = turn.lock().await;
         if self.guests.is_loaded(version) {
             return Ok(());
         }
+        let (record, component) = self.recorded_component(version).await?;
+        self.guests
+            .load(version, record.tenant, record.world, component)
+            .await
+            .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+        // It may have been removed meanwhile, and unloaded before it was loaded.
+        if self
+            .directory
+            .view(|directory| directory.plugin(version).is_none())
+        {
+            self.guests.unload(version);
+        }
+        Ok(())
+    }
+
+    /// Returns a version's record and its component.
+    pub(super) async fn recorded_component(
+        &self,
+        version: PluginVersion,
+    ) -> Result<(PluginRecord, Bytes), BrokerError> {
+        let components = self.components.lock().await;
         let record: PluginRecord = self
             .directory
             .view(|directory| directory.plugin(version).cloned())
             .ok_or_else(|| BrokerError::Unreadable(format!("no plugin version {version}")))?;
         let component = self.component(&components, &record).await?;
-        self.guests
-            .load(version, record.tenant, record.world, component)
-            .await
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))
+        Ok((record, component))
     }
 }
 

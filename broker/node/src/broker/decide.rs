@@ -656,8 +656,14 @@ impl Broker {
 
     /// Returns the binding in force at the nearest of these places.
     pub(super) fn binding_record(&self, places: &[Place], world: World) -> Option<BindingRecord> {
-        self.directory
-            .view(|directory| directory.resolve_binding(places, world).cloned())
+        let record = self
+            .directory
+            .view(|directory| directory.resolve_binding(places, world).cloned());
+        // It may be seen a moment before this node is told of the entry that changed it.
+        if let Some(record) = &record {
+            self.deciding.reach(record.changed);
+        }
+        record
     }
 
     /// Makes sure that a plugin's version can be called.

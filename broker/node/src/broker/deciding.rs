@@ -39,7 +39,7 @@ impl Deciding {
         }
     }
 
-    /// Takes in that the directory was applied here up to an index at which others decide.
+    /// Takes in that the directory was applied here up to an index that others decide at, or that a binding says.
     pub(super) fn reach(&self, index: LogIndex) {
         self.0.fetch_max(index.0, Ordering::AcqRel);
     }
@@ -53,6 +53,13 @@ impl Broker {
     /// Returns the index that decisions are made at. To be looked up before what they are made by.
     pub(super) fn decided_at(&self) -> LogIndex {
         self.deciding.index()
+    }
+
+    /// Returns whether what was decided at an index is out of date already. Who was told the index read what decides
+    /// after it, and may have read what is newer: that must not stand in the log under the older index, behind which
+    /// something that was decided by the former binding could still come.
+    pub(super) fn is_late(&self, decided_at: LogIndex) -> bool {
+        self.deciding.index() > decided_at
     }
 
     /// Waits until this node sees of the directory what a set has seen, so that all can be decided again.

@@ -79,6 +79,14 @@ pub enum BrokerError {
     /// An argument is wrong; says which and why.
     #[error("{0}")]
     Argument(String),
+    /// A node on which a plugin's version is to decide cannot run it, or not yet. Nothing was changed.
+    #[error("node {node} cannot run the plugin, nothing was changed: {why}")]
+    Unprepared {
+        /// The node.
+        node: String,
+        /// Why.
+        why: String,
+    },
 }
 
 impl BrokerError {
@@ -120,7 +128,8 @@ impl BrokerError {
             | BrokerError::Unreadable(_)
             | BrokerError::Key(_)
             | BrokerError::Fault(_)
-            | BrokerError::Argument(_) => false,
+            | BrokerError::Argument(_)
+            | BrokerError::Unprepared { .. } => false,
         }
     }
 

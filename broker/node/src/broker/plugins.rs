@@ -82,7 +82,7 @@ impl Broker {
         Err(BrokerError::Argument(text))
     }
 
-    /// Binds a plugin's version to a place, once it can be called.
+    /// Binds a plugin's version to a place, once it can be called wherever it is to decide.
     pub async fn bind(
         &self,
         place: Place,
@@ -90,7 +90,7 @@ impl Broker {
         configuration: Bytes,
         on_failure: FailurePolicy,
     ) -> Result<(), BrokerError> {
-        self.load(version).await?;
+        self.prepare(version, [place]).await?;
         let command = DirectoryCommand::Bind {
             place,
             version,
@@ -106,14 +106,15 @@ impl Broker {
         self.change_bindings(command).await.map(|_| ())
     }
 
-    /// Makes every binding of a plugin use a version, once it can be called.
+    /// Makes every binding of a plugin use a version, once it can be called wherever it is to decide.
     pub async fn activate(&self, version: PluginVersion) -> Result<(), BrokerError> {
-        self.load(version).await?;
+        self.prepare(version, self.bound_places(version)).await?;
         let command = DirectoryCommand::Activate { version };
         self.change_bindings(command).await.map(|_| ())
     }
 
-    /// Puts every binding of a plugin back to the version before, and returns it.
+    /// Puts every binding of a plugin back to the version before, and returns it. That one was ready when it was in use,
+    /// and nodes keep its code: nothing is waited for.
     pub async fn roll_back(&self, plugin: &PluginOf) -> Result<PluginVersion, BrokerError> {
         let command = DirectoryCommand::RollBack {
             tenant: plugin.tenant,

@@ -109,6 +109,10 @@ impl Broker {
             let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
             let deciding = self.decide_incoming(&found, decided_at, &ask.contents);
             let messages = self.as_leader(found.set, deciding).await?;
+            if self.is_late(decided_at) {
+                self.metrics.decided_again();
+                continue;
+            }
             let command = SetCommand::Send {
                 queue: found.incarnation,
                 delay: ask.delay,

@@ -15,8 +15,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_keyring::Entropy;
 use posthouse_model::{
-    DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, LogIndex, MessageId, Refusal, ReplicaId,
-    SessionCall, SetCommand, SetId, SetReply, TenantId, Term,
+    DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, LogIndex, MessageId, PluginVersion,
+    Refusal, ReplicaId, SessionCall, SetCommand, SetId, SetReply, TenantId, Term,
 };
 use posthouse_replica::{Fault, Group, Machine, Members, NetworkFault, Reason};
 use posthouse_wire::Kind as WireKind;
@@ -105,6 +105,8 @@ pub(super) enum Ask {
     Reform { set: Option<SetId>, reform: Reform },
     /// To read everything durable again.
     Scrub,
+    /// Has a version of a plugin ready to be asked.
+    Prepare { version: PluginVersion },
 }
 
 /// What the other answers.
@@ -129,6 +131,7 @@ pub(super) enum Told {
     Sources(Vec<Incarnation>),
     Trace(Trace),
     Stay(Stay),
+    Prepared,
 }
 
 /// What names the calls that this node passes on.
@@ -398,6 +401,20 @@ impl Broker {
         }
     }
 
+    /// Asks one node, and returns also why it refuses; none when it does not answer.
+    pub(super) async fn ask_or_hear(
+        &self,
+        to: ReplicaId,
+        ask: &Ask,
+        within: Duration,
+    ) -> Result<Option<Told>, BrokerError> {
+        match self.ask_node(to, ask, within).await {
+            Attempt::Answered(told) => Ok(Some(told)),
+            Attempt::NotDone(_) | Attempt::MayBeDone => Ok(None),
+            Attempt::Refused(error) => Err(error),
+        }
+    }
+
     async fn ask_node(&self, to: ReplicaId, ask: &Ask, within: Duration) -> Attempt {
         let request = posthouse_wire::encode(WireKind::Peer, ask);
         let answer = match self.others.ask(to, request, within).await {
@@ -550,6 +567,7 @@ impl Broker {
                 self.scrubs.begin();
                 Ok(Told::Scrubs)
             }
+            Ask::Prepare { version } => self.prepare_here(version).await.map(|()| Told::Prepared),
         }
     }
 }

@@ -53,6 +53,10 @@ impl Broker {
             let found = self.find_incarnation(topic, Kind::Topic).await?;
             let deciding = self.decide_publications(&found, decided_at, &draft);
             let publications = self.as_leader(found.set, deciding).await?;
+            if self.is_late(decided_at) {
+                self.metrics.decided_again();
+                continue;
+            }
             let command = SetCommand::Publish {
                 topic,
                 publications,
