@@ -17,6 +17,7 @@ mod failover;
 mod full;
 mod interrupted;
 mod life;
+mod logs;
 mod membership;
 mod memory;
 mod newcomers;

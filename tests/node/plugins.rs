@@ -104,21 +104,8 @@ fn a_filter_on_a_subscription_decides_by_its_configuration_and_explain_tells() {
         told.contains(&("prices".into(), "passed".into(), vec!["dear".into()])),
         "{told:?}"
     );
-    run(
-        &node,
-        &[
-            "plugin",
-            "quarantine",
-            "--topic",
-            "t",
-            "--subscription",
-            "dear",
-            "--world",
-            "filter",
-            "--reason",
-            "slow",
-        ],
-    );
+    let dear = ["--topic", "t", "--subscription", "dear", "--world", "filter"];
+    quarantine(&node, &dear, &["--reason", "slow"]);
     let refused = publish(&mut client, "t", r#"{"price":150}"#);
     assert_eq!(refused.code(), 6000);
     assert!(refused.text("message").contains("slow"), "{refused:?}");
@@ -253,24 +240,80 @@ fn a_binding_whose_plugin_traps_too_often_is_taken_out_of_use_and_the_tenant_is_
     // Counted once the binding is out of use, so perhaps not yet.
     let broken = "posthouse_plugin_bindings_broken_total{tenant=\"1\",world=\"route\"} 1";
     until(|| get(&node, "/metrics").1.contains(broken).then_some(()));
-    run(
-        &node,
-        &[
-            "plugin",
-            "quarantine",
-            "--topic",
-            "t",
-            "--world",
-            "route",
-            "--release",
-        ],
-    );
+    quarantine(&node, &["--topic", "t", "--world", "route"], &["--release"]);
     publish(&mut client, "t", "x").success().unwrap();
     let refused = publish_tag(&mut client, "t", "trap");
     assert!(
         refused.text("message").contains("plugin trapped"),
         "it counts anew: {refused:?}"
     );
+}
+
+#[test]
+fn a_breaker_is_set_for_a_binding_and_who_looks_at_its_plugin_sees_what_it_did() {
+    let node = node_with("[plugins]\nbreaker_traps = 1000\n");
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    topic_to_queue(&mut client, "other", &[], "other-queue", "");
+    push(&node, "traps", "tests/plugins/traps");
+    let bind = ["plugin", "bind", "traps", "--topic"];
+    let breaker = ["t", "--breaker-traps", "2", "--breaker-seconds", "86400"];
+    let bound = run(&node, &[&bind[..], &breaker].concat());
+    assert!(bound.contains("2 in 86400 s"), "{bound}");
+    let bound = run(&node, &[&bind[..], &["other"]].concat());
+    assert!(bound.contains("1000 in 60 s"), "{bound}");
+    for topic in ["other", "other", "t", "t"] {
+        let refused = publish_tag(&mut client, topic, "trap");
+        assert!(refused.text("message").contains("trapped"), "{refused:?}");
+    }
+    let shown = until(|| {
+        let shown: Value = serde_json::from_str(&run(&node, &["plugin", "show", "traps", "--json"])).unwrap();
+        shown["quarantined"].is_array().then_some(shown)
+    });
+    let out = shown["quarantined"].as_array().unwrap();
+    assert_eq!(
+        (out.len(), &out[0]["place"]["topic"]),
+        (1, &"t".into()),
+        "{shown}"
+    );
+    let reason = out[0]["quarantined"].as_str().unwrap();
+    assert!(reason.starts_with("2 traps within 86400 s"), "{reason}");
+    let since = out[0]["quarantined_ms"].as_u64().unwrap();
+    let pushed = shown["versions"][0]["pushed_ms"].as_u64().unwrap();
+    assert!(since >= pushed, "{shown}");
+    let shown = run(&node, &["plugin", "show", "traps"]);
+    assert!(shown.contains("OUT OF USE") && shown.contains(reason), "{shown}");
+    let listed = run(&node, &["plugin", "list"]);
+    let row = listed.lines().find(|row| row.starts_with("traps")).unwrap();
+    assert_eq!(row.split_whitespace().last(), Some("1"), "{listed}");
+    quarantine(&node, &["--topic", "t", "--world", "route"], &["--release"]);
+    let shown: Value = serde_json::from_str(&run(&node, &["plugin", "show", "traps", "--json"])).unwrap();
+    assert_eq!(shown["quarantined"], Value::Null, "{shown}");
+    for wrong in [["--breaker-traps", "0"], ["--breaker-seconds", "86401"]] {
+        let output = output(&node, &[], &[&bind[..], &["t"], &wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_trap_is_in_the_log_with_the_functions_that_were_running() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    push(&node, "traps", "tests/plugins/traps");
+    run(&node, &["plugin", "bind", "traps", "--topic", "t"]);
+    publish_tag(&mut client, "t", "trap");
+    let logs: Value = serde_json::from_str(&run(&node, &["plugin", "logs", "traps", "--json"])).unwrap();
+    let lines = logs["lines"].as_array().unwrap();
+    let traps: Vec<&Value> = lines.iter().filter(|line| line["level"] == "trap").collect();
+    assert_eq!(traps.len(), 1, "{logs}");
+    let text = traps[0]["text"].as_str().unwrap();
+    let (first, frames) = text.split_once('\n').unwrap();
+    assert!(first.starts_with("the plugin trapped: "), "{text}");
+    assert!(frames.lines().count() > 1, "{text}");
+    assert!(frames.lines().all(|frame| frame.contains(" at 0x")), "{text}");
+    let shown = run(&node, &["plugin", "logs", "traps"]);
+    assert!(shown.contains(&format!("trap   {first}\n    ")), "{shown}");
 }
 
 #[test]
@@ -287,10 +330,11 @@ fn a_log_is_followed_as_it_is_written() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    // Beside what the plugin writes, its traps are shown.
+    let mut written = lines.map(Result::unwrap).filter(|line| line.contains("about to"));
     for _ in 0..2 {
-        let line = lines.next().unwrap().unwrap();
-        assert!(line.contains("about to trap"), "{line}");
+        written.next().unwrap();
         publish_tag(&mut client, "t", "trap");
     }
     follower.kill().unwrap();
@@ -491,6 +535,11 @@ fn explain_follows_a_sealed_message_and_a_plain_one_to_their_ends() {
         before,
         "a node that was killed tells the same"
     );
+}
+
+/// Takes the binding of a place out of use, or puts it back.
+fn quarantine(node: &Node, binding: &[&str], verdict: &[&str]) {
+    run(node, &[&["plugin", "quarantine"], binding, verdict].concat());
 }
 
 fn component(folder: &str) -> PathBuf {

@@ -26,6 +26,8 @@ pub const ASSOCIATED_BYTES_MAX: usize = 4_096;
 pub const LOG_LINES_PER_CALL_MAX: u32 = 64;
 /// The longest log line, in bytes.
 pub const LOG_LINE_BYTES_MAX: usize = 1_024;
+/// The longest note of a failure that is kept in a plugin's log; what is longer is cut.
+pub const TRAP_LINE_BYTES_MAX: usize = 2_048;
 /// The log lines kept of one version of a plugin.
 pub const LOG_LINES_KEPT_MAX: usize = 1_000;
 /// How often a call can raise a figure.

@@ -310,8 +310,23 @@ impl Host {
             turn.take();
         }
         match answers.await {
-            Ok(answers) => answers,
+            Ok(answers) => {
+                self.note_failures(binding, answers.iter().filter_map(|answer| answer.as_ref().err()));
+                answers
+            }
             Err(_) => (0..messages).map(|_| Err(GuestFault::Stopped)).collect(),
+        }
+    }
+
+    /// Notes what failed in the version's log: once for each message, whatever was tried before.
+    fn note_failures<'a>(&self, binding: &Binding, faults: impl Iterator<Item = &'a GuestFault>) {
+        let mut faults = faults.peekable();
+        if faults.peek().is_none() {
+            return;
+        }
+        let plugin = self.inner.shared.plugins.read().get(&binding.version).cloned();
+        if let Some(plugin) = plugin {
+            faults.for_each(|fault| plugin.notes.log.note(binding.tenant, fault));
         }
     }
 

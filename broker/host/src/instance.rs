@@ -423,9 +423,9 @@ fn shown(backtrace: &WasmBacktrace) -> String {
         if lines.len() > FAULT_TEXT_BYTES_MAX {
             break;
         }
-        let name = frame.func_name().unwrap_or("unknown");
+        let name = rustc_demangle::demangle(frame.func_name().unwrap_or("unknown"));
         let offset = frame.module_offset().unwrap_or_default();
-        lines.push_str(&format!("{name} at {offset:#x}\n"));
+        lines.push_str(&format!("{name:#} at {offset:#x}\n"));
     }
     text::cut(lines, FAULT_TEXT_BYTES_MAX)
 }

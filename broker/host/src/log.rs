@@ -1,11 +1,12 @@
-//! What a plugin writes for its owner: the newest lines of each version.
+//! What a plugin writes for its owner, and what the host notes of its failures: the newest lines of each version.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use posthouse_model::{TenantId, Time};
 
-use crate::config::LOG_LINES_KEPT_MAX;
+use crate::config::{LOG_LINES_KEPT_MAX, TRAP_LINE_BYTES_MAX};
+use crate::fault::GuestFault;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -18,6 +19,8 @@ pub enum Level {
     Warn,
     /// Wrong.
     Error,
+    /// Noted by the host: a call gave no answer.
+    Trap,
 }
 
 /// A line that a plugin wrote.
@@ -29,7 +32,7 @@ pub struct LogLine {
     pub tenant: TenantId,
     /// How much it matters.
     pub level: Level,
-    /// What it says.
+    /// What it says. Of a trap, the lines after the first say where it was.
     pub text: String,
 }
 
@@ -59,6 +62,17 @@ impl PluginLog {
         });
     }
 
+    /// Notes that a call failed, if the plugin is to blame and did not say so itself.
+    pub(crate) fn note(&self, tenant: TenantId, fault: &GuestFault) {
+        let text = match fault {
+            GuestFault::Trap { backtrace, .. } => format!("{fault}\n{backtrace}"),
+            GuestFault::OutOfTime | GuestFault::OutOfMemory | GuestFault::Nonsense(_) => fault.to_string(),
+            GuestFault::Said(_) | GuestFault::Busy(_) | GuestFault::NotLoaded | GuestFault::Stopped => return,
+        };
+        let text = crate::text::cut(text.trim_end().to_owned(), TRAP_LINE_BYTES_MAX);
+        self.write(tenant, Level::Trap, text);
+    }
+
     pub(crate) fn lines(&self) -> Vec<LogLine> {
         self.lines.lock().iter().cloned().collect()
     }
@@ -77,5 +91,24 @@ mod tests {
         let lines = log.lines();
         assert_eq!(lines.len(), LOG_LINES_KEPT_MAX);
         assert_eq!(lines[0].text, "2");
+    }
+
+    #[test]
+    fn a_failure_is_noted_with_where_it_was_unless_the_plugin_said_so_itself() {
+        let log = PluginLog::default();
+        log.note(TenantId(1), &GuestFault::Said("no".to_owned()));
+        let trap = GuestFault::Trap {
+            message: "unreachable".to_owned(),
+            backtrace: "inner at 0x1\n".repeat(TRAP_LINE_BYTES_MAX),
+        };
+        log.note(TenantId(1), &trap);
+        let lines = log.lines();
+        assert_eq!((lines.len(), lines[0].level), (1, Level::Trap));
+        assert!(
+            lines[0]
+                .text
+                .starts_with("the plugin trapped: unreachable\ninner at 0x1\n")
+        );
+        assert_eq!(lines[0].text.len(), TRAP_LINE_BYTES_MAX);
     }
 }

@@ -5,15 +5,18 @@
 //! its parts, and tenants by [`TENANTS_MAX`]. It says of a queue or topic only which incarnation and set a name
 //! stands for; attributes and subscriptions are the set's, so bindings to subscriptions are taken on trust.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccessKeyRecord, Batch, BindingRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply, GuestLimits,
-    Incarnation, Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId, NodeRecord, Place, PluginRecord,
-    PluginVersion, ReplicaId, ReplicaRecord, SetId, SigningKeyRecord, TenantId, TenantRecord, Time, World,
+    AccessKeyRecord, Batch, BindingRecord, BreakerRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply,
+    FailurePolicy, GuestLimits, Incarnation, Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId,
+    NodeRecord, Place, PluginRecord, PluginVersion, ReplicaId, ReplicaRecord, SetId, SigningKeyRecord,
+    TenantId, TenantRecord, Time, World,
 };
 
 mod changes;
+mod guards;
 mod guest_limits;
 mod master_keys;
 mod names;
@@ -26,6 +29,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
+use guards::{Guards, check_breaker};
 use guest_limits::TenantsGuestLimits;
 use master_keys::MasterKeys;
 use names::Names;
@@ -36,6 +40,7 @@ use signing_keys::SigningKeys;
 use tenants::Tenants;
 
 pub use changes::{DirectoryApplied, DirectoryChange};
+pub use guards::{BREAKER_TRAPS_MAX, BREAKER_WITHIN_MAX};
 pub use guest_limits::HTTP_HOSTS_MAX;
 pub use master_keys::{MASTER_KEY_VERSIONS_MAX, MASTER_KEYS_MAX};
 pub use names::{NAMES_MAX, SETS_MAX};
@@ -66,6 +71,7 @@ pub struct Directory {
     nodes: Nodes,
     signing_keys: SigningKeys,
     guest_limits: TenantsGuestLimits,
+    guards: Guards,
 }
 
 /// What the cluster is, said once.
@@ -232,6 +238,16 @@ impl Directory {
         places.iter().find_map(|place| self.binding(*place, world))
     }
 
+    /// Returns when a binding is taken out of use, as far as it was said for it.
+    pub fn breaker(&self, place: Place, world: World) -> BreakerRecord {
+        self.guards.breaker(place, world)
+    }
+
+    /// Returns since when a binding is out of use, if it is and that was noted.
+    pub fn out_since(&self, place: Place, world: World) -> Option<Time> {
+        self.guards.out_since(place, world)
+    }
+
     /// Returns all bindings, by place and world.
     pub fn bindings(&self) -> impl Iterator<Item = &BindingRecord> {
         self.plugins.bindings()
@@ -386,6 +402,7 @@ impl Directory {
                 if let Some(record) = self.names.forget(*incarnation)? {
                     // Nothing is decided any more for what is gone: that its bindings go with it is not told.
                     self.plugins.unbind_incarnation(record.tenant, *incarnation);
+                    self.tidy_guards();
                     changes.push(DirectoryChange::from(&record));
                 }
                 Ok(DirectoryReply::Done)
@@ -432,39 +449,51 @@ impl Directory {
                 version,
                 configuration,
                 on_failure,
-            } => {
-                let plugin = self.plugins.get(*version).ok_or(DirectoryRefusal::NoPlugin)?;
-                let owner = self.check_place(*place, plugin)?;
-                self.plugins.bind(Binding {
-                    place: *place,
-                    owner,
-                    version: *version,
-                    configuration,
-                    on_failure: *on_failure,
-                    changed: self.applied,
-                })?;
-                changes.push(DirectoryChange::Deciding);
-                Ok(DirectoryReply::Done)
-            }
+            } => self.bind(
+                *place,
+                *version,
+                configuration,
+                *on_failure,
+                BreakerRecord::default(),
+                changes,
+            ),
+            DirectoryCommand::BindBreaking {
+                place,
+                version,
+                configuration,
+                on_failure,
+                breaker,
+            } => self.bind(*place, *version, configuration, *on_failure, *breaker, changes),
             DirectoryCommand::Unbind { place, world } => {
                 let owner = self.owner_of(*place);
                 self.plugins.unbind(*place, *world, owner)?;
+                self.tidy_guards();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Activate { version } => {
                 self.plugins.activate(*version, self.applied)?;
+                self.tidy_guards();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::RollBack { tenant, name } => {
                 let version = self.plugins.roll_back(*tenant, name, self.applied)?;
+                self.tidy_guards();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::RolledBack(version))
             }
             DirectoryCommand::Quarantine { place, world, reason } => {
                 self.plugins
                     .quarantine(*place, *world, reason.as_deref(), self.applied)?;
+                self.tidy_guards();
+                changes.push(DirectoryChange::Deciding);
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::TakeOut { place, world, reason } => {
+                self.plugins
+                    .quarantine(*place, *world, Some(reason), self.applied)?;
+                self.guards.take_out(*place, *world, self.now);
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
@@ -562,6 +591,40 @@ impl Directory {
         }
     }
 
+    fn bind(
+        &mut self,
+        place: Place,
+        version: PluginVersion,
+        configuration: &Bytes,
+        on_failure: FailurePolicy,
+        breaker: BreakerRecord,
+        changes: &mut Vec<DirectoryChange>,
+    ) -> Result<DirectoryReply, DirectoryRefusal> {
+        check_breaker(breaker)?;
+        let plugin = self.plugins.get(version).ok_or(DirectoryRefusal::NoPlugin)?;
+        let (world, owner) = (plugin.world, self.check_place(place, plugin)?);
+        self.plugins.bind(Binding {
+            place,
+            owner,
+            version,
+            configuration,
+            on_failure,
+            changed: self.applied,
+        })?;
+        self.guards.begin(place, world, breaker);
+        changes.push(DirectoryChange::Deciding);
+        Ok(DirectoryReply::Done)
+    }
+
+    /// Lets go of what guards bindings that are gone, or in use again.
+    fn tidy_guards(&mut self) {
+        let plugins = &self.plugins;
+        self.guards.tidy(|place, world| {
+            let binding = plugins.binding(place, world);
+            binding.map(|binding| binding.quarantined.is_some())
+        });
+    }
+
     /// Has something done with the nodes, and takes notice of the entry if it was not refused.
     fn change_nodes(
         &mut self,
@@ -598,6 +661,7 @@ impl Directory {
             version: plugin.version,
         }));
         self.plugins.remove_tenant(tenant);
+        self.tidy_guards();
         self.master_keys.remove_tenant(tenant);
         self.signing_keys.remove_tenant(tenant);
         self.guest_limits.remove_tenant(tenant);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Definition, DiskId, HttpHost, Incarnation, LogIndex, Name, NodeId, PluginVersion, ReplicaId, SetId,
+    Definition, DiskId, HttpHost, Incarnation, LogIndex, Name, NodeId, PluginVersion, ReplicaId, SetId, Span,
     SubscriptionId, TenantId, Time,
 };
 
@@ -285,6 +285,28 @@ pub enum DirectoryCommand {
         tenant: TenantId,
         /// What they may do.
         limits: GuestLimits,
+    },
+    /// Attaches a plugin's version to a place as `Bind` does, and says when its breaker takes it out of use.
+    BindBreaking {
+        /// Where.
+        place: Place,
+        /// The version.
+        version: PluginVersion,
+        /// The plugin's configuration, for it alone to read.
+        configuration: Bytes,
+        /// What follows when it fails.
+        on_failure: FailurePolicy,
+        /// When it is taken out of use.
+        breaker: BreakerRecord,
+    },
+    /// Takes a binding out of use as `Quarantine` with a reason does, and notes since when.
+    TakeOut {
+        /// Where.
+        place: Place,
+        /// The world.
+        world: World,
+        /// Why.
+        reason: String,
     },
 }
 
@@ -640,6 +662,15 @@ pub struct BindingRecord {
     pub quarantined: Option<String>,
     /// The directory index at which it last changed: another index is another binding to a cache.
     pub changed: LogIndex,
+}
+
+/// When a binding whose plugin traps is taken out of use. What is not said is as the nodes are configured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BreakerRecord {
+    /// After so many traps.
+    pub traps: Option<u32>,
+    /// Within so long.
+    pub within: Option<Span>,
 }
 
 /// What a master key is.

@@ -554,7 +554,7 @@ impl Administration for Service {
         plugin: Name,
         query: LogQuery,
     ) -> Result<PluginLogs, AdminError> {
-        plugins::logs(&self.acting(scope).await?, &plugin, query)
+        plugins::logs(&self.acting(scope).await?, &plugin, query).await
     }
 
     async fn bindings(&self, scope: &Scope) -> Result<Page<BindingView>, AdminError> {

@@ -196,7 +196,8 @@ impl Machine for Directory {
 
     fn weight(command: &DirectoryCommand) -> usize {
         let bytes = match command {
-            DirectoryCommand::Bind { configuration, .. } => configuration.len(),
+            DirectoryCommand::Bind { configuration, .. }
+            | DirectoryCommand::BindBreaking { configuration, .. } => configuration.len(),
             DirectoryCommand::AddAccessKey { wrapped_secret, .. } => wrapped_secret.len(),
             DirectoryCommand::PutMasterKey { wrapped, .. } => wrapped.len(),
             // The others are a few names and numbers.

@@ -20,6 +20,8 @@ const NONE_LOCATED: [u8; 1] = [0];
 /// What the fourth version has beyond the third: no signing keys, and no tenant whose plugins are limited in another way
 /// than all are.
 const NONE_SIGNS: [u8; 2] = [0; 2];
+/// What the fifth version has beyond the fourth: no breaker that was set, nothing known to be out of use since when.
+const NO_GUARDS: [u8; 2] = [0; 2];
 
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -97,7 +99,7 @@ impl Kind {
     /// Returns the version that is written now.
     pub const fn version(self) -> u8 {
         match self {
-            Kind::DirectoryState => 4,
+            Kind::DirectoryState => 5,
             Kind::SetBatch
             | Kind::DirectoryBatch
             | Kind::SetState
@@ -168,11 +170,16 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
     let (kind, state, ends) = match bytes {
         [kind, 1, state @ ..] => {
-            let ends = [&NO_NODES[..], &NONE_LOCATED[..], &NONE_SIGNS[..]];
+            let ends = [&NO_NODES[..], &NONE_LOCATED, &NONE_SIGNS, &NO_GUARDS];
             (*kind, state, ends.concat())
         }
-        [kind, 2, state @ ..] => (*kind, state, [&NONE_LOCATED[..], &NONE_SIGNS[..]].concat()),
-        [kind, 3, state @ ..] => (*kind, state, NONE_SIGNS.to_vec()),
+        [kind, 2, state @ ..] => (
+            *kind,
+            state,
+            [&NONE_LOCATED[..], &NONE_SIGNS, &NO_GUARDS].concat(),
+        ),
+        [kind, 3, state @ ..] => (*kind, state, [&NONE_SIGNS[..], &NO_GUARDS].concat()),
+        [kind, 4, state @ ..] => (*kind, state, NO_GUARDS.to_vec()),
         _ => return decode_state(Kind::DirectoryState, bytes),
     };
     let now = [&[kind, Kind::DirectoryState.version()], state, &ends].concat();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     AccessKeyStatus, Definition, DiskId, FailurePolicy, Founder, HttpHost, MasterKeyState, NameState,
-    NodeState, QueueAttributes, Quotas, ReplicaState, SessionCall, SigningAlgorithm, SigningSecret,
+    NodeState, QueueAttributes, Quotas, ReplicaState, SessionCall, SigningAlgorithm, SigningSecret, Span,
     Submission, SubscriptionId, TopicAttributes,
 };
 
@@ -873,6 +873,59 @@ fn a_quarantine_lasts_until_it_is_lifted_or_the_binding_changes() {
     );
     log.done(DirectoryCommand::Activate { version: two });
     assert_eq!(reason(&log), None);
+}
+
+#[test]
+fn a_breaker_and_since_when_a_binding_is_out_of_use_go_with_the_binding() {
+    let mut log = Log::founded();
+    let one = log.push(None, "p", World::Seal, 1);
+    let (place, world) = (Place::Platform, World::Seal);
+    let bind_breaking = |traps, seconds| DirectoryCommand::BindBreaking {
+        place,
+        version: one,
+        configuration: Bytes::new(),
+        on_failure: FailurePolicy::Reject,
+        breaker: BreakerRecord {
+            traps: Some(traps),
+            within: Some(Span::from_seconds(seconds)),
+        },
+    };
+    let take_out = || DirectoryCommand::TakeOut {
+        place,
+        world,
+        reason: "it loops".to_owned(),
+    };
+    let release = || DirectoryCommand::Quarantine {
+        place,
+        world,
+        reason: None,
+    };
+    let breaker = |log: &Log| log.directory.breaker(place, world);
+    let out_since = |log: &Log| log.directory.out_since(place, world);
+    assert_eq!(log.apply(take_out()), Err(DirectoryRefusal::NotBound));
+    assert_eq!(out_since(&log), None);
+    for (traps, seconds) in [(0, 1), (1, 0), (BREAKER_TRAPS_MAX + 1, 1), (1, 86_401)] {
+        assert!(
+            log.apply(bind_breaking(traps, seconds)).is_err(),
+            "{traps} {seconds}"
+        );
+    }
+    log.done(bind_breaking(3, 60));
+    assert_eq!((breaker(&log).traps, out_since(&log)), (Some(3), None));
+    log.done(take_out());
+    let since = log.directory.now();
+    assert_eq!(out_since(&log), Some(since));
+    log.done(take_out());
+    assert_eq!(out_since(&log), Some(since), "it was out before");
+    log.done(release());
+    assert_eq!((breaker(&log).traps, out_since(&log)), (Some(3), None));
+    log.done(take_out());
+    log.done(bind(place, one));
+    assert_eq!((breaker(&log), out_since(&log)), (BreakerRecord::default(), None));
+    log.done(bind_breaking(3, 60));
+    log.done(take_out());
+    log.done(DirectoryCommand::Unbind { place, world });
+    assert_eq!((breaker(&log), out_since(&log)), (BreakerRecord::default(), None));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Places of bindings: names to what they stand for, among the tenant's own, and back.
 
-use posthouse_model::{BindingRecord, Kind, NameRecord, Place, Refusal};
+use posthouse_model::{BindingRecord, Kind, NameRecord, Place, Refusal, Time};
 
 use super::Acting;
 use crate::admin::AdminError;
-use crate::admin::shapes::{BindingView, PlaceView};
+use crate::admin::shapes::{BindingView, BreakerView, PlaceView};
 
 impl Acting<'_> {
     /// Returns the place that is named.
@@ -79,6 +79,12 @@ impl Acting<'_> {
             true => String::new(),
             false => String::from_utf8_lossy(&record.configuration).into_owned(),
         };
+        let (at, world) = (record.place, record.world);
+        let breaking = self.broker.breaking(at, world);
+        let since = self
+            .broker
+            .directory
+            .view(|directory| directory.out_since(at, world));
         Some(BindingView {
             place,
             world: record.world.into(),
@@ -88,6 +94,11 @@ impl Acting<'_> {
             configuration,
             on_failure: record.on_failure.into(),
             quarantined: record.quarantined.clone(),
+            quarantined_ms: since.map(Time::millis),
+            breaker: BreakerView {
+                traps: u32::try_from(breaking.traps).ok(),
+                seconds: Some(breaking.within.as_secs()),
+            },
         })
     }
 

@@ -1,8 +1,9 @@
 //! Plugins and bindings.
 
 use bytes::Bytes;
-use posthouse_host::{Level, LogLine};
-use posthouse_model::{BindingRecord, DirectoryRefusal, Name, Place, PluginRecord, PluginVersion, World};
+use posthouse_model::{
+    BindingRecord, BreakerRecord, DirectoryRefusal, Name, Place, PluginRecord, PluginVersion, Span, World,
+};
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
@@ -10,7 +11,7 @@ use crate::admin::shapes::{
     PluginPushed, PluginVersionView, PluginView, QuarantineRequest, UnbindRequest, hexadecimal,
 };
 use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
-use crate::broker::PluginOf;
+use crate::broker::{LinesOf, LinesWanted, PluginOf, WrittenLevel, WrittenLine};
 
 pub(super) async fn list(acting: &Acting<'_>, query: &ListQuery) -> Result<Page<PluginView>, AdminError> {
     let plugins = acting.broker.plugins(acting.tenant).await?;
@@ -75,18 +76,29 @@ pub(super) async fn remove_version(
     Ok(Done {})
 }
 
-pub(super) fn logs(acting: &Acting<'_>, plugin: &Name, query: LogQuery) -> Result<PluginLogs, AdminError> {
+pub(super) async fn logs(
+    acting: &Acting<'_>,
+    plugin: &Name,
+    query: LogQuery,
+) -> Result<PluginLogs, AdminError> {
     let plugin = acting.plugin(plugin)?;
+    let wanted = LinesWanted {
+        tenant: acting.tenant,
+        versions: plugin.versions.iter().map(|record| record.version).collect(),
+        max: query.limit,
+    };
+    let (told, silent) = acting.broker.plugin_lines(&wanted).await;
     let mut lines: Vec<PluginLogLine> = Vec::new();
-    for record in &plugin.versions {
-        let written = acting.broker.guests.logs(record.version).into_iter();
-        let own = written.filter(|line| line.tenant == acting.tenant);
-        lines.extend(own.map(|line| log_line(record.version, line)));
+    for LinesOf { node, lines: written } in told {
+        lines.extend(written.into_iter().map(|line| log_line(&node, line)));
     }
+    // Stable: lines of one node and one moment stay in order.
     lines.sort_by_key(|line| line.at_ms);
-    let older = lines.len().saturating_sub(query.limit);
-    lines.drain(..older);
-    Ok(PluginLogs { lines })
+    lines.drain(..lines.len().saturating_sub(query.limit));
+    Ok(PluginLogs {
+        lines,
+        silent: silent.iter().map(|replica| replica.0).collect(),
+    })
 }
 
 pub(super) fn bindings(acting: &Acting<'_>) -> Page<BindingView> {
@@ -107,9 +119,14 @@ pub(super) async fn bind(acting: &Acting<'_>, request: BindRequest) -> Result<Bi
     let plugin = acting.plugin(&request.plugin)?;
     let version = version_of(&plugin, request.version)?;
     let configuration = Bytes::from(request.configuration);
+    let breaker = BreakerRecord {
+        traps: request.breaker.traps,
+        within: request.breaker.seconds.map(Span::from_seconds),
+    };
+    let on_failure = request.on_failure.into();
     acting
         .broker
-        .bind(place, version, configuration, request.on_failure.into())
+        .bind(place, version, configuration, on_failure, breaker)
         .await?;
     bound(acting, place, plugin.world)
 }
@@ -149,16 +166,20 @@ fn view(acting: &Acting<'_>, plugin: &PluginOf) -> PluginView {
             .collect()
     });
     // Where others have bound what is everybody's is not this tenant's to know.
-    let bindings = records
+    let bindings: Vec<BindingView> = records
         .iter()
-        .filter(|record| acting.place_view(record.place).is_some())
-        .count();
+        .filter_map(|record| acting.binding_view(record))
+        .collect();
     PluginView {
         name: plugin.name.clone(),
         tenant: plugin.tenant.map(|_| acting.tenant_name()),
         world: plugin.world.into(),
         versions: plugin.versions.iter().map(PluginVersionView::from).collect(),
-        bindings: bindings as u64,
+        bindings: bindings.len() as u64,
+        quarantined: bindings
+            .into_iter()
+            .filter(|binding| binding.quarantined.is_some())
+            .collect(),
     }
 }
 
@@ -173,16 +194,18 @@ fn version_of(plugin: &PluginOf, asked: Option<u64>) -> Result<PluginVersion, Ad
     found.ok_or_else(|| AdminError::not_found(format!("plugin {} has no version {asked}", plugin.name)))
 }
 
-fn log_line(version: PluginVersion, line: LogLine) -> PluginLogLine {
+fn log_line(node: &str, line: WrittenLine) -> PluginLogLine {
     let level = match line.level {
-        Level::Debug => "debug",
-        Level::Info => "info",
-        Level::Warn => "warn",
-        Level::Error => "error",
+        WrittenLevel::Debug => "debug",
+        WrittenLevel::Info => "info",
+        WrittenLevel::Warn => "warn",
+        WrittenLevel::Error => "error",
+        WrittenLevel::Trap => "trap",
     };
     PluginLogLine {
         at_ms: line.at.millis(),
-        version: version.0,
+        node: node.to_owned(),
+        version: line.version.0,
         level: level.to_owned(),
         text: line.text,
     }

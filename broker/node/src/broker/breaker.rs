@@ -2,7 +2,8 @@
 //! time than its failure policy does.
 //!
 //! Counted are faults that leave an instance in disorder or break a limit. That a plugin answers that it failed is not
-//! counted: it may be right about the message. The bindings that every tenant shares are never broken: one tenant's
+//! counted: it may be right about the message. After how many within how long is said for a binding where it is bound, and
+//! else for the node. The bindings that every tenant shares are never broken: one tenant's
 //! messages must not take what delivers everybody's out of use.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use posthouse_host::{Binding, GuestFault};
-use posthouse_model::{LogIndex, Place, World};
+use posthouse_model::{BreakerRecord, LogIndex, Place, World};
 use posthouse_replica::Clock;
 
 use super::Broker;
@@ -18,7 +19,7 @@ use super::Broker;
 /// The most bindings whose traps are remembered. Beyond it the one that trapped longest ago is forgotten.
 const BINDINGS_MAX: usize = 1_000;
 
-/// When a binding is taken out of use.
+/// When a binding is taken out of use for which nothing else was said.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Breaking {
     /// After so many traps.
@@ -43,6 +44,18 @@ struct Traps {
     at: VecDeque<Duration>,
 }
 
+// === impl Breaking ===
+
+impl Breaking {
+    /// Returns when a binding is taken out of use for which something was said.
+    fn with(self, said: BreakerRecord) -> Breaking {
+        Breaking {
+            traps: said.traps.map_or(self.traps, |traps| traps as usize),
+            within: said.within.map_or(self.within, Duration::from),
+        }
+    }
+}
+
 // === impl Breaker ===
 
 impl Breaker {
@@ -54,7 +67,14 @@ impl Breaker {
     }
 
     /// Counts a trap; returns whether it is the one after which the binding is taken out of use.
-    fn count(&self, place: Place, world: World, changed: LogIndex, now: Duration) -> bool {
+    fn count(
+        &self,
+        breaking: Breaking,
+        place: Place,
+        world: World,
+        changed: LogIndex,
+        now: Duration,
+    ) -> bool {
         let mut bindings = self.bindings.lock();
         if bindings.len() >= BINDINGS_MAX && !bindings.contains_key(&(place, world)) {
             forget_oldest(&mut bindings);
@@ -71,11 +91,11 @@ impl Breaker {
         while traps
             .at
             .front()
-            .is_some_and(|at| now.saturating_sub(*at) > self.breaking.within)
+            .is_some_and(|at| now.saturating_sub(*at) > breaking.within)
         {
             traps.at.pop_front();
         }
-        if traps.at.len() < self.breaking.traps {
+        if traps.at.len() < breaking.traps {
             return false;
         }
         // Once is enough: calls that are under way may fail as well before the binding is out of use.
@@ -97,6 +117,12 @@ fn forget_oldest(bindings: &mut BTreeMap<(Place, World), Traps>) {
 // === impl Broker ===
 
 impl Broker {
+    /// Returns when a binding is taken out of use.
+    pub fn breaking(&self, place: Place, world: World) -> Breaking {
+        let said = self.directory.view(|directory| directory.breaker(place, world));
+        self.breaker.breaking.with(said)
+    }
+
     /// Takes in that a plugin failed.
     pub(super) fn plugin_failed(&self, binding: &Binding, world: World, fault: &GuestFault) {
         self.metrics.guest_fault(binding.tenant, world);
@@ -105,10 +131,14 @@ impl Broker {
             return;
         };
         let now = self.clock.monotonic();
-        if !self.breaker.count(identity.place, world, identity.changed, now) {
+        let breaking = self.breaking(identity.place, world);
+        let counted = self
+            .breaker
+            .count(breaking, identity.place, world, identity.changed, now);
+        if !counted {
             return;
         }
-        let Breaking { traps, within } = self.breaker.breaking;
+        let Breaking { traps, within } = breaking;
         let reason = format!(
             "{traps} traps within {} s; at the last it {trap}",
             within.as_secs()
@@ -165,16 +195,18 @@ mod tests {
 
     const HERE: Place = Place::Incarnation(Incarnation(7));
 
+    const BREAKING: Breaking = Breaking {
+        traps: 3,
+        within: Duration::from_secs(60),
+    };
+
     fn breaker() -> Breaker {
-        Breaker::new(Breaking {
-            traps: 3,
-            within: Duration::from_secs(60),
-        })
+        Breaker::new(BREAKING)
     }
 
     fn count(breaker: &Breaker, place: Place, changed: u64, second: u64) -> bool {
         let now = Duration::from_secs(second);
-        breaker.count(place, World::Filter, LogIndex(changed), now)
+        breaker.count(BREAKING, place, World::Filter, LogIndex(changed), now)
     }
 
     #[test]
@@ -204,6 +236,17 @@ mod tests {
         assert!(!count(&breaker, HERE, 2, 0), "it was bound anew");
         assert!(!count(&breaker, HERE, 2, 0));
         assert!(count(&breaker, HERE, 2, 0));
+    }
+
+    #[test]
+    fn what_is_said_for_a_binding_goes_before_what_is_configured() {
+        let only_traps = BreakerRecord {
+            traps: Some(5),
+            within: None,
+        };
+        let expected = Breaking { traps: 5, ..BREAKING };
+        assert_eq!(BREAKING.with(only_traps), expected);
+        assert_eq!(BREAKING.with(BreakerRecord::default()), BREAKING);
     }
 
     #[test]

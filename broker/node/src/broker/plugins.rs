@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::future::join_all;
 use posthouse_host::PushRefusal;
 use posthouse_model::{
-    DirectoryCommand, DirectoryReply, FailurePolicy, Kind, Name, Place, PluginRecord, PluginVersion,
-    SetCommand, TenantId, World,
+    BreakerRecord, DirectoryCommand, DirectoryReply, FailurePolicy, Kind, Name, Place, PluginRecord,
+    PluginVersion, SetCommand, TenantId, World,
 };
 use posthouse_replica::Fault;
 
@@ -89,13 +89,15 @@ impl Broker {
         version: PluginVersion,
         configuration: Bytes,
         on_failure: FailurePolicy,
+        breaker: BreakerRecord,
     ) -> Result<(), BrokerError> {
         self.prepare(version, [place]).await?;
-        let command = DirectoryCommand::Bind {
+        let command = DirectoryCommand::BindBreaking {
             place,
             version,
             configuration,
             on_failure,
+            breaker,
         };
         self.change_bindings(command).await.map(|_| ())
     }
@@ -133,7 +135,10 @@ impl Broker {
         world: World,
         reason: Option<String>,
     ) -> Result<(), BrokerError> {
-        let command = DirectoryCommand::Quarantine { place, world, reason };
+        let command = match reason {
+            Some(reason) => DirectoryCommand::TakeOut { place, world, reason },
+            None => DirectoryCommand::Quarantine { place, world, reason },
+        };
         self.change_bindings(command).await.map(|_| ())
     }
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::history::{Stay, Trace, Visit};
+use super::plugin_logs::{LinesOf, LinesWanted};
 use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
 use super::report::NodeReport;
@@ -107,6 +108,8 @@ pub(super) enum Ask {
     Scrub,
     /// Has a version of a plugin ready to be asked.
     Prepare { version: PluginVersion },
+    /// What plugins wrote there.
+    PluginLines(LinesWanted),
 }
 
 /// What the other answers.
@@ -132,6 +135,7 @@ pub(super) enum Told {
     Trace(Trace),
     Stay(Stay),
     Prepared,
+    PluginLines(LinesOf),
 }
 
 /// What names the calls that this node passes on.
@@ -568,6 +572,7 @@ impl Broker {
                 Ok(Told::Scrubs)
             }
             Ask::Prepare { version } => self.prepare_here(version).await.map(|()| Told::Prepared),
+            Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }
     }
 }

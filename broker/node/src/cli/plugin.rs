@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use posthouse_model::Name;
+use posthouse_model::{BREAKER_TRAPS_MAX, BREAKER_WITHIN_MAX, Name};
 
 use super::client::{CliError, Client, Connection};
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
-    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, FailureView, Page, PlaceView, PluginLogs,
-    PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, Done, FailureView, Page,
+    PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
 };
 
 mod bench;
@@ -81,6 +81,12 @@ pub enum ServedCommand {
         /// What follows when it fails.
         #[arg(long, value_enum, default_value_t = OnFailure::Reject)]
         on_failure: OnFailure,
+        /// Takes it out of use after so many traps; as the nodes are configured when absent.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(BREAKER_TRAPS_MAX)))]
+        breaker_traps: Option<u32>,
+        /// Counts traps within so long; as the nodes are configured when absent.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=BREAKER_WITHIN_MAX.seconds()))]
+        breaker_seconds: Option<u64>,
     },
     /// Unbinds what of a world is bound to a place.
     Unbind {
@@ -124,7 +130,7 @@ pub enum ServedCommand {
         #[command(flatten)]
         verdict: Verdict,
     },
-    /// Prints what a plugin wrote, newest last.
+    /// Prints what a plugin wrote on all nodes, and the traps that were noted of it, newest last.
     Logs {
         /// The plugin.
         #[arg(value_parser = Name::parse)]
@@ -255,6 +261,8 @@ impl ServedCommand {
                 config,
                 config_file,
                 on_failure,
+                breaker_traps,
+                breaker_seconds,
             } => {
                 let configuration = match config_file {
                     Some(path) => read_text(&path)?,
@@ -266,6 +274,10 @@ impl ServedCommand {
                     version: plugin_version,
                     configuration,
                     on_failure: on_failure.into(),
+                    breaker: BreakerView {
+                        traps: breaker_traps,
+                        seconds: breaker_seconds,
+                    },
                 };
                 let view: BindingView = client.tell(Operation::Bind, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
@@ -326,7 +338,8 @@ impl ServedCommand {
                 follow: false,
             } => {
                 let logs = log::read(client, &plugin, lines).await?;
-                client.output(&logs, logs_text(&logs))
+                log::warn_of_silent(&logs);
+                client.output(&logs, log::text(&logs.lines))
             }
             ServedCommand::Logs {
                 plugin,
@@ -450,7 +463,15 @@ fn owner(view: &PluginView) -> String {
 }
 
 fn plugins_text(plugins: &[PluginView]) -> String {
-    let mut table = Table::new(&["name", "world", "owner", "versions", "newest", "bindings"]);
+    let mut table = Table::new(&[
+        "name",
+        "world",
+        "owner",
+        "versions",
+        "newest",
+        "bindings",
+        "out of use",
+    ]);
     for view in plugins {
         table.row([
             view.name.to_string(),
@@ -462,6 +483,7 @@ fn plugins_text(plugins: &[PluginView]) -> String {
                 .map(|newest| newest.version.to_string())
                 .unwrap_or_default(),
             view.bindings.to_string(),
+            view.quarantined.len().to_string(),
         ]);
     }
     table.to_string()
@@ -482,7 +504,18 @@ fn plugin_text(view: &PluginView) -> String {
             version.digest.clone(),
         ]);
     }
-    format!("{record}\n{table}")
+    if view.quarantined.is_empty() {
+        return format!("{record}\n{table}");
+    }
+    let mut out = Table::new(&["out of use", "since", "reason"]);
+    for binding in &view.quarantined {
+        out.row([
+            binding.place.to_string(),
+            binding.quarantined_ms.map(moment).unwrap_or_default(),
+            binding.quarantined.clone().unwrap_or_default(),
+        ]);
+    }
+    format!("{record}\n{table}\n{out}")
 }
 
 fn bindings_text(bindings: &[BindingView]) -> String {
@@ -493,7 +526,8 @@ fn bindings_text(bindings: &[BindingView]) -> String {
         "version",
         "previous",
         "on failure",
-        "quarantined",
+        "breaker",
+        "out of use",
     ]);
     for view in bindings {
         let on_failure = match view.on_failure {
@@ -510,21 +544,24 @@ fn bindings_text(bindings: &[BindingView]) -> String {
                 .map(|previous| previous.to_string())
                 .unwrap_or_default(),
             on_failure.to_owned(),
-            view.quarantined.clone().unwrap_or_default(),
+            breaker_text(view.breaker),
+            out_of_use_text(view),
         ]);
     }
     table.to_string()
 }
 
-fn logs_text(logs: &PluginLogs) -> String {
-    let mut table = Table::new(&["at", "version", "level", "text"]);
-    for line in &logs.lines {
-        table.row([
-            moment(line.at_ms),
-            line.version.to_string(),
-            line.level.clone(),
-            line.text.clone(),
-        ]);
+fn breaker_text(breaker: BreakerView) -> String {
+    match (breaker.traps, breaker.seconds) {
+        (Some(traps), Some(seconds)) => format!("{traps} in {seconds} s"),
+        _ => String::new(),
     }
-    table.to_string()
+}
+
+fn out_of_use_text(view: &BindingView) -> String {
+    match (&view.quarantined, view.quarantined_ms) {
+        (Some(reason), Some(since)) => format!("since {}: {reason}", moment(since)),
+        (Some(reason), None) => reason.clone(),
+        (None, _) => String::new(),
+    }
 }

@@ -45,6 +45,7 @@ pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
 pub(crate) fn directory_batch() -> impl Strategy<Value = Batch<DirectoryCommand>> {
     batch(prop_oneof![
         1 => prop::sample::select(examples::directory_commands()),
+        1 => prop::sample::select(examples::directory_commands_6()),
         1 => directory_command(),
     ])
 }

@@ -267,6 +267,11 @@ pub(crate) fn directory_batch_5() -> Batch<DirectoryCommand> {
     batch_of(directory_commands_5())
 }
 
+/// What came after that: what guards bindings.
+pub(crate) fn directory_batch_6() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_6())
+}
+
 fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
     let submissions = commands
         .into_iter()
@@ -387,6 +392,28 @@ pub(crate) fn directory_commands_5() -> Vec<DirectoryCommand> {
                 http_requests_per_second: 0,
                 http_hosts: Some(vec![host("*.example.com:8443"), host("192.0.2.7")]),
             },
+        },
+    ]
+}
+
+/// What guards bindings: one is bound with a breaker of its own, and taken out of use.
+pub(crate) fn directory_commands_6() -> Vec<DirectoryCommand> {
+    let place = Place::Tenant(TenantId(1));
+    vec![
+        DirectoryCommand::BindBreaking {
+            place,
+            version: PluginVersion(2),
+            configuration: Bytes::from_static(b"guarded"),
+            on_failure: FailurePolicy::Park,
+            breaker: BreakerRecord {
+                traps: Some(3),
+                within: Some(Span::from_seconds(60)),
+            },
+        },
+        DirectoryCommand::TakeOut {
+            place,
+            world: World::Filter,
+            reason: "3 traps within 60 s".to_owned(),
         },
     ]
 }
@@ -614,6 +641,14 @@ pub(crate) fn directory_outcomes_4() -> Vec<Result<DirectoryReply, DirectoryRefu
         Err(DirectoryRefusal::SigningKeyRotating(name("hooks"))),
         Err(DirectoryRefusal::SigningKeyNotRotating(name("hooks"))),
     ]
+}
+
+/// What these histories and that of guards leave behind, as states are since there are guards.
+pub(crate) fn directory_5() -> Directory {
+    let mut directory = directory_4();
+    let applied = directory.apply(LogIndex(11), &directory_batch_6());
+    assert!(applied.outcomes.iter().all(Result::is_ok), "{applied:?}");
+    directory
 }
 
 pub(crate) fn directory_outcomes_3() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
@@ -941,6 +976,8 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::RetireSigningKey { .. } => 35,
         DirectoryCommand::RemoveSigningKey { .. } => 36,
         DirectoryCommand::SetGuestLimits { .. } => 37,
+        DirectoryCommand::BindBreaking { .. } => 38,
+        DirectoryCommand::TakeOut { .. } => 39,
     }
 }
 
@@ -954,7 +991,8 @@ fn every_command_has_an_example() {
         directory_commands_3(),
         directory_commands_4(),
         directory_commands_5(),
+        directory_commands_6(),
     ];
     let directory: Vec<usize> = lists.iter().flatten().map(place_of_directory_command).collect();
-    assert!((0..38).all(|place| directory.contains(&place)));
+    assert!((0..40).all(|place| directory.contains(&place)));
 }

@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1` to `directory_state-3`, is read and written no more.
+/// `directory_state-1` to `directory_state-4`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -57,9 +57,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch_5())],
         ),
         (
-            "directory_state-4",
+            "directory_batch-6",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch_6())],
+        ),
+        (
+            "directory_state-5",
             Kind::DirectoryState,
-            vec![encode_directory_state(&examples::directory_4())],
+            vec![encode_directory_state(&examples::directory_5())],
         ),
         (
             "set_state-1",
@@ -142,6 +147,7 @@ fn kept_entries_read_as_what_they_were() {
         ("directory_batch-3", examples::directory_batch_3()),
         ("directory_batch-4", examples::directory_batch_4()),
         ("directory_batch-5", examples::directory_batch_5()),
+        ("directory_batch-6", examples::directory_batch_6()),
     ] {
         let payloads = read(name, Kind::DirectoryBatch);
         let batches: Vec<_> = payloads
@@ -159,6 +165,7 @@ fn a_kept_directory_reads_as_what_it_was() {
         ("directory_state-2", examples::directory_2()),
         ("directory_state-3", examples::directory_3()),
         ("directory_state-4", examples::directory_4()),
+        ("directory_state-5", examples::directory_5()),
     ] {
         let payloads = read(name, Kind::DirectoryState);
         let states: Vec<Result<Directory, DecodeError>> = payloads

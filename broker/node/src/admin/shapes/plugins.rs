@@ -1,6 +1,6 @@
 //! Plugins and where they are bound.
 
-use posthouse_model::{FailurePolicy, Name, PluginRecord, World};
+use posthouse_model::{BREAKER_TRAPS_MAX, BREAKER_WITHIN_MAX, FailurePolicy, Name, PluginRecord, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub struct PluginView {
     pub versions: Vec<PluginVersionView>,
     /// How many bindings use it.
     pub bindings: u64,
+    /// Those of them that are out of use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<BindingView>,
 }
 
 /// A version of a plugin.
@@ -139,6 +142,21 @@ pub struct BindRequest {
     /// What follows when it fails.
     #[serde(default)]
     pub on_failure: FailureView,
+    /// When it is taken out of use because its plugin traps.
+    #[serde(default)]
+    pub breaker: BreakerView,
+}
+
+/// When a binding is taken out of use because its plugin traps. What is absent is as the nodes are configured.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakerView {
+    /// After so many traps, 1 to 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traps: Option<u32>,
+    /// Within so many seconds, 1 to 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 /// What follows when a plugin fails.
@@ -200,23 +218,35 @@ pub struct BindingView {
     /// Why it is out of use, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<String>,
+    /// Since when it is out of use, if it is and that was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined_ms: Option<u64>,
+    /// When it is taken out of use because its plugin traps.
+    #[serde(default)]
+    pub breaker: BreakerView,
 }
 
 /// Lines that a plugin wrote, newest last.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLogs {
-    /// The lines.
+    /// The lines of all nodes.
     pub lines: Vec<PluginLogLine>,
+    /// The replicas of nodes that did not say what was written there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<u64>,
 }
 
-/// A line that a plugin wrote.
+/// A line that a plugin wrote, or that was noted of it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLogLine {
-    /// When.
+    /// When, by the node's clock.
     pub at_ms: u64,
+    /// The node that it was written on.
+    pub node: String,
     /// The version that wrote it.
     pub version: u64,
-    /// `debug`, `info`, `warn`, `error`, or `trap` for a failure that the broker noted.
+    /// `debug`, `info`, `warn`, `error`, or `trap` for a call that gave no answer: the lines after the first are the
+    /// guest's functions that were running, the innermost first.
     pub level: String,
     /// What it says.
     pub text: String,
@@ -242,11 +272,23 @@ impl BindRequest {
     ///
     /// # Errors
     ///
-    /// Refuses a configuration that is too long.
+    /// Refuses a configuration that is too long, and a breaker that never breaks or breaks at once.
     pub fn check(&self) -> Result<(), AdminError> {
         if self.configuration.len() > CONFIGURATION_BYTES_MAX {
             return Err(AdminError::malformed(format!(
                 "`configuration` is over {CONFIGURATION_BYTES_MAX} bytes"
+            )));
+        }
+        let BreakerView { traps, seconds } = self.breaker;
+        if traps.is_some_and(|traps| !(1..=BREAKER_TRAPS_MAX).contains(&traps)) {
+            return Err(AdminError::malformed(format!(
+                "`breaker.traps` must be 1 to {BREAKER_TRAPS_MAX}"
+            )));
+        }
+        let seconds_max = BREAKER_WITHIN_MAX.seconds();
+        if seconds.is_some_and(|seconds| !(1..=seconds_max).contains(&seconds)) {
+            return Err(AdminError::malformed(format!(
+                "`breaker.seconds` must be 1 to {seconds_max}"
             )));
         }
         Ok(())
