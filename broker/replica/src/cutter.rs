@@ -129,7 +129,7 @@ impl Cutter {
             return;
         }
         info!(set = %self.set, "cuts");
-        if let Err(fault) = self.intake.propose(None, SetCommand::Cut).await {
+        if let Err(fault) = self.intake.propose(None, None, SetCommand::Cut).await {
             debug!(set = %self.set, %fault, "not cut");
         }
     }
@@ -144,7 +144,11 @@ impl Cutter {
             return;
         }
         info!(set = %self.set, segments = inputs.len(), "rewrites");
-        if let Err(fault) = self.intake.propose(None, SetCommand::Rewrite { inputs }).await {
+        if let Err(fault) = self
+            .intake
+            .propose(None, None, SetCommand::Rewrite { inputs })
+            .await
+        {
             debug!(set = %self.set, %fault, "not rewritten");
         }
     }

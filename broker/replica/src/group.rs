@@ -138,6 +138,16 @@ impl<M: Machine> Group<M> {
         call: Option<SessionCall>,
         command: M::Command,
     ) -> Result<M::Outcome, Fault> {
+        self.propose_in(None, call, command).await
+    }
+
+    /// Has a command done that was made from what this replica saw while it led in a term: in another it is not done.
+    pub async fn propose_in(
+        &self,
+        term: Option<Term>,
+        call: Option<SessionCall>,
+        command: M::Command,
+    ) -> Result<M::Outcome, Fault> {
         let refusal = self.inner.seat.now().refusal();
         if let Some(reason) = refusal {
             return Err(Fault::NotDone(reason));
@@ -145,7 +155,7 @@ impl<M: Machine> Group<M> {
         if !self.has_majority() {
             return Err(Fault::NotDone(Reason::NoMajority));
         }
-        self.inner.intake.propose(call, command).await
+        self.inner.intake.propose(term, call, command).await
     }
 
     /// Reads the applied state. The read must be short: entries wait for it.

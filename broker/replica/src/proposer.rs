@@ -37,6 +37,8 @@ pub(crate) struct Intake<M: Machine> {
 /// A command that waits to be proposed.
 struct Waiting<M: Machine> {
     submission: Submission<M::Command>,
+    /// The term that it may be proposed in; none is any.
+    only_in: Option<Term>,
     place: Place<M>,
     counted: Counted,
     _room: OwnedSemaphorePermit,
@@ -87,6 +89,9 @@ pub(crate) struct ProposerParts<M> {
 struct Filling<M: Machine> {
     submissions: Vec<Submission<M::Command>>,
     places: Vec<Place<M>>,
+    /// The term that each may be proposed in, and the earliest of them.
+    only_in: Vec<Option<Term>>,
+    earliest: Option<Term>,
     weight: usize,
 }
 
@@ -101,9 +106,11 @@ struct InFlight<M: Machine> {
 // === impl Intake ===
 
 impl<M: Machine> Intake<M> {
-    /// Hands in a command, and waits for its outcome.
+    /// Hands in a command, and waits for its outcome. One that comes from what this replica saw while it led is proposed
+    /// in that term alone: in between, others may have led and agreed on more.
     pub(crate) async fn propose(
         &self,
+        only_in: Option<Term>,
         call: Option<SessionCall>,
         command: M::Command,
     ) -> Result<M::Outcome, Fault> {
@@ -119,6 +126,7 @@ impl<M: Machine> Intake<M> {
         let (place, outcome) = oneshot::channel();
         let waiting = Waiting {
             submission: Submission { call, command },
+            only_in,
             place,
             counted: Counted::new(&self.signals, weight),
             _room: room,
@@ -325,7 +333,10 @@ impl<M: Machine> Proposer<M> {
             if filling.is_empty() || !due {
                 return;
             }
-            let (submissions, places) = filling.empty();
+            let (submissions, places) = filling.empty_in(term);
+            if submissions.is_empty() {
+                continue;
+            }
             let in_flight = InFlight {
                 places,
                 applied: None,
@@ -372,6 +383,8 @@ impl<M: Machine> Filling<M> {
         Filling {
             submissions: Vec::new(),
             places: Vec::new(),
+            only_in: Vec::new(),
+            earliest: None,
             weight: 0,
         }
     }
@@ -380,6 +393,10 @@ impl<M: Machine> Filling<M> {
         self.weight += waiting.counted.weight;
         self.submissions.push(waiting.submission);
         self.places.push(waiting.place);
+        self.only_in.push(waiting.only_in);
+        if let Some(term) = waiting.only_in {
+            self.earliest = Some(self.earliest.map_or(term, |earliest| earliest.min(term)));
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -393,10 +410,32 @@ impl<M: Machine> Filling<M> {
     /// Takes out what is there.
     fn empty(&mut self) -> (Vec<Submission<M::Command>>, Vec<Place<M>>) {
         self.weight = 0;
+        self.only_in.clear();
+        self.earliest = None;
         (
             std::mem::take(&mut self.submissions),
             std::mem::take(&mut self.places),
         )
+    }
+
+    /// Takes out what may be proposed in a term, and answers the rest: its term is over.
+    fn empty_in(&mut self, term: Term) -> (Vec<Submission<M::Command>>, Vec<Place<M>>) {
+        if self.earliest.is_none_or(|earliest| earliest == term) {
+            return self.empty();
+        }
+        let only_in = std::mem::take(&mut self.only_in);
+        let (submissions, places) = self.empty();
+        let mut kept = (Vec::new(), Vec::new());
+        for ((submission, place), only_in) in submissions.into_iter().zip(places).zip(only_in) {
+            if only_in.is_none_or(|only_in| only_in == term) {
+                kept.0.push(submission);
+                kept.1.push(place);
+            } else {
+                // Who no longer waits needs no answer.
+                drop(place.send(Err(Fault::NotDone(Reason::LeadershipLost))));
+            }
+        }
+        kept
     }
 }
 

@@ -67,7 +67,7 @@ impl<M: Machine> Ticker<M> {
     /// Does what is due, all of it.
     async fn tick(&self) {
         loop {
-            match self.intake.propose(None, M::tick()).await {
+            match self.intake.propose(None, None, M::tick()).await {
                 Ok(outcome) if M::more_is_due(&outcome) => {}
                 Ok(_) => return,
                 Err(fault) => {

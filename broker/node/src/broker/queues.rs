@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::names::Resolved;
-use super::reach::{Ask, PATIENCE, Told, senseless};
+use super::reach::{Ask, Led, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 use crate::waiters::Turn;
 
@@ -108,7 +108,10 @@ impl Broker {
             let decided_at = self.decided_at();
             let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
             let deciding = self.decide_incoming(&found, decided_at, &ask.contents);
-            let messages = self.as_leader(found.set, deciding).await?;
+            let Led {
+                decided: messages,
+                term,
+            } = self.as_leader(found.set, deciding).await?;
             if self.is_late(decided_at) {
                 self.metrics.decided_again();
                 continue;
@@ -120,7 +123,8 @@ impl Broker {
                 token: ask.token.clone(),
                 decided_at,
             };
-            match self.member(found.set)?.propose_as(ask.call, command).await? {
+            let group = self.member(found.set)?;
+            match group.propose_in(term, ask.call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,

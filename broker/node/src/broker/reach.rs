@@ -112,6 +112,13 @@ pub(super) enum Ask {
     PluginLines(LinesWanted),
 }
 
+/// What a node decided that leads a set, and the term in which it does.
+pub(super) struct Led<T> {
+    pub(super) decided: T,
+    /// None while a node alone is about to lead.
+    pub(super) term: Option<Term>,
+}
+
 /// What the other answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Told {
@@ -461,9 +468,9 @@ impl Broker {
     }
 
     async fn led_by_other_than(&self, set: Option<SetId>, known: Option<ReplicaId>) {
-        match set.map(|set| self.member(set)) {
-            Some(Ok(group)) => group.led_by_other_than(known).await,
-            Some(Err(_)) => std::future::pending().await,
+        match set.map(|set| self.here(set)) {
+            Some(Some(group)) => group.led_by_other_than(known).await,
+            Some(None) => std::future::pending().await,
             None => self.directory.led_by_other_than(known).await,
         }
     }
@@ -485,12 +492,13 @@ impl Broker {
     }
 
     /// Decides by what this node sees of a set, which is the set's state only while it leads. One that does not, or that
-    /// others have left behind without its knowing, refuses nothing: whoever leads is to be asked.
+    /// others have left behind without its knowing, refuses nothing: whoever leads is to be asked. What was decided is to
+    /// be proposed in the same term.
     pub(super) async fn as_leader<T>(
         &self,
         set: SetId,
         deciding: impl Future<Output = Result<T, BrokerError>>,
-    ) -> Result<T, BrokerError> {
+    ) -> Result<Led<T>, BrokerError> {
         let group = self.member(set)?;
         let term = group.term();
         if term.is_none() && !self.is_alone() {
@@ -504,7 +512,7 @@ impl Broker {
                 return Err(Fault::NotDone(Reason::LeadershipLost).into());
             }
         }
-        decided
+        decided.map(|decided| Led { decided, term })
     }
 
     /// Does what is asked, if this node leads.

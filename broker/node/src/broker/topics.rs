@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::decide::Routed;
 use super::names::Resolved;
 use super::queues::{Content, DECISIONS_MAX, check_batch};
-use super::reach::{Ask, PATIENCE, Told, senseless};
+use super::reach::{Ask, Led, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 impl Broker {
@@ -52,7 +52,10 @@ impl Broker {
             let decided_at = self.decided_at();
             let found = self.find_incarnation(topic, Kind::Topic).await?;
             let deciding = self.decide_publications(&found, decided_at, &draft);
-            let publications = self.as_leader(found.set, deciding).await?;
+            let Led {
+                decided: publications,
+                term,
+            } = self.as_leader(found.set, deciding).await?;
             if self.is_late(decided_at) {
                 self.metrics.decided_again();
                 continue;
@@ -63,7 +66,8 @@ impl Broker {
                 token: draft.token.clone(),
                 decided_at,
             };
-            match self.member(found.set)?.propose_as(call, command).await? {
+            let group = self.member(found.set)?;
+            match group.propose_in(term, call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use posthouse_model::{ReplicaId, Set, SetReply};
+use posthouse_model::{ReplicaId, Set, SetReply, Span};
 use posthouse_replica::{Fault, Group, Reason};
 
-use crate::kit::{active, define, send_one, until, within};
+use crate::kit::{active, define, send, send_one, until, within};
 use crate::mesh::{Mesh, Replica, ids_in, leader_of};
 
 /// Starts three with a queue; returns them, and which of them leads.
@@ -152,6 +152,34 @@ async fn a_leader_that_is_heard_and_hears_nobody_makes_room_for_another() {
     )
     .await
     .expect_err("nobody else is elected");
+    for replica in &replicas {
+        within(replica.groups.stop()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_in_one_term_is_not_proposed_in_another() {
+    let mesh = Mesh::default();
+    let (replicas, first) = start(&mesh).await;
+    let leader = replicas[first].set();
+    let decided_in = leader.term();
+    let between = (first + 1) % 3;
+    for next in [between, first] {
+        let now = leader_of(&replicas.iter().collect::<Vec<_>>()).await;
+        within(replicas[now].set().hand_over(ReplicaId(next as u64 + 1)))
+            .await
+            .expect("asked");
+        until("the other one leads", || replicas[next].set().is_leader()).await;
+    }
+    assert!(leader.term() > decided_in);
+
+    let [early, late] = [0, 1].map(|place| leader.next_message_ids(2)[place]);
+    let of_then = leader.propose_in(decided_in, None, send(early, b"of then", Span::ZERO));
+    let of_now = leader.propose_in(leader.term(), None, send(late, b"of now", Span::ZERO));
+    let (of_then, of_now) = within(async { tokio::join!(of_then, of_now) }).await;
+    assert_eq!(of_then, Err(Fault::NotDone(Reason::LeadershipLost)));
+    assert_eq!(of_now, Ok(Ok(SetReply::Sent(vec![late]))));
+    assert_eq!(ids_in(&replicas[first]), BTreeSet::from([late]));
     for replica in &replicas {
         within(replica.groups.stop()).await;
     }
