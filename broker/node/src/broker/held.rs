@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use posthouse_model::{Incarnation, ReplicaId, Set, SetCommand, SetId, SetReply, Term, Time};
+use posthouse_model::{
+    Directory, Incarnation, ReplicaId, ReplicaState, Set, SetCommand, SetId, SetReply, Term, Time,
+};
 use posthouse_replica::{Fault, Group, Reason};
 
 use super::names::Resolved;
@@ -144,7 +146,10 @@ impl Broker {
     /// Returns a set that this node has a replica of which votes. One that is new, or was taken out, may know little of
     /// what the others do: it is as good as none.
     pub(super) fn here(&self, set: SetId) -> Option<Group<Set>> {
-        self.groups.set(set).filter(Group::is_voter)
+        let group = self.groups.set(set).filter(Group::is_voter)?;
+        let follows = group.elected().is_none();
+        let left_out = |directory: &Directory| may_be_left_out(directory, set, group.replica());
+        (!follows || !self.directory.view(left_out)).then_some(group)
     }
 
     /// Returns a set as this node has it.
@@ -218,6 +223,15 @@ impl Broker {
     }
 }
 
+/// Returns whether a replica that follows may have been taken out without its knowing: it is to leave, and once the others
+/// have agreed on that, nobody tells it so, nor who leads them.
+fn may_be_left_out(directory: &Directory, set: SetId, replica: ReplicaId) -> bool {
+    match directory.replica(Some(set), replica) {
+        Some(record) => record.state == ReplicaState::Leaving,
+        None => directory.is_discarded(Some(set), replica),
+    }
+}
+
 /// Returns who leads a set as this node sees it; the one that leads says in which term.
 pub(super) fn leader_seen(group: &Group<Set>) -> Option<(Option<Term>, ReplicaId)> {
     Some((group.term(), group.leader()?))
@@ -228,4 +242,44 @@ pub(super) async fn excerpt(group: &Group<Set>, incarnation: Incarnation) -> Res
     group.confirm().await?;
     let excerpt = group.view(|state| state.excerpt(incarnation));
     Ok(posthouse_wire::encode_set_state(&excerpt))
+}
+
+#[cfg(test)]
+mod tests {
+    use posthouse_model::{DirectoryCommand, DiskId, NodeId};
+
+    use super::*;
+    use crate::founded;
+
+    #[test]
+    fn a_replica_that_is_to_leave_is_not_counted_on_to_know_what_the_others_do() {
+        let set = SetId(1);
+        let admit = DirectoryCommand::Admit {
+            node: NodeId(4),
+            address: "host:4".to_owned(),
+            disk: DiskId([4; 16]),
+        };
+        let relocate = DirectoryCommand::Relocate {
+            set,
+            from: NodeId(2),
+            to: NodeId(4),
+        };
+        let discard = DirectoryCommand::Discard {
+            set: Some(set),
+            replica: ReplicaId(2),
+        };
+        let commands = [
+            admit,
+            DirectoryCommand::Ready { node: NodeId(4) },
+            relocate,
+            discard,
+        ];
+        let left_out = |done: usize| {
+            let directory = founded::directory(2, commands.iter().take(done).cloned());
+            [ReplicaId(1), ReplicaId(2)].map(|replica| may_be_left_out(&directory, set, replica))
+        };
+        assert_eq!(left_out(0), [false, false]);
+        assert_eq!(left_out(3), [false, true], "it is to leave");
+        assert_eq!(left_out(4), [false, true], "it was discarded");
+    }
 }
