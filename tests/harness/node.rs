@@ -15,6 +15,8 @@ use crate::Client;
 
 /// How long a node has to serve: the first start compiles the built-in plugins, on a busy machine.
 const START: Duration = Duration::from_secs(120);
+/// How much of its log a node shows when its test fails.
+const LOG_SHOWN_LINES: usize = 200;
 
 /// How a node is started.
 #[derive(Clone, Debug, Default)]
@@ -242,6 +244,15 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            let log = self.take_log();
+            let end = log.len().saturating_sub(LOG_SHOWN_LINES);
+            eprintln!(
+                "the end of the log of the node at {}:\n{}",
+                self.address,
+                log[end..].join("\n")
+            );
+        }
     }
 }
 
