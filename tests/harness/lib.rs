@@ -11,7 +11,9 @@ mod cluster;
 mod endpoint;
 mod example;
 mod http;
+mod misshapen;
 mod node;
+mod pack;
 mod wires;
 
 pub use client::{Answer, Client};
@@ -19,5 +21,7 @@ pub use cluster::{Cluster, Plan};
 pub use endpoint::{Endpoint, Push};
 pub use example::run_example;
 pub use http::{Connection, HttpAnswer};
+pub use misshapen::{growing, named, slow_to_compile};
 pub use node::{Node, Setting};
+pub use pack::{Answered, Loose, Pack};
 pub use wires::Wires;

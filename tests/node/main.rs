@@ -15,6 +15,7 @@ mod listings;
 mod messages;
 mod metrics;
 mod operations;
+mod pack;
 mod plugin_removal;
 mod plugins;
 mod push;

@@ -118,6 +118,8 @@ async fn a_filter_fails_for_the_guilty_message_alone() {
         "loop",
         "call",
         "hoard",
+        "recurse",
+        "forge",
         "trap",
         "fail",
         "fail-long",
@@ -139,7 +141,7 @@ async fn a_filter_fails_for_the_guilty_message_alone() {
             // Whichever runs out first.
             "call" => matches!(fault, GuestFault::OutOfTime | GuestFault::Trap { .. }),
             "hoard" => matches!(fault, GuestFault::OutOfMemory),
-            "trap" | "giant-output" => matches!(fault, GuestFault::Trap { .. }),
+            "recurse" | "forge" | "trap" | "giant-output" => matches!(fault, GuestFault::Trap { .. }),
             // The text may be more than a guest may give back, and is cut if it is not.
             "fail" | "fail-long" => matches!(&fault, GuestFault::Said(text) if text.len() <= 4_096),
             _ => matches!(fault, GuestFault::Nonsense(_)),

@@ -26,6 +26,8 @@ const MANY_LINES: usize = 1_000;
 const LONG_LINE_BYTES: usize = 100_000;
 /// More figures than are kept of a version, and than are taken of a call.
 const MANY_FIGURES: usize = 1_000;
+/// A handle to nothing.
+const FORGED_HANDLE: u32 = 12_345;
 
 struct HostileFilter;
 
@@ -83,6 +85,14 @@ fn misbehave(how: &str, body: &Body) -> Result<Verdict, String> {
             }
             Ok(Verdict::Drop)
         }
+        "recurse" => Ok(match recurse(body.len()) {
+            0 => Verdict::Drop,
+            _ => Verdict::Pass,
+        }),
+        "forge" => Ok(match forged_len() {
+            0 => Verdict::Drop,
+            _ => Verdict::Pass,
+        }),
         "trap" => panic!("as it was told to"),
         "fail" => Err("as it was told to".to_owned()),
         "fail-long" => Err("as it was told to ".repeat(LONG_LINE_BYTES)),
@@ -102,6 +112,27 @@ fn misbehave(how: &str, body: &Body) -> Result<Verdict, String> {
         ),
         _ => Ok(Verdict::Drop),
     }
+}
+
+/// Calls itself deeper than any stack.
+fn recurse(depth: u32) -> u32 {
+    let frame = black_box([depth; 64]);
+    if frame[0] == u32::MAX {
+        return 0;
+    }
+    recurse(depth.saturating_add(1)).wrapping_add(frame[0])
+}
+
+/// Asks for the length of a body that it was never given.
+#[expect(unsafe_code, reason = "generated bindings forge no handles")]
+fn forged_len() -> u32 {
+    #[link(wasm_import_module = "posthouse:plugin/bodies@0.1.0")]
+    unsafe extern "C" {
+        #[link_name = "[method]body.len"]
+        fn body_len(handle: u32) -> u32;
+    }
+    // SAFETY: a handle that names nothing is the host's to refuse.
+    unsafe { body_len(FORGED_HANDLE) }
 }
 
 fn replace(body_bytes: usize, attributes: Vec<(String, Attribute)>) -> Result<Verdict, String> {
