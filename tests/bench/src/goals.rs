@@ -4,12 +4,16 @@ pub(crate) mod backlog;
 pub(crate) mod catchup;
 pub(crate) mod cluster;
 pub(crate) mod failover;
+pub(crate) mod flight;
+pub(crate) mod guests;
+pub(crate) mod hostile;
 pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod queues;
 pub(crate) mod route;
 pub(crate) mod seal;
 pub(crate) mod send;
+pub(crate) mod tenants;
 
 /// The bodies of the goals.
 const BODY_BYTES: usize = 1_024;

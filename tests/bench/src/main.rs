@@ -18,7 +18,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::goals::{backlog, catchup, cluster, failover, idle, latency, queues, route, seal, send};
+use crate::goals::{
+    backlog, catchup, cluster, failover, flight, guests, hostile, idle, latency, queues, route, seal, send,
+    tenants,
+};
 use crate::options::{Goal, Options};
 use crate::report::Report;
 
@@ -57,6 +60,10 @@ fn measure(goal: Goal, options: &Options, report: &mut Report) -> anyhow::Result
         Goal::Catchup => catchup::measure(options, report),
         Goal::Cluster => cluster::measure(options, report),
         Goal::Idle => idle::measure(options, report),
+        Goal::Guests => guests::measure(options, report),
+        Goal::Flight => flight::measure(options, report),
+        Goal::Tenants => tenants::measure(options, report),
+        Goal::Hostile => hostile::measure(options, report),
         Goal::All => Ok(()),
     }
 }

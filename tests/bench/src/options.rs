@@ -77,6 +77,14 @@ pub(crate) enum Goal {
     Cluster,
     /// What idle sets cost three nodes.
     Idle,
+    /// What a call of a plugin costs, without a node.
+    Guests,
+    /// Deliveries that wait for an answer, and the instances that takes.
+    Flight,
+    /// Memory of many tenants with a plugin each, and the first call of each.
+    Tenants,
+    /// What a tenant notices of hostile plugins beside it.
+    Hostile,
     /// All of them.
     All,
 }
@@ -166,6 +174,10 @@ impl Goal {
             Goal::Catchup => &[Goal::Catchup],
             Goal::Cluster => &[Goal::Cluster],
             Goal::Idle => &[Goal::Idle],
+            Goal::Guests => &[Goal::Guests],
+            Goal::Flight => &[Goal::Flight],
+            Goal::Tenants => &[Goal::Tenants],
+            Goal::Hostile => &[Goal::Hostile],
             Goal::All => &[
                 Goal::Send,
                 Goal::Latency,
@@ -176,6 +188,10 @@ impl Goal {
                 Goal::Catchup,
                 Goal::Cluster,
                 Goal::Idle,
+                Goal::Guests,
+                Goal::Flight,
+                Goal::Tenants,
+                Goal::Hostile,
                 Goal::Backlog,
             ],
         }

@@ -27,6 +27,8 @@ pub(crate) enum Unit {
     Seconds,
     /// Milliseconds.
     Millis,
+    /// Microseconds.
+    Micros,
     /// 10^6 bytes.
     Megabytes,
     /// Hundredths.
@@ -125,6 +127,7 @@ impl Unit {
             Unit::PerSecond => format!("{value:.0}/s"),
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Millis => format!("{value:.2} ms"),
+            Unit::Micros => format!("{value:.2} us"),
             Unit::Megabytes => format!("{value:.0} MB"),
             Unit::Percent => format!("{value:.1} %"),
             Unit::Times => format!("{value:.2} ×"),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use posthouse_tests::{Connection, Node, Setting};
+use posthouse_tests::{Connection, Node, Pack, Setting};
 use tempfile::TempDir;
 
 use crate::drive::{self, Tally};
@@ -66,8 +66,17 @@ impl Site {
 
     /// Starts a given program.
     pub(crate) fn start_program(program: &Path, options: &Options) -> anyhow::Result<Site> {
+        Site::start_with(program, options, "")
+    }
+
+    /// Starts the program to measure with more in its configuration.
+    pub(crate) fn start_configured(options: &Options, configuration: &str) -> anyhow::Result<Site> {
+        Site::start_with(&options.program()?, options, configuration)
+    }
+
+    fn start_with(program: &Path, options: &Options, configuration: &str) -> anyhow::Result<Site> {
         let setting = Setting {
-            configuration: CONFIGURATION.to_owned(),
+            configuration: format!("{CONFIGURATION}{configuration}"),
             ..Setting::default()
         };
         let node = Node::start_in(program, &parent(options), setting)?;
@@ -106,6 +115,25 @@ impl Site {
         Ok(())
     }
 
+    /// Returns a figure of the node's own, summed over its labels.
+    pub(crate) fn figure(&self, name: &str) -> anyhow::Result<f64> {
+        let mut connection = Connection::open(self.address())?;
+        connection.request("GET", "/metrics", "bench", "", b"")?;
+        let page = connection.answer()?.body;
+        let page = String::from_utf8_lossy(&page);
+        let of_name = page.lines().filter_map(|line| {
+            let rest = line.strip_prefix("posthouse_")?.strip_prefix(name)?;
+            let labelled = rest.starts_with(['{', ' ']);
+            labelled.then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        Ok(of_name.sum())
+    }
+
+    /// Returns how much memory the node keeps resident.
+    pub(crate) fn resident_megabytes(&self) -> anyhow::Result<f64> {
+        Ok(processor::resident_bytes(self.pid()?)? as f64 / 1e6)
+    }
+
     /// Returns how many messages wait in a queue.
     pub(crate) fn waiting(&self, queue: &str) -> anyhow::Result<u64> {
         let answer = self
@@ -126,6 +154,11 @@ impl Site {
     /// Says something to the node with its own command line.
     pub(crate) fn command(&self, arguments: &[&str]) -> anyhow::Result<()> {
         command(&self.program, &self.node, arguments).map(drop)
+    }
+
+    /// Makes tenants with hostile plugins, one of which is bound to so many topics.
+    pub(crate) fn gather_pack(&self, topics: usize) -> anyhow::Result<Pack> {
+        Pack::gather(&self.program, &self.node, topics)
     }
 
     /// Stops the node as an operator would, starts it again, and returns how long the start took until it was ready.
