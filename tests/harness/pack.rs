@@ -135,7 +135,7 @@ impl Pack {
     }
 
     /// Has all of them begin.
-    pub fn let_loose(&self) -> Loose {
+    pub fn unleash(&self) -> Loose {
         let stop = Arc::new(AtomicBool::new(false));
         let mut members = Vec::new();
         let publishers = MEMBERS.map(|member| (member.name, member.tag));

@@ -59,7 +59,7 @@ fn a_pack_of_hostile_plugins_changes_nothing_for_a_tenant_beside_it() {
     let pack = Pack::gather(program(), &node, TOPICS).unwrap();
     let (alone, before) = publish_all(&mut quiet);
 
-    let loose = pack.let_loose();
+    let loose = pack.unleash();
     let (beside, during) = publish_all(&mut quiet);
     assert!(is_ready(&node));
     let answered = loose.end();

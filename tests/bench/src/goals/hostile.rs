@@ -48,7 +48,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     for _ in 0..options.rounds() {
         std::thread::sleep(CALM);
         alone.extend(publish(&site, options)?);
-        let loose = pack.let_loose();
+        let loose = pack.unleash();
         beside.extend(publish(&site, options)?);
         for (name, answered) in loose.end() {
             eprintln!(
