@@ -22,6 +22,8 @@ pub const SEAL_HEADER_BYTES_MAX: usize = 4_096;
 pub const SEAL_GROWTH_BYTES_MAX: usize = 65_536;
 /// The longest associated data that a data key seals with, in bytes.
 pub const ASSOCIATED_BYTES_MAX: usize = 4_096;
+/// The longest prefix that a deliver plugin has signed before a body, in bytes.
+pub const SIGNED_PREFIX_BYTES_MAX: usize = 4_096;
 /// The log lines kept of one call.
 pub const LOG_LINES_PER_CALL_MAX: u32 = 64;
 /// The longest log line, in bytes.

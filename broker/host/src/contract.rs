@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
             import posthouse:plugin/log@0.1.0;
             import posthouse:plugin/metrics@0.1.0;
             import posthouse:plugin/keyring@0.1.0;
+            import posthouse:plugin/signer@0.1.0;
             export posthouse:plugin/router@0.1.0;
             export posthouse:plugin/filtering@0.1.0;
             export posthouse:plugin/delivering@0.1.0;
@@ -32,4 +33,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::posthouse::plugin::{delivering, filtering, router, sealing};
-pub use posthouse::plugin::{bodies, config, keyring, log, metrics, types};
+pub use posthouse::plugin::{bodies, config, keyring, log, metrics, signer, types};

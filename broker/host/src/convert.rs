@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use posthouse_model::{Attribute, ContentFormat, Endpoint, FilterType, RetryStrategy, SealContext};
+use posthouse_keyring::Signature;
+use posthouse_model::{
+    Attribute, ContentFormat, Endpoint, FilterType, RetryStrategy, SealContext, SigningAlgorithm,
+};
 
 use crate::{
     call::{Delivery, Envelope, Response, RouteTable},
-    contract::{delivering, router, sealing, types},
+    contract::{delivering, router, sealing, signer, types},
 };
 
 pub(crate) fn envelope(envelope: Envelope) -> types::Envelope {
@@ -96,6 +99,16 @@ pub(crate) fn response(response: Response) -> delivering::Response {
         }),
         Response::Enqueued => delivering::Response::Enqueued,
         Response::Failed(text) => delivering::Response::Failed(text),
+    }
+}
+
+pub(crate) fn signature(signature: Signature) -> signer::Signature {
+    signer::Signature {
+        algorithm: match signature.algorithm {
+            SigningAlgorithm::HmacSha256 => signer::Algorithm::HmacSha256,
+            SigningAlgorithm::Ed25519 => signer::Algorithm::Ed25519,
+        },
+        bytes: signature.bytes,
     }
 }
 

@@ -109,6 +109,7 @@ fn is_lent(world: World, import: &str) -> bool {
         Some("types" | "config" | "log" | "metrics") => true,
         Some("bodies") => world != World::Route,
         Some("keyring") => world == World::Seal,
+        Some("signer") => world == World::Deliver,
         _ => false,
     }
 }
@@ -141,6 +142,8 @@ mod tests {
         assert!(is_lent(World::Route, "posthouse:plugin/config@0.1.0"));
         assert!(is_lent(World::Route, "posthouse:plugin/metrics@0.1.0"));
         assert!(is_lent(World::Seal, "posthouse:plugin/keyring@0.1.7"));
+        assert!(is_lent(World::Deliver, "posthouse:plugin/signer@0.1.0"));
+        assert!(!is_lent(World::Filter, "posthouse:plugin/signer@0.1.0"));
         for import in [
             "posthouse:plugin/keyring@0.1.0",
             "posthouse:plugin/bodies@0.1.0",

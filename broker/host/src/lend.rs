@@ -1,12 +1,12 @@
-//! What plugins are lent of keys: handles that seal and open, never key bytes.
+//! What plugins are lent of keys: handles that seal and open, and signatures; never key bytes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthouse_keyring::{DataKey, KeyError, Keyring, NONCE_BYTES};
+use posthouse_keyring::{DataKey, KeyError, Keyring, NONCE_BYTES, Signature};
 use posthouse_model::{Incarnation, Name, TenantId, Time};
 
-/// Lends data keys to seal plugins, each only of its tenant.
+/// Lends data keys to seal plugins, and signs for deliver plugins, each only with keys of its tenant.
 pub trait KeyLender: Send + Sync {
     /// Returns the data key to seal with now, for what is put into `incarnation`.
     fn current(
@@ -17,6 +17,8 @@ pub trait KeyLender: Send + Sync {
     ) -> Result<Arc<dyn LentKey>, KeyRefusal>;
     /// Returns the data key that was wrapped under one of the tenant's master keys.
     fn unwrap(&self, tenant: TenantId, wrapped: &[u8]) -> Result<Arc<dyn LentKey>, KeyRefusal>;
+    /// Signs a text, given in parts, with each version of one of the tenant's signing keys, the newest first.
+    fn sign(&self, tenant: TenantId, key: &Name, parts: &[&[u8]]) -> Result<Vec<Signature>, KeyRefusal>;
 }
 
 /// A data key that is lent.
@@ -34,7 +36,7 @@ pub trait LentKey: Send + Sync {
 #[error("{0}")]
 pub struct KeyRefusal(pub String);
 
-/// Lends no keys: for a host without seal plugins.
+/// Lends no keys: for a host without seal plugins and signed deliveries.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoKeys;
 
@@ -68,6 +70,10 @@ impl<C: Fn() -> Time + Send + Sync> KeyLender for KeyringLender<C> {
 
     fn unwrap(&self, tenant: TenantId, wrapped: &[u8]) -> Result<Arc<dyn LentKey>, KeyRefusal> {
         Ok(Arc::new(self.keyring.unwrap_data_key(tenant, wrapped)?))
+    }
+
+    fn sign(&self, tenant: TenantId, key: &Name, parts: &[&[u8]]) -> Result<Vec<Signature>, KeyRefusal> {
+        Ok(self.keyring.sign(tenant, key, parts)?)
     }
 }
 
@@ -104,6 +110,10 @@ impl KeyLender for NoKeys {
     }
 
     fn unwrap(&self, _: TenantId, _: &[u8]) -> Result<Arc<dyn LentKey>, KeyRefusal> {
+        Err(KeyRefusal("no keys are lent".to_owned()))
+    }
+
+    fn sign(&self, _: TenantId, _: &Name, _: &[&[u8]]) -> Result<Vec<Signature>, KeyRefusal> {
         Err(KeyRefusal("no keys are lent".to_owned()))
     }
 }

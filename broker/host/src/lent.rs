@@ -1,4 +1,5 @@
-//! What a guest is lent while it runs: its configuration, bodies, keys, a log and figures, each within its bounds.
+//! What a guest is lent while it runs: its configuration, bodies, keys, signatures, a log and figures, each within its
+//! bounds.
 //!
 //! One `Lent` stands behind each instance. What a call may use is counted in `Use`, which begins anew with each call;
 //! handles live in the table and are gone, with the instance if need be, when the call is.
@@ -20,8 +21,12 @@ use wasmtime::{
 use crate::{
     account::{Account, Refuser, thread_cpu},
     call::Binding,
-    config::{ASSOCIATED_BYTES_MAX, CallLimits, LOG_LINE_BYTES_MAX, LOG_LINES_PER_CALL_MAX, Pool},
-    contract::{bodies, config, keyring, log, metrics, types},
+    config::{
+        ASSOCIATED_BYTES_MAX, CallLimits, LOG_LINE_BYTES_MAX, LOG_LINES_PER_CALL_MAX, Pool,
+        SIGNED_PREFIX_BYTES_MAX,
+    },
+    contract::{bodies, config, keyring, log, metrics, signer, types},
+    convert,
     figures::{PluginFigures, Raised},
     lend::{KeyLender, LentKey},
     log::{Level, PluginLog},
@@ -226,6 +231,29 @@ impl Lent {
     }
 }
 
+impl Lent {
+    fn signed(
+        &mut self,
+        key: &str,
+        prefix: &[u8],
+        bytes: &[u8],
+    ) -> Result<std::result::Result<Vec<signer::Signature>, String>> {
+        if prefix.len() > SIGNED_PREFIX_BYTES_MAX {
+            return Err(format_err!(
+                "a prefix of more than {SIGNED_PREFIX_BYTES_MAX} bytes to sign"
+            ));
+        }
+        self.count_bytes(prefix.len() + bytes.len())?;
+        let Ok(key) = Name::parse(key) else {
+            return Ok(Err("no such signing key".to_owned()));
+        };
+        match self.keys.sign(self.binding.tenant, &key, &[prefix, bytes]) {
+            Ok(signatures) => Ok(Ok(signatures.into_iter().map(convert::signature).collect())),
+            Err(refusal) => Ok(Err(refusal.0)),
+        }
+    }
+}
+
 impl types::Host for Lent {}
 
 impl bodies::Host for Lent {}
@@ -369,6 +397,29 @@ impl keyring::HostDataKey for Lent {
     }
 }
 
+impl signer::Host for Lent {
+    fn sign(
+        &mut self,
+        key: String,
+        prefix: Vec<u8>,
+        body: Resource<LentBody>,
+    ) -> Result<std::result::Result<Vec<signer::Signature>, String>> {
+        self.count_call()?;
+        let body = self.handles.get(&body)?.bytes.clone();
+        self.signed(&key, &prefix, &body)
+    }
+
+    fn sign_bytes(
+        &mut self,
+        key: String,
+        prefix: Vec<u8>,
+        bytes: Vec<u8>,
+    ) -> Result<std::result::Result<Vec<signer::Signature>, String>> {
+        self.count_call()?;
+        self.signed(&key, &prefix, &bytes)
+    }
+}
+
 // === impl Use ===
 
 impl Use {
@@ -422,7 +473,7 @@ impl Drop for Memory {
     }
 }
 
-/// Returns what links a guest to what it is lent. Keys are lent to seal plugins alone.
+/// Returns what links a guest to what it is lent. Data keys are lent to seal plugins alone, and signatures to deliver plugins.
 pub(crate) fn linker(engine: &wasmtime::Engine, world: posthouse_model::World) -> Result<Linker<Lent>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
@@ -432,6 +483,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine, world: posthouse_model::World) -
     metrics::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     if world == posthouse_model::World::Seal {
         keyring::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
+    }
+    if world == posthouse_model::World::Deliver {
+        signer::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     }
     Ok(linker)
 }

@@ -102,6 +102,22 @@ mod tests {
     }
 
     #[test]
+    fn hmac_sha256_gives_the_signature_of_standard_webhooks_own_tests() {
+        // MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw in base64, behind `whsec_`.
+        let key = [
+            0x31, 0xf2, 0x90, 0xf6, 0xbf, 0x06, 0x29, 0x8a, 0xab, 0x4f, 0x08, 0xd4, 0x3c, 0x3f, 0x08, 0x2c,
+            0xf6, 0x48, 0xa3, 0x62, 0xda, 0x2d, 0xa4, 0xb0,
+        ];
+        let prefix = b"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.";
+        let mac = hmac_sha256_parts(&key, &[prefix, br#"{"test": 2432232314}"#]);
+        // v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=
+        assert_eq!(
+            hex(&mac),
+            "83484cf52b04f8e4cf2531adfed9882ad4b2665137b852442d594d20e2c9d4e1"
+        );
+    }
+
+    #[test]
     fn parts_are_as_good_as_one_text() {
         let parts: [&[u8]; 4] = [b"what do ya", b"", b" want for", b" nothing?"];
         let text = parts.concat();

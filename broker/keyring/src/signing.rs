@@ -48,28 +48,28 @@ enum Signer {
 // === impl Keyring ===
 
 impl Keyring {
-    /// Makes a version of a signing key: wrapped, for `CreateSigningKey` or `RotateSigningKey` of that tenant and name,
-    /// and in clear, to be told this once: the secret of HMAC-SHA256, the seed of Ed25519.
+    /// Makes a version of a signing key, wrapped, for `CreateSigningKey` or `RotateSigningKey` of that tenant and name;
+    /// and of HMAC-SHA256 the secret in clear, to be told this once to whoever is to check signatures.
     pub fn generate_signing_secret(
         &self,
         tenant: TenantId,
         name: &Name,
         algorithm: SigningAlgorithm,
-    ) -> Result<(SigningSecret, Secret), KeyError> {
+    ) -> Result<(SigningSecret, Option<Secret>), KeyError> {
         let mut bytes = Zeroizing::new(vec![0; KEY_BYTES]);
         self.entropy.fill(&mut bytes);
         let secret = Secret::from(bytes.to_vec());
-        let public = match Signer::new(algorithm, secret.clone())? {
-            Signer::HmacSha256(_) => Bytes::new(),
-            Signer::Ed25519(pair) => Bytes::copy_from_slice(pair.public_key().as_ref()),
-        };
         let wrapped = self.wrap_secret(&context(&signing_id(tenant, name), algorithm), secret.expose())?;
+        let (public, shared) = match Signer::new(algorithm, secret)? {
+            Signer::HmacSha256(secret) => (Bytes::new(), Some(secret)),
+            Signer::Ed25519(pair) => (Bytes::copy_from_slice(pair.public_key().as_ref()), None),
+        };
         let made = SigningSecret {
             algorithm,
             wrapped,
             public,
         };
-        Ok((made, secret))
+        Ok((made, shared))
     }
 
     /// Takes in what the directory says of a signing key. On an error the key is not known, and refused.
@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// A key of some versions, the newest last, with their secrets.
-    fn made(keyring: &Keyring, algorithms: &[SigningAlgorithm]) -> (SigningKeyRecord, Vec<Secret>) {
+    fn made(keyring: &Keyring, algorithms: &[SigningAlgorithm]) -> (SigningKeyRecord, Vec<Option<Secret>>) {
         let mut versions = Vec::new();
         let mut secrets = Vec::new();
         for (number, algorithm) in (1..).zip(algorithms) {
@@ -274,7 +274,10 @@ mod tests {
         assert_eq!(newest.algorithm, SigningAlgorithm::Ed25519);
         let public = &record.versions[1].secret.public;
         assert!(verify_ed25519(public, b"id.body", &newest.bytes));
-        assert_eq!(older.bytes, hmac_sha256(secrets[0].expose(), b"id.body"));
+        let [Some(shared), None] = secrets.as_slice() else {
+            panic!("a public key is enough to check Ed25519")
+        };
+        assert_eq!(older.bytes, hmac_sha256(shared.expose(), b"id.body"));
 
         record.versions.remove(0);
         keyring.learn_signing_key(&record).expect("it was made here");

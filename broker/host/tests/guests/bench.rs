@@ -10,7 +10,8 @@ use posthouse_host::{
 use posthouse_keyring::{Keyring, RootKey, SystemEntropy};
 use posthouse_model::{
     ContentFormat, Endpoint, FilterType, Incarnation, LogIndex, MasterKeyRecord, MasterKeyState, MessageId,
-    Name, Place, PluginVersion, RetryStrategy, SealContext, Span, SubscriptionId, TenantId, Time, World,
+    Name, Place, PluginVersion, RetryStrategy, SealContext, SigningAlgorithm, SigningKeyRecord,
+    SigningKeyVersion, Span, SubscriptionId, TenantId, Time, World,
 };
 
 /// The tenant that most tests act for.
@@ -23,6 +24,7 @@ pub(crate) const VERSION: PluginVersion = PluginVersion(1);
 /// A host with a folder of its own.
 pub(crate) struct Bench {
     pub(crate) host: Host,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -35,9 +37,10 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut config = config(dir.path().join("code"));
         change(&mut config);
-        let lender = KeyringLender::new(Arc::new(keyring()), || Time::from_seconds(1_000));
+        let keyring = Arc::new(keyring());
+        let lender = KeyringLender::new(Arc::clone(&keyring), || Time::from_seconds(1_000));
         let host = Host::open(config, Arc::new(lender)).expect("a host opens");
-        Bench { host, dir }
+        Bench { host, keyring, dir }
     }
 
     /// Loads a guest of `tests/plugins` for everybody.
@@ -74,6 +77,26 @@ fn keyring() -> Keyring {
         };
         keyring.learn_master_key(&record).expect("it was made just now");
     }
+    let name = Name::parse("hooks").expect("it is a name");
+    let version = |number, algorithm| {
+        let made = keyring.generate_signing_secret(TENANT, &name, algorithm);
+        SigningKeyVersion {
+            number,
+            secret: made.expect("a secret").0,
+            made: Time::default(),
+        }
+    };
+    let versions = vec![
+        version(1, SigningAlgorithm::HmacSha256),
+        version(2, SigningAlgorithm::Ed25519),
+    ];
+    let tenant = TENANT;
+    let record = SigningKeyRecord {
+        tenant,
+        name,
+        versions,
+    };
+    keyring.learn_signing_key(&record).expect("it was made just now");
     keyring
 }
 

@@ -1,11 +1,16 @@
 //! The built-in plugins on the host.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use posthouse_host::{Action, GuestFault, Outcome, Payload, Response, ToOpen, ToSeal, builtins};
-use posthouse_model::{Endpoint, SubscriptionId, World};
+use posthouse_host::{
+    Action, Delivery, GuestFault, Outcome, Payload, Response, Step, ToOpen, ToSeal, builtins,
+};
+use posthouse_model::{ContentFormat, Endpoint, SigningAlgorithm, Span, SubscriptionId, World};
 
 use crate::bench::{
-    Bench, VERSION, binding, builtin_component, context, delivery, envelope, http, master_key, table,
+    Bench, OTHER, TENANT, VERSION, binding, binding_of, builtin_component, context, delivery, envelope, http,
+    master_key, table,
 };
 
 #[tokio::test]
@@ -141,6 +146,92 @@ async fn http_push_posts_and_takes_success_for_an_acknowledgement() {
     };
     assert_eq!(resume(200).await, Action::Done(Outcome::Acknowledged));
     assert!(matches!(resume(500).await, Action::Done(Outcome::RetryAfter(_))));
+}
+
+#[tokio::test]
+async fn http_push_signs_what_it_sends_when_its_configuration_names_a_key() {
+    let bench = Bench::open();
+    bench
+        .host
+        .load(VERSION, None, World::Deliver, builtin_component("http-push"))
+        .await
+        .expect("it loads");
+    let named = binding(r#"{"sign":"hooks"}"#);
+    for format in [ContentFormat::Simplified, ContentFormat::Json] {
+        let delivery = Delivery {
+            format,
+            age: Span::from_millis(2_900),
+            ..delivery(http())
+        };
+        let body = Bytes::from_static(b"body");
+        let step = bench.host.deliver_begin(&named, delivery, body.clone()).await;
+        let Ok(Step {
+            action: Action::Http(request),
+            ..
+        }) = step
+        else {
+            panic!("{step:?}")
+        };
+        let header = |name: &str| {
+            let found = request.headers.iter().find(|(own, _)| own == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        assert_eq!(header("webhook-id"), Some("1"));
+        // Published at 1,000 s, and sent 2.9 s later.
+        assert_eq!(header("webhook-timestamp"), Some("1002"));
+        let sent = match request.body.clone() {
+            Payload::Message => body,
+            Payload::Bytes(bytes) => bytes,
+        };
+        let hooks = master_key("hooks");
+        let signed = bench.keyring.sign(TENANT, &hooks, &[b"1.1002.", &sent]);
+        let expected: Vec<String> = signed
+            .expect("the key is known")
+            .iter()
+            .map(|signature| match signature.algorithm {
+                SigningAlgorithm::HmacSha256 => format!("v1,{}", STANDARD.encode(&signature.bytes)),
+                SigningAlgorithm::Ed25519 => format!("v1a,{}", STANDARD.encode(&signature.bytes)),
+            })
+            .collect();
+        assert_eq!(expected.len(), 2);
+        assert_eq!(header("webhook-signature"), Some(expected.join(" ").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn http_push_sends_nothing_unsigned_that_is_to_be_signed() {
+    let bench = Bench::open();
+    bench
+        .host
+        .load(VERSION, None, World::Deliver, builtin_component("http-push"))
+        .await
+        .expect("it loads");
+    for (configuration, told) in [
+        (r#"{"sign":"unknown"}"#, "no signing key unknown"),
+        (r#"{"sign":"no name"}"#, "no such signing key"),
+        (r#"{"sing":"hooks"}"#, r#"{"sign":"#),
+    ] {
+        let begun = bench
+            .host
+            .deliver_begin(&binding(configuration), delivery(http()), Bytes::new())
+            .await;
+        let Err(GuestFault::Said(text)) = begun else {
+            panic!("{begun:?}")
+        };
+        assert!(text.contains(told), "{text}");
+    }
+    let others = bench
+        .host
+        .deliver_begin(
+            &binding_of(OTHER, r#"{"sign":"hooks"}"#),
+            delivery(http()),
+            Bytes::new(),
+        )
+        .await;
+    assert!(
+        matches!(others, Err(GuestFault::Said(_))),
+        "the key is another tenant's: {others:?}"
+    );
 }
 
 #[tokio::test]
