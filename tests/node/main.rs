@@ -20,6 +20,7 @@ mod plugin_removal;
 mod plugins;
 mod push;
 mod sealing;
+mod signing;
 mod steps;
 mod templates;
 

@@ -12,6 +12,7 @@ mod places;
 mod plugins;
 mod queues;
 mod refusals;
+mod signing_keys;
 mod status;
 mod tenants;
 mod topics;
@@ -28,9 +29,9 @@ use crate::admin::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
     MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
     QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate,
-    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
-    UnbindRequest,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
+    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -512,6 +513,35 @@ impl Administration for Service {
 
     async fn decrypt(&self, scope: &Scope, request: DecryptRequest) -> Result<DecryptedKey, AdminError> {
         master_keys::decrypt(&self.acting(scope).await?, &request)
+    }
+
+    async fn signing_keys(&self, scope: &Scope) -> Result<Page<SigningKeyView>, AdminError> {
+        Ok(signing_keys::list(&self.acting(scope).await?))
+    }
+
+    async fn create_signing_key(
+        &self,
+        scope: &Scope,
+        request: SigningKeyCreate,
+    ) -> Result<SigningKeyMade, AdminError> {
+        signing_keys::create(&self.acting(scope).await?, request).await
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        scope: &Scope,
+        key: Name,
+        request: SigningKeyRotate,
+    ) -> Result<SigningKeyMade, AdminError> {
+        signing_keys::rotate(&self.acting(scope).await?, &key, request).await
+    }
+
+    async fn retire_signing_key(&self, scope: &Scope, key: Name) -> Result<SigningKeyView, AdminError> {
+        signing_keys::retire(&self.acting(scope).await?, &key).await
+    }
+
+    async fn remove_signing_key(&self, scope: &Scope, key: Name) -> Result<Done, AdminError> {
+        signing_keys::remove(&self.acting(scope).await?, &key).await
     }
 
     async fn plugins(&self, scope: &Scope, query: ListQuery) -> Result<Page<PluginView>, AdminError> {

@@ -73,7 +73,7 @@ pub enum ClientCommand {
     Sub(Connected<subscription::SubCommand>),
     /// Tenants, their quotas and access keys. Most need a root access key.
     Tenant(Connected<tenant::TenantCommand>),
-    /// Master keys, and data keys under them.
+    /// Master keys, data keys under them, and signing keys.
     Key(Connected<key::KeyCommand>),
     /// Plugins and where they are bound.
     Plugin(Connected<plugin::PluginCommand>),

@@ -12,9 +12,10 @@ use super::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
     MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
     QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate,
-    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
-    UnbindRequest, WorldView,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
+    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    WorldView,
 };
 
 /// Who signed a request.
@@ -382,6 +383,41 @@ pub trait Administration: Send + Sync + 'static {
         scope: &Scope,
         request: DecryptRequest,
     ) -> impl Future<Output = Result<DecryptedKey, AdminError>> + Send;
+
+    /// Lists the scope's tenant's signing keys.
+    fn signing_keys(
+        &self,
+        scope: &Scope,
+    ) -> impl Future<Output = Result<Page<SigningKeyView>, AdminError>> + Send;
+
+    /// Makes a signing key.
+    fn create_signing_key(
+        &self,
+        scope: &Scope,
+        request: SigningKeyCreate,
+    ) -> impl Future<Output = Result<SigningKeyMade, AdminError>> + Send;
+
+    /// Adds a version to a signing key. Both sign until the older one is retired.
+    fn rotate_signing_key(
+        &self,
+        scope: &Scope,
+        key: Name,
+        request: SigningKeyRotate,
+    ) -> impl Future<Output = Result<SigningKeyMade, AdminError>> + Send;
+
+    /// Takes the older of a signing key's two versions out of use.
+    fn retire_signing_key(
+        &self,
+        scope: &Scope,
+        key: Name,
+    ) -> impl Future<Output = Result<SigningKeyView, AdminError>> + Send;
+
+    /// Removes a signing key.
+    fn remove_signing_key(
+        &self,
+        scope: &Scope,
+        key: Name,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
 
     /// Lists plugins: the scope's tenant's and everybody's.
     fn plugins(

@@ -410,6 +410,35 @@ impl Administration for Fake {
         reached("decrypt", scope, &format!("{request:?}"))
     }
 
+    async fn signing_keys(&self, scope: &Scope) -> Result<Page<SigningKeyView>, AdminError> {
+        reached("signing_keys", scope, "")
+    }
+
+    async fn create_signing_key(
+        &self,
+        scope: &Scope,
+        request: SigningKeyCreate,
+    ) -> Result<SigningKeyMade, AdminError> {
+        reached("create_signing_key", scope, &format!("{request:?}"))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        scope: &Scope,
+        key: Name,
+        request: SigningKeyRotate,
+    ) -> Result<SigningKeyMade, AdminError> {
+        reached("rotate_signing_key", scope, &format!("{key} {request:?}"))
+    }
+
+    async fn retire_signing_key(&self, scope: &Scope, key: Name) -> Result<SigningKeyView, AdminError> {
+        reached("retire_signing_key", scope, &format!("{key}"))
+    }
+
+    async fn remove_signing_key(&self, scope: &Scope, key: Name) -> Result<Done, AdminError> {
+        reached("remove_signing_key", scope, &format!("{key}"))
+    }
+
     async fn plugins(&self, scope: &Scope, query: ListQuery) -> Result<Page<PluginView>, AdminError> {
         reached("plugins", scope, &format!("{query:?}"))
     }

@@ -12,8 +12,9 @@ use super::shapes::{
     DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
     NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
     QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, SetMove, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate,
+    SigningKeyView, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView,
+    TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -193,6 +194,10 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::SetMasterKey => json::<MasterKeyChange, MasterKeyView>(generator),
         Operation::GenerateDataKey => none::<DataKeyView>(generator),
         Operation::Decrypt => json::<DecryptRequest, DecryptedKey>(generator),
+        Operation::ListSigningKeys => none::<Page<SigningKeyView>>(generator),
+        Operation::CreateSigningKey => json::<SigningKeyCreate, SigningKeyMade>(generator),
+        Operation::RotateSigningKey => json::<SigningKeyRotate, SigningKeyMade>(generator),
+        Operation::RetireSigningKey => none::<SigningKeyView>(generator),
         Operation::ListPlugins => none::<Page<PluginView>>(generator),
         Operation::PushPlugin => (Carries::Component, generator.subschema_for::<PluginPushed>()),
         Operation::ShowPlugin => none::<PluginView>(generator),
@@ -211,6 +216,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         | Operation::RemoveTenant
         | Operation::DrainNode
         | Operation::RemoveNode
+        | Operation::RemoveSigningKey
         | Operation::RemoveAccessKey => none::<Done>(generator),
     }
 }

@@ -79,6 +79,11 @@ operations! {
     SetMasterKey: Put "/master-keys/{key}/state", "Changes what a master key may be used for";
     GenerateDataKey: Post "/master-keys/{key}/data-keys", "Makes a data key, to seal on your side";
     Decrypt: Post "/decrypt", "Tells a data key that was wrapped";
+    ListSigningKeys: Get "/signing-keys", "Lists a tenant's signing keys, with their public keys";
+    CreateSigningKey: Post "/signing-keys", "Makes a signing key";
+    RotateSigningKey: Post "/signing-keys/{key}/rotate", "Adds a version to a signing key, which signs beside the older one";
+    RetireSigningKey: Post "/signing-keys/{key}/retire", "Takes the older of a signing key's two versions out of use";
+    RemoveSigningKey: Delete "/signing-keys/{key}", "Removes a signing key";
     ListPlugins: Get "/plugins", "Lists plugins";
     PushPlugin: Put "/plugins/{plugin}", "Records a version of a plugin";
     ShowPlugin: Get "/plugins/{plugin}", "Shows a plugin";

@@ -272,6 +272,14 @@ async fn perform<A: Administration>(
         }
         Operation::GenerateDataKey => answer(does.generate_data_key(scope, call.name("key")?).await),
         Operation::Decrypt => answer(does.decrypt(scope, call.body()?).await),
+        Operation::ListSigningKeys => answer(does.signing_keys(scope).await),
+        Operation::CreateSigningKey => answer(does.create_signing_key(scope, call.body()?).await),
+        Operation::RotateSigningKey => answer(
+            does.rotate_signing_key(scope, call.name("key")?, call.body()?)
+                .await,
+        ),
+        Operation::RetireSigningKey => answer(does.retire_signing_key(scope, call.name("key")?).await),
+        Operation::RemoveSigningKey => answer(does.remove_signing_key(scope, call.name("key")?).await),
         Operation::ListPlugins => answer(does.plugins(scope, call.list()?).await),
         Operation::PushPlugin => answer(does.push_plugin(scope, call.plugin_push()?).await),
         Operation::ShowPlugin => answer(does.plugin(scope, call.name("plugin")?).await),

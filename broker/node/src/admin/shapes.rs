@@ -11,6 +11,7 @@ mod keys;
 mod plugins;
 mod queues;
 mod settings;
+mod signing;
 mod status;
 mod tenants;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use explain::*;
 pub use keys::*;
 pub use plugins::*;
 pub use queues::*;
+pub use signing::*;
 pub use status::*;
 pub use tenants::*;
 pub use topics::*;

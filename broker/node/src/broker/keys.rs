@@ -160,26 +160,26 @@ impl Broker {
         Ok(())
     }
 
-    /// Makes a signing key, and returns the secret of its first version.
+    /// Makes a signing key, and returns what is to be told of its secret.
     pub async fn create_signing_key(
         &self,
         tenant: TenantId,
         name: Name,
         algorithm: SigningAlgorithm,
-    ) -> Result<Secret, BrokerError> {
+    ) -> Result<Option<Secret>, BrokerError> {
         let (secret, clear) = self.signing_secret(tenant, &name, algorithm)?;
         let command = DirectoryCommand::CreateSigningKey { tenant, name, secret };
         self.direct(command, Kind::Queue).await?;
         Ok(clear)
     }
 
-    /// Adds a version to a signing key, and returns its secret.
+    /// Adds a version to a signing key, and returns what is to be told of its secret.
     pub async fn rotate_signing_key(
         &self,
         tenant: TenantId,
         name: Name,
         algorithm: SigningAlgorithm,
-    ) -> Result<Secret, BrokerError> {
+    ) -> Result<Option<Secret>, BrokerError> {
         let (secret, clear) = self.signing_secret(tenant, &name, algorithm)?;
         let command = DirectoryCommand::RotateSigningKey { tenant, name, secret };
         self.direct(command, Kind::Queue).await?;
@@ -191,7 +191,7 @@ impl Broker {
         tenant: TenantId,
         name: &Name,
         algorithm: SigningAlgorithm,
-    ) -> Result<(SigningSecret, Secret), BrokerError> {
+    ) -> Result<(SigningSecret, Option<Secret>), BrokerError> {
         self.keyring
             .generate_signing_secret(tenant, name, algorithm)
             .map_err(|error| BrokerError::Key(error.to_string()))

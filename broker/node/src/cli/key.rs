@@ -1,4 +1,6 @@
-//! `posthouse key`: master keys and data keys.
+//! `posthouse key`: master keys and data keys, and signing keys.
+
+mod signing;
 
 use clap::Subcommand;
 use posthouse_model::Name;
@@ -10,8 +12,9 @@ use crate::admin::shapes::{
     DELETION_AFTER_SECONDS_USUAL, DataKeyView, DecryptRequest, DecryptedKey, MasterKeyChange,
     MasterKeyCreate, MasterKeyStateView, MasterKeyView, Page,
 };
+use signing::SigningCommand;
 
-/// What to do with master keys.
+/// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
     /// Makes a master key.
@@ -60,6 +63,9 @@ pub enum KeyCommand {
         /// The wrapped data key, base64.
         wrapped: String,
     },
+    /// Signing keys, that deliveries are signed with.
+    #[command(subcommand)]
+    Signing(SigningCommand),
 }
 
 // === impl KeyCommand ===
@@ -99,6 +105,7 @@ impl KeyCommand {
                 let view: DecryptedKey = client.tell(Operation::Decrypt, &[], &request).await?;
                 client.output(&view, format!("{}\n", view.plain_base64))
             }
+            KeyCommand::Signing(command) => command.perform(client).await,
         }
     }
 }

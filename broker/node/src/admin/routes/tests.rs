@@ -86,7 +86,8 @@ fn body_for(operation: Operation) -> &'static str {
         Operation::CreateQueue
         | Operation::CreateTopic
         | Operation::CreateTenant
-        | Operation::CreateMasterKey => r#"{"name":"a-name"}"#,
+        | Operation::CreateMasterKey
+        | Operation::CreateSigningKey => r#"{"name":"a-name"}"#,
         Operation::CreateSubscription => r#"{"name":"a-name","endpoint":{"queue":"orders"}}"#,
         Operation::MoveSet => r#"{"from":1,"to":4}"#,
         Operation::SealQueue | Operation::SealTopic => r#"{"master_key":"main"}"#,
@@ -114,6 +115,7 @@ fn method_for(operation: Operation) -> String {
         Operation::ListTenants => "tenants",
         Operation::ListAccessKeys => "access_keys",
         Operation::ListMasterKeys => "master_keys",
+        Operation::ListSigningKeys => "signing_keys",
         Operation::ListPlugins => "plugins",
         Operation::ListBindings => "bindings",
         Operation::ReadPluginLogs => "plugin_logs",

@@ -49,6 +49,8 @@ fn kept_json_reads_and_writes_as_it_is() {
     trip::<AccessKeyCreate>(json!({ "id": "AKIDx", "secret": "s", "root": false }));
     trip::<MasterKeyChange>(json!({ "to": "deletion", "after_seconds": 3600 }));
     trip::<MasterKeyChange>(json!({ "to": "enabled" }));
+    trip::<SigningKeyCreate>(json!({ "name": "hooks", "algorithm": "ed25519" }));
+    trip::<SigningKeyRotate>(json!({ "algorithm": "hmac-sha256" }));
     trip::<BindRequest>(json!({
         "place": { "at": "subscription", "topic": "news", "subscription": "mail" },
         "plugin": "json-filter",
@@ -71,6 +73,8 @@ fn requests_refuse_fields_that_they_do_not_know() {
     refuses::<SendRequest>(json!({ "messages": [], "delay": 5 }));
     refuses::<PlaceView>(json!({ "at": "queue", "queue": "a", "topic": "b" }));
     refuses::<MasterKeyChange>(json!({ "to": "deletion", "after_seconds": 60, "now": true }));
+    refuses::<SigningKeyRotate>(json!({ "algorithm": "md5" }));
+    refuses::<SigningKeyCreate>(json!({ "name": "hooks", "secret": "whsec_AAAA" }));
     refuses::<ReceiveRequest>(json!({ "max": -1 }));
 }
 
