@@ -190,6 +190,26 @@ pub mod bounds {
     pub const SESSIONS_MAX: usize = 256;
     /// What the kept results of one session may hold, in ids and leases.
     pub const SESSION_ITEMS_MAX: usize = 32_768;
+    /// A key of a kv store, in bytes.
+    pub const KV_KEY_BYTES_MAX: usize = 256;
+    /// A value of a kv store, in bytes.
+    pub const KV_VALUE_BYTES_MAX: usize = 4_096;
+    /// What a key of a kv store counts beside its own bytes and its value's.
+    pub const KV_ENTRY_BYTES: u64 = 64;
+    /// Keys of a kv store.
+    pub const KV_KEYS_MAX: usize = 10_000;
+    /// A kv store, in bytes.
+    pub const KV_STORE_BYTES_MAX: u64 = 4 * 1_048_576;
+    /// A tenant's kv stores in one set, in bytes.
+    pub const KV_TENANT_BYTES_MAX: u64 = 16 * 1_048_576;
+    /// All kv stores of a set, in bytes.
+    pub const KV_SET_BYTES_MAX: u64 = 64 * 1_048_576;
+    /// How long what is put into a kv store may be set to live: 400 days.
+    pub const KV_TTL_SECONDS_MAX: u64 = 400 * 86_400;
+    /// Keys of a kv store that one decision reads, and that it writes.
+    pub const KV_TOUCHED_MAX: usize = 1_024;
+    /// Bytes, as they are counted, that one decision writes to a kv store.
+    pub const KV_WRITTEN_BYTES_MAX: u64 = 1_048_576;
 }
 
 impl Default for QueueAttributes {

@@ -5,14 +5,17 @@
 //! the end of the enum, because the encoding counts variants.
 
 mod brought;
+mod decided;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyKey, Generation, Incarnation, LogIndex, Message, MessageId, MoveCause, Name, QueueAttributes,
-    ReceiptHandle, Sequence, Span, SubscriptionAttributes, SubscriptionId, TenantId, Term, Time,
-    TopicAttributes,
+    BodyKey, Generation, Incarnation, KvUse, LogIndex, Message, MessageId, MoveCause, Name, Place,
+    QueueAttributes, ReceiptHandle, Sequence, Span, SubscriptionAttributes, SubscriptionId, TenantId, Term,
+    Time, TopicAttributes, World,
 };
+
+pub use decided::Decided;
 
 /// One agreed entry of a set's log: a batch of commands at one time.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -206,6 +209,27 @@ pub enum SetCommand {
         /// The segments, by the log index of the cut (or rewrite) that made them.
         inputs: Vec<LogIndex>,
     },
+    /// Does what plugins decided together with what they wrote to their kv stores meanwhile, or neither: when a store has
+    /// changed since they read it, all is to be decided again. A command that was done before is not done again, and writes
+    /// nothing; nor does a settlement none of whose claims lasts.
+    Decide {
+        /// What they read and wrote, each store at most once.
+        uses: Vec<KvUse>,
+        /// What they decided.
+        command: Decided,
+    },
+    /// Lets go of the kv stores of a binding that is no more, and of what is decided by it from now on. Refused when the set
+    /// has seen a later index, as decisions are: the place may be bound again by then.
+    ForgetKv {
+        /// Where it was bound.
+        place: Place,
+        /// What it decided.
+        world: World,
+        /// On whose behalf; all tenants' if absent.
+        tenant: Option<TenantId>,
+        /// The directory index at which nothing is bound there.
+        decided_at: LogIndex,
+    },
 }
 
 /// What a queue or topic is.
@@ -313,7 +337,7 @@ pub enum SetReply {
         /// Whether more is due.
         more: bool,
     },
-    /// To `Lead`, `Observe`, `Cut`, `Rewrite`.
+    /// To `Lead`, `Observe`, `Cut`, `Rewrite`, `ForgetKv`.
     Noted,
 }
 
@@ -426,6 +450,12 @@ pub enum Refusal {
     /// The command breaks a rule of the log that a leader must keep; says which.
     #[error("malformed command: {0}")]
     Malformed(String),
+    /// What the decision read of a kv store has changed since. Not done; decide again.
+    #[error("decided by what a kv store no longer holds")]
+    StaleRead,
+    /// What the decision writes to a kv store has no room: in the store, of its tenant or in the set.
+    #[error("there is no room for what a plugin keeps")]
+    KvFull,
 }
 
 /// What applying one entry did, for the layers above and below the model.

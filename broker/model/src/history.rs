@@ -129,7 +129,7 @@ impl Happening {
             let Some(Ok(reply)) = applied.outcomes.get(position as usize) else {
                 continue;
             };
-            match (&submission.command, reply) {
+            match (submission.command.plain(), reply) {
                 (SetCommand::Send { queue, messages, .. }, SetReply::Sent(ids)) => {
                     chronicle.sent(applied, position, *queue, messages, ids);
                 }

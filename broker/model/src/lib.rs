@@ -13,6 +13,7 @@
 //! - A **lease** is one receive of one message, named by a **receipt handle**. A **claim** is a lease held by
 //!   the leader itself, to deliver for a subscription.
 //! - An **outbox** holds what is on its way from a queue or topic to a queue; a **parcel** is one message in it.
+//! - A **kv store** is what the plugin of one binding keeps in one set between its decisions.
 //! - A **cut** is the entry at which replicas write a segment and a checkpoint.
 
 mod ages;
@@ -24,6 +25,7 @@ mod directory_command;
 mod history;
 mod http_host;
 mod id;
+mod kv;
 mod message;
 mod name;
 mod outbox;
@@ -43,6 +45,7 @@ pub use directory_command::*;
 pub use history::*;
 pub use http_host::*;
 pub use id::*;
+pub use kv::{KvEntry, KvId, KvLimit, KvRoom, KvStore, KvUse, KvVersion, KvWrite, check_kv_key, kv_cost};
 pub use message::*;
 pub use name::*;
 pub use queue::Queue;

@@ -19,13 +19,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{COMMAND_EXPIRIES_MAX, ENTRY_EXPIRIES_MAX};
+use crate::kv::KvStores;
 use crate::outbox::Outboxes;
 use crate::queue::{Queue, not_here};
 use crate::step::{Effects, Step};
 use crate::topic::Topic;
 use crate::{
-    Applied, Batch, BodyKey, Incarnation, Leased, LogIndex, MessageId, Outgoing, ReceiptHandle, Refusal,
-    Sequences, SetCommand, SetId, SetReply, Submission, SubscriptionId, Term, Time,
+    Applied, Batch, BodyKey, Incarnation, KvId, KvRoom, KvStore, Leased, LogIndex, MessageId, Outgoing,
+    ReceiptHandle, Refusal, Sequences, SetCommand, SetId, SetReply, Submission, SubscriptionId, Term, Time,
 };
 use alarm::{Alarms, Place};
 use session::Sessions;
@@ -52,6 +53,8 @@ pub struct Set {
     outboxes: Arc<Outboxes>,
     alarms: Alarms,
     sessions: Sessions,
+    /// Last: states that were kept before there were any end here.
+    kv: KvStores,
 }
 
 // === impl Set ===
@@ -73,6 +76,7 @@ impl Set {
             outboxes: Arc::default(),
             alarms: Alarms::default(),
             sessions: Sessions::default(),
+            kv: KvStores::default(),
         }
     }
 
@@ -169,6 +173,21 @@ impl Set {
     /// Returns a topic.
     pub fn topic(&self, topic: Incarnation) -> Option<&Topic> {
         self.topics.get(&topic).map(Arc::as_ref)
+    }
+
+    /// Returns a kv store; none when nothing is in it.
+    pub fn kv(&self, store: KvId) -> Option<&KvStore> {
+        self.kv.get(store)
+    }
+
+    /// Returns how much more a kv store takes.
+    pub fn kv_room(&self, store: KvId) -> KvRoom {
+        self.kv.room(store)
+    }
+
+    /// Returns the kv stores that hold something.
+    pub fn kv_stores(&self) -> impl Iterator<Item = KvId> + '_ {
+        self.kv.ids()
     }
 
     /// Returns the incarnations of all queues, rising.
@@ -303,6 +322,11 @@ impl Set {
                     });
                     caught_up.unwrap_or(1)
                 }
+                Place::Kv(store) => {
+                    let expired = self.kv.expire(store, self.now, bound - done);
+                    self.tidy_kv(store);
+                    expired.max(1)
+                }
             };
         }
         false
@@ -316,6 +340,13 @@ impl Set {
             self.lend_queue(effects, 0, stream, |queue, step| Ok(queue.catch_up(step, bound)))
         };
         caught_up.unwrap_or(1)
+    }
+
+    /// Sets a kv store's alarm to when something in it next expires.
+    fn tidy_kv(&mut self, store: KvId) {
+        let alarms = &mut self.alarms;
+        self.kv
+            .tidy(store, |alarm, next| alarms.set(Place::Kv(store), alarm, next));
     }
 
     /// Has a queue do something, once it has caught up with the time.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use posthouse_model::{
-    Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply,
+    Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply, KvUse,
     LogIndex, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
 };
 use posthouse_wire::{DecodeError, Kind};
@@ -230,6 +230,10 @@ impl Machine for Directory {
 /// Returns about how many bytes a command's messages and lists add to an entry.
 fn set_command_bytes(command: &SetCommand) -> usize {
     match command {
+        SetCommand::Decide { uses, command } => {
+            let used: usize = uses.iter().map(KvUse::weight).sum();
+            used + set_command_bytes(command.command())
+        }
         SetCommand::Send { messages, .. } => messages.iter().map(|incoming| incoming.message.weight()).sum(),
         SetCommand::Publish { publications, .. } => publications.iter().map(publication_bytes).sum(),
         SetCommand::Deposit { parcels, .. } => parcels.iter().map(|parcel| parcel.message.weight()).sum(),

@@ -23,6 +23,9 @@ const NONE_SIGNS: [u8; 2] = [0; 2];
 /// What the fifth version has beyond the fourth: no breaker that was set, nothing known to be out of use since when.
 const NO_GUARDS: [u8; 2] = [0; 2];
 
+/// What the second version of a set's state has at its end beyond the first: nothing that plugins keep.
+const NOTHING_KEPT: [u8; 4] = [0; 4];
+
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[repr(u8)]
@@ -100,9 +103,9 @@ impl Kind {
     pub const fn version(self) -> u8 {
         match self {
             Kind::DirectoryState => 5,
+            Kind::SetState => 2,
             Kind::SetBatch
             | Kind::DirectoryBatch
-            | Kind::SetState
             | Kind::StoredMessage
             | Kind::SetOutcome
             | Kind::DirectoryOutcome
@@ -158,7 +161,11 @@ pub fn encode_set_state<S: Serialize>(set: &S) -> Bytes {
 
 /// Reads a set's state.
 pub fn decode_set_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
-    decode_state(Kind::SetState, bytes)
+    let [kind, 1, state @ ..] = bytes else {
+        return decode_state(Kind::SetState, bytes);
+    };
+    let now = [&[*kind, Kind::SetState.version()], state, &NOTHING_KEPT].concat();
+    decode_state(Kind::SetState, &now)
 }
 
 /// Returns the bytes of the directory's state.

@@ -183,6 +183,8 @@ impl CmqError {
             Refusal::DecidedTooEarly { .. }
             | Refusal::StaleTerm
             | Refusal::OutboxFull { .. }
+            | Refusal::StaleRead
+            | Refusal::KvFull
             | Refusal::Malformed(_) => CmqError::not_done(&refusal.to_string()),
         }
     }

@@ -23,7 +23,7 @@ impl SetCommand {
     /// Returns a message that the command brings, by its place: in a publication first the message itself, then its
     /// replacements.
     fn message(&self, ordinal: usize) -> Option<&Message> {
-        match self {
+        match self.plain() {
             SetCommand::Send { messages, .. } => messages.get(ordinal).map(|incoming| &incoming.message),
             SetCommand::Publish { publications, .. } => {
                 let mut contents = publications.iter().flat_map(|publication| {
@@ -49,7 +49,9 @@ impl SetCommand {
             | SetCommand::Lead { .. }
             | SetCommand::Observe { .. }
             | SetCommand::Cut
-            | SetCommand::Rewrite { .. } => None,
+            | SetCommand::Rewrite { .. }
+            | SetCommand::Decide { .. }
+            | SetCommand::ForgetKv { .. } => None,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! When something falls due, over all queues, topics and subscriptions of a set.
+//! When something falls due, over all queues, topics, subscriptions and kv stores of a set.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Incarnation, SubscriptionId, Time};
+use crate::{Incarnation, KvId, SubscriptionId, Time};
 
 /// The alarms of a set, each place's at most once. Each place remembers what its alarm is set to.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub(crate) enum Place {
     Stream(Incarnation),
     /// In a subscription's backlog.
     Subscription(Incarnation, SubscriptionId),
+    /// In a kv store.
+    Kv(KvId),
 }
 
 // === impl Alarms ===

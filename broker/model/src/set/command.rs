@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::Place as KvPlace;
 use crate::attributes::out_of_range;
 use crate::bounds::TICK_EXPIRIES_MAX;
 use crate::queue::Queue;
@@ -10,8 +11,8 @@ use crate::set::alarm::Place;
 use crate::step::Effects;
 use crate::topic::Topic;
 use crate::{
-    Definition, Generation, Incarnation, LogIndex, MessageId, Name, Refusal, SetCommand, SetReply,
-    SubscriptionAttributes, SubscriptionId, TenantId, Term, Token,
+    Definition, Generation, Incarnation, KvId, KvUse, LogIndex, MessageId, Name, Refusal, SetCommand,
+    SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Term, Token,
 };
 
 // === impl Set ===
@@ -48,7 +49,7 @@ impl Set {
                 })
                 .map(|()| SetReply::Altered),
             SetCommand::Unsubscribe { topic, name } => self.unsubscribe(effects, *topic, name),
-            SetCommand::Send { .. } => self.send(effects, position, command),
+            SetCommand::Send { .. } => self.send(effects, position, command, &[]),
             SetCommand::Receive {
                 queue,
                 max,
@@ -72,7 +73,7 @@ impl Set {
             SetCommand::Rewind { queue, to } => self
                 .with_queue(effects, position, *queue, |queue, step| queue.rewind(step, *to))
                 .map(|()| SetReply::Rewound),
-            SetCommand::Publish { .. } => self.publish(effects, position, command),
+            SetCommand::Publish { .. } => self.publish(effects, position, command, &[]),
             SetCommand::Claim {
                 topic,
                 subscription,
@@ -89,15 +90,7 @@ impl Set {
                 })
                 .map(SetReply::Leased)
             }
-            SetCommand::Settle {
-                topic,
-                subscription,
-                outcomes,
-            } => self
-                .with_topic(effects, position, *topic, |topic, step| {
-                    topic.settle(step, *subscription, outcomes)
-                })
-                .map(|()| SetReply::Settled),
+            SetCommand::Settle { .. } => self.settle(effects, position, command, &[]),
             SetCommand::Deposit {
                 target,
                 source,
@@ -126,6 +119,25 @@ impl Set {
                 Ok(SetReply::Noted)
             }
             SetCommand::Cut | SetCommand::Rewrite { .. } => Ok(SetReply::Noted),
+            SetCommand::Decide { uses, command } => {
+                let command = command.command();
+                match command {
+                    SetCommand::Publish { .. } => self.publish(effects, position, command, uses),
+                    SetCommand::Settle { .. } => self.settle(effects, position, command, uses),
+                    _ => self.send(effects, position, command, uses),
+                }
+            }
+            SetCommand::ForgetKv {
+                place,
+                world,
+                tenant,
+                decided_at,
+            } => {
+                self.decided(*decided_at)?;
+                let stores = self.kv.ids_of(*place, *world, *tenant);
+                stores.into_iter().for_each(|store| self.forget_kv(store));
+                Ok(SetReply::Noted)
+            }
         }
     }
 
@@ -192,6 +204,12 @@ impl Set {
         self.alarms
             .set(Place::Stream(incarnation), &mut queue_alarm.or(topic_alarm), None);
         Arc::make_mut(&mut self.outboxes).drop_source(incarnation);
+        self.forget_kv_of(|place| match place {
+            KvPlace::Incarnation(at) | KvPlace::Subscription(at, _) => at == incarnation,
+            KvPlace::Platform | KvPlace::Tenant(_) | KvPlace::HttpEndpoints | KvPlace::QueueEndpoints => {
+                false
+            }
+        });
         Ok(SetReply::Dropped)
     }
 
@@ -219,6 +237,7 @@ impl Set {
         let gone = self.with_topic(effects, 0, topic, |topic, _| topic.unsubscribe(name))?;
         let place = Place::Subscription(topic, gone.id());
         self.alarms.set(place, &mut gone.alarm.clone(), None);
+        self.forget_kv_of(|place| place == KvPlace::Subscription(topic, gone.id()));
         Ok(SetReply::Unsubscribed)
     }
 
@@ -227,6 +246,7 @@ impl Set {
         effects: &mut Effects,
         position: u32,
         command: &SetCommand,
+        uses: &[KvUse],
     ) -> Result<SetReply, Refusal> {
         let SetCommand::Send {
             queue,
@@ -240,15 +260,23 @@ impl Set {
         };
         self.see_messages(messages.iter().map(|incoming| incoming.message.id));
         let decided = self.decided(*decided_at);
-        self.with_queue(effects, position, *queue, |queue, step| {
+        let fresh = self.kv.check(uses, self.now);
+        let mut writes = false;
+        let ids = self.with_queue(effects, position, *queue, |queue, step| {
             let token = token.as_ref().map(Token::checked).transpose()?;
             if let Some(ids) = token.and_then(|token| queue.recall(token, step.now)) {
                 return Ok(ids);
             }
             decided?;
-            queue.send(step, *delay, messages, token)
-        })
-        .map(SetReply::Sent)
+            fresh?;
+            let ids = queue.send(step, *delay, messages, token)?;
+            writes = true;
+            Ok(ids)
+        })?;
+        if writes {
+            self.write_kv(uses);
+        }
+        Ok(SetReply::Sent(ids))
     }
 
     fn publish(
@@ -256,6 +284,7 @@ impl Set {
         effects: &mut Effects,
         position: u32,
         command: &SetCommand,
+        uses: &[KvUse],
     ) -> Result<SetReply, Refusal> {
         let SetCommand::Publish {
             topic,
@@ -268,15 +297,71 @@ impl Set {
         };
         self.see_messages(publications.iter().map(|publication| publication.message.id));
         let decided = self.decided(*decided_at);
-        self.with_topic(effects, position, *topic, |topic, step| {
+        let fresh = self.kv.check(uses, self.now);
+        let mut writes = false;
+        let ids = self.with_topic(effects, position, *topic, |topic, step| {
             let token = token.as_ref().map(Token::checked).transpose()?;
             if let Some(ids) = token.and_then(|token| topic.recall(token, step.now)) {
                 return Ok(ids);
             }
             decided?;
-            topic.publish(step, publications, token)
-        })
-        .map(SetReply::Sent)
+            fresh?;
+            let ids = topic.publish(step, publications, token)?;
+            writes = true;
+            Ok(ids)
+        })?;
+        if writes {
+            self.write_kv(uses);
+        }
+        Ok(SetReply::Sent(ids))
+    }
+
+    fn settle(
+        &mut self,
+        effects: &mut Effects,
+        position: u32,
+        command: &SetCommand,
+        uses: &[KvUse],
+    ) -> Result<SetReply, Refusal> {
+        let SetCommand::Settle {
+            topic,
+            subscription,
+            outcomes,
+        } = command
+        else {
+            return Err(Refusal::Malformed("not a settlement".to_owned()));
+        };
+        let fresh = self.kv.check(uses, self.now);
+        let mut writes = false;
+        self.with_topic(effects, position, *topic, |topic, step| {
+            writes = outcomes
+                .iter()
+                .any(|settled| topic.claims(*subscription, settled.handle, step.now));
+            if writes {
+                fresh?;
+            }
+            topic.settle(step, *subscription, outcomes)
+        })?;
+        if writes {
+            self.write_kv(uses);
+        }
+        Ok(SetReply::Settled)
+    }
+
+    /// Writes what plugins wrote while they decided, which was checked before.
+    fn write_kv(&mut self, uses: &[KvUse]) {
+        self.kv.write(uses, self.now);
+        uses.iter().for_each(|one| self.tidy_kv(one.store));
+    }
+
+    fn forget_kv_of(&mut self, gone: impl Fn(KvPlace) -> bool) {
+        let stores: Vec<KvId> = self.kv.ids().filter(|store| gone(store.place)).collect();
+        stores.into_iter().for_each(|store| self.forget_kv(store));
+    }
+
+    fn forget_kv(&mut self, store: KvId) {
+        let mut alarm = self.kv.drop_store(store);
+        self.alarms.set(Place::Kv(store), &mut alarm, None);
     }
 
     fn shipped(

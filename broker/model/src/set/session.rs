@@ -43,10 +43,10 @@ impl Sessions {
     }
 
     /// Remembers what a call was answered. What changed nothing and is to come again under the same number is not
-    /// remembered: a decision made too early, and a receive that found nothing and now waits for its turn.
+    /// remembered: a decision made too early or by what has changed, and a receive that found nothing and now waits for its turn.
     pub(crate) fn remember(&mut self, call: SessionCall, result: &Result<SetReply, Refusal>) {
         match result {
-            Err(Refusal::DecidedTooEarly { .. }) => return,
+            Err(Refusal::DecidedTooEarly { .. } | Refusal::StaleRead) => return,
             Ok(SetReply::Leased(leased)) if leased.is_empty() => return,
             Ok(_) | Err(_) => {}
         }

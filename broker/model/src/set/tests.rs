@@ -3,6 +3,7 @@
 mod action;
 mod bench;
 mod delivery;
+mod kv;
 mod limits;
 mod odd;
 mod reference;
@@ -228,6 +229,7 @@ impl Pair {
         self.compare_topics();
         self.compare_outboxes();
         self.compare_kept();
+        self.compare_kv();
         if let Some(change) = self.reference.next_change() {
             let deadline = self.set.deadline();
             assert!(
@@ -309,6 +311,35 @@ impl Pair {
             );
             *highest = number.max(*highest);
         }
+    }
+
+    fn compare_kv(&self) {
+        let now = self.reference.now;
+        let mut expected: Vec<_> = self.reference.kv.iter().collect();
+        expected.retain(|kept| kept.until.is_none_or(|until| until > now));
+        expected.sort_by(|one, other| (one.store, &one.key).cmp(&(other.store, &other.key)));
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|kept| {
+                let (value, version, until) = (kept.value.clone(), kept.version, kept.until);
+                (
+                    kept.store,
+                    kept.key.clone(),
+                    KvEntry {
+                        value,
+                        version,
+                        until,
+                    },
+                )
+            })
+            .collect();
+        let mut found = Vec::new();
+        for id in self.set.kv_stores() {
+            let store = self.set.kv(id).expect("it was just named");
+            let live = store.entries_after("", now);
+            found.extend(live.map(|(key, entry)| (id, key.to_owned(), entry.clone())));
+        }
+        assert_eq!(found, expected);
     }
 
     fn compare_kept(&self) {

@@ -40,6 +40,12 @@ impl Topic {
         subscriptions.any(|subscription| subscription.claimed_by(handle, now).is_some())
     }
 
+    /// Returns whether a handle claims a message of one subscription.
+    pub(crate) fn claims(&self, subscription: SubscriptionId, handle: ReceiptHandle, now: Time) -> bool {
+        let subscription = self.subscription(subscription);
+        subscription.is_some_and(|subscription| subscription.claimed_by(handle, now).is_some())
+    }
+
     /// Does what follows from attempts to deliver. A handle that claims nothing is passed over.
     pub(crate) fn settle(
         &mut self,

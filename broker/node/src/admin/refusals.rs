@@ -29,10 +29,11 @@ fn code_of(refusal: &Refusal) -> AdminCode {
         | Refusal::TooManyLeased { .. }
         | Refusal::TooManyDelayed { .. }
         | Refusal::TooManySubscriptions { .. }
-        | Refusal::OutboxFull { .. } => AdminCode::LimitReached,
+        | Refusal::OutboxFull { .. }
+        | Refusal::KvFull => AdminCode::LimitReached,
         Refusal::BadHandle(_) | Refusal::NotRewindable | Refusal::HasSubscriptions => AdminCode::Conflict,
         Refusal::SubscriptionExists => AdminCode::Exists,
-        Refusal::DecidedTooEarly { .. } | Refusal::StaleTerm => AdminCode::NotDone,
+        Refusal::DecidedTooEarly { .. } | Refusal::StaleTerm | Refusal::StaleRead => AdminCode::NotDone,
         Refusal::SessionForgotten => AdminCode::MayBeDone,
     }
 }

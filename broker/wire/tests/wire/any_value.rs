@@ -37,8 +37,9 @@ pub(crate) fn stored_message() -> impl Strategy<Value = StoredMessage> {
 
 pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
     batch(prop_oneof![
-        1 => prop::sample::select(examples::set_commands()),
+        1 => prop::sample::select([examples::set_commands(), examples::set_commands_2()].concat()),
         2 => set_command(),
+        1 => decided(),
     ])
 }
 
@@ -120,6 +121,36 @@ fn set_command() -> impl Strategy<Value = SetCommand> {
             }
         }),
     ]
+}
+
+/// A command that plugins decided, with what they kept meanwhile.
+fn decided() -> impl Strategy<Value = SetCommand> {
+    let ttl = prop::option::of(any::<u64>().prop_map(Span::from_millis));
+    let write = prop_oneof![
+        1 => Just(KvWrite::Delete),
+        2 => (bytes(), ttl).prop_map(|(value, ttl)| KvWrite::Put(value, ttl)),
+    ];
+    let one = (
+        (incarnation(), subscription(), any::<u32>()),
+        prop::collection::vec((".{0,4}", any::<u64>().prop_map(KvVersion)), 0..3),
+        prop::collection::vec((".{0,4}", write), 0..3),
+    )
+        .prop_map(|((topic, subscription, tenant), reads, writes)| KvUse {
+            store: KvId {
+                place: Place::Subscription(topic, subscription),
+                world: World::Deliver,
+                tenant: TenantId(tenant),
+            },
+            reads,
+            writes,
+        });
+    (prop::collection::vec(one, 0..3), set_command()).prop_filter_map(
+        "plugins do not decide about it",
+        |(uses, command)| {
+            let command = Decided::new(command)?;
+            Some(SetCommand::Decide { uses, command })
+        },
+    )
 }
 
 fn directory_command() -> impl Strategy<Value = DirectoryCommand> {

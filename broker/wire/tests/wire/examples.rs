@@ -180,6 +180,101 @@ pub(crate) fn set() -> Set {
     set
 }
 
+/// What came after the first entries: what plugins keep.
+pub(crate) fn set_batch_2() -> Batch<SetCommand> {
+    let submissions = set_commands_2()
+        .into_iter()
+        .map(|command| Submission { call: None, command });
+    Batch {
+        now: Time::from_millis(1_700_000_100_123),
+        submissions: submissions.collect(),
+    }
+}
+
+/// A history that leaves two kv stores behind, of three.
+pub(crate) fn set_commands_2() -> Vec<SetCommand> {
+    let (queue, topic) = (Incarnation(70_000), Incarnation(5));
+    let at = |place, tenant| KvId {
+        place,
+        world: World::Filter,
+        tenant: TenantId(tenant),
+    };
+    let put = |value, ttl| KvWrite::Put(Bytes::from_static(value), ttl);
+    let day = Some(Span::from_seconds(86_400));
+    let of_queue = KvUse {
+        store: at(Place::Incarnation(queue), 1),
+        reads: vec![("absent".to_owned(), KvVersion(0))],
+        writes: vec![
+            ("count".to_owned(), put(b"300", None)),
+            ("seen".to_owned(), put(b"", day)),
+            ("gone".to_owned(), KvWrite::Delete),
+        ],
+    };
+    let of_all = |tenant| KvUse {
+        store: at(Place::HttpEndpoints, tenant),
+        reads: Vec::new(),
+        writes: vec![("k".to_owned(), put(b"v", day))],
+    };
+    let decide = |uses, command| SetCommand::Decide {
+        uses,
+        command: Decided::new(command).expect("plugins decide about it"),
+    };
+    let message = |id| Message::plain(MessageId(id), Bytes::from_static(b"in clear"));
+    vec![
+        decide(
+            vec![of_queue],
+            SetCommand::Send {
+                queue,
+                delay: Span::from_seconds(1),
+                messages: vec![Incoming {
+                    message: message(1 << 51),
+                    keep: true,
+                }],
+                token: Some(Token("kept".to_owned())),
+                decided_at: LogIndex(18),
+            },
+        ),
+        decide(
+            vec![of_all(1), of_all(2)],
+            SetCommand::Publish {
+                topic,
+                publications: vec![Publication {
+                    message: message(1 << 52),
+                    matched: vec![SubscriptionId(1)],
+                    replaced: vec![(SubscriptionId(2), message(1 << 52))],
+                }],
+                token: None,
+                decided_at: LogIndex(19),
+            },
+        ),
+        decide(
+            Vec::new(),
+            SetCommand::Settle {
+                topic,
+                subscription: SubscriptionId(1),
+                outcomes: vec![settled(9, SettledOutcome::Acknowledged)],
+            },
+        ),
+        SetCommand::ForgetKv {
+            place: Place::HttpEndpoints,
+            world: World::Filter,
+            tenant: Some(TenantId(2)),
+            decided_at: LogIndex(20),
+        },
+    ]
+}
+
+/// What both histories leave behind, as states are since plugins keep something in them.
+pub(crate) fn set_2() -> Set {
+    let mut set = set();
+    set.apply(LogIndex(100), &set_batch_2());
+    set
+}
+
+pub(crate) fn set_outcomes_2() -> Vec<Result<SetReply, Refusal>> {
+    vec![Err(Refusal::StaleRead), Err(Refusal::KvFull)]
+}
+
 pub(crate) fn set_outcomes() -> Vec<Result<SetReply, Refusal>> {
     let leased = Leased {
         body: BodyKey {
@@ -932,6 +1027,8 @@ pub(crate) fn place_of_set_command(command: &SetCommand) -> usize {
         SetCommand::Observe { .. } => 17,
         SetCommand::Cut => 18,
         SetCommand::Rewrite { .. } => 19,
+        SetCommand::Decide { .. } => 20,
+        SetCommand::ForgetKv { .. } => 21,
     }
 }
 
@@ -983,8 +1080,9 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
 
 #[test]
 fn every_command_has_an_example() {
-    let set: Vec<usize> = set_commands().iter().map(place_of_set_command).collect();
-    assert!((0..20).all(|place| set.contains(&place)));
+    let lists = [set_commands(), set_commands_2()];
+    let set: Vec<usize> = lists.iter().flatten().map(place_of_set_command).collect();
+    assert!((0..22).all(|place| set.contains(&place)));
     let lists = [
         directory_commands(),
         directory_commands_2(),

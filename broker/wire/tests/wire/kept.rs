@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1` to `directory_state-4`, is read and written no more.
+/// `directory_state-1` to `directory_state-4` and `set_state-1`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -30,6 +30,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "set_batch-1",
             Kind::SetBatch,
             vec![encode_set_batch(&examples::set_batch())],
+        ),
+        (
+            "set_batch-2",
+            Kind::SetBatch,
+            vec![encode_set_batch(&examples::set_batch_2())],
         ),
         (
             "directory_batch-1",
@@ -67,9 +72,9 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_state(&examples::directory_5())],
         ),
         (
-            "set_state-1",
+            "set_state-2",
             Kind::SetState,
-            vec![encode_set_state(&examples::set())],
+            vec![encode_set_state(&examples::set_2())],
         ),
         (
             "stored_message-1",
@@ -80,6 +85,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "set_outcome-1",
             Kind::SetOutcome,
             outcomes.iter().map(encode_set_outcome).collect(),
+        ),
+        (
+            "set_outcome-2",
+            Kind::SetOutcome,
+            examples::set_outcomes_2()
+                .iter()
+                .map(encode_set_outcome)
+                .collect(),
         ),
         (
             "directory_outcome-1",
@@ -138,9 +151,14 @@ fn read(name: &str, kind: Kind) -> Vec<Bytes> {
 
 #[test]
 fn kept_entries_read_as_what_they_were() {
-    let payloads = read("set_batch-1", Kind::SetBatch);
-    let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
-    assert_eq!(batches, [Ok(examples::set_batch())]);
+    for (name, expected) in [
+        ("set_batch-1", examples::set_batch()),
+        ("set_batch-2", examples::set_batch_2()),
+    ] {
+        let payloads = read(name, Kind::SetBatch);
+        let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
+        assert_eq!(batches, [Ok(expected)], "{name}");
+    }
     for (name, expected) in [
         ("directory_batch-1", examples::directory_batch()),
         ("directory_batch-2", examples::directory_batch_2()),
@@ -178,10 +196,15 @@ fn a_kept_directory_reads_as_what_it_was() {
 
 #[test]
 fn a_kept_set_reads_as_what_it_was() {
-    let payloads = read("set_state-1", Kind::SetState);
-    let states: Vec<Result<Set, DecodeError>> =
-        payloads.iter().map(|bytes| decode_set_state(bytes)).collect();
-    assert_eq!(states, [Ok(examples::set())]);
+    for (name, expected) in [
+        ("set_state-1", examples::set()),
+        ("set_state-2", examples::set_2()),
+    ] {
+        let payloads = read(name, Kind::SetState);
+        let states: Vec<Result<Set, DecodeError>> =
+            payloads.iter().map(|bytes| decode_set_state(bytes)).collect();
+        assert_eq!(states, [Ok(expected)], "{name}");
+    }
 }
 
 #[test]
@@ -196,9 +219,14 @@ fn kept_messages_read_as_what_they_were() {
 
 #[test]
 fn kept_outcomes_read_as_what_they_were() {
-    let payloads = read("set_outcome-1", Kind::SetOutcome);
-    let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();
-    assert_eq!(outcomes, Ok(examples::set_outcomes()));
+    for (name, expected) in [
+        ("set_outcome-1", examples::set_outcomes()),
+        ("set_outcome-2", examples::set_outcomes_2()),
+    ] {
+        let payloads = read(name, Kind::SetOutcome);
+        let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();
+        assert_eq!(outcomes, Ok(expected), "{name}");
+    }
     for (name, expected) in [
         ("directory_outcome-1", examples::directory_outcomes()),
         ("directory_outcome-2", examples::directory_outcomes_2()),

@@ -41,15 +41,16 @@ proptest! {
 
 #[test]
 fn a_set_comes_back() {
-    let set = examples::set();
+    let set = examples::set_2();
     let held = set.queues().count() + set.topics().count();
     assert_eq!(held, 2, "the example holds something");
+    assert_eq!(set.kv_stores().count(), 2, "plugins keep something in it");
     assert_eq!(decode_set_state(&encode_set_state(&set)), Ok(set));
 }
 
 #[test]
 fn every_outcome_comes_back() {
-    for outcome in examples::set_outcomes() {
+    for outcome in [examples::set_outcomes(), examples::set_outcomes_2()].concat() {
         assert_eq!(decode_set_outcome(&encode_set_outcome(&outcome)), Ok(outcome));
     }
     for outcome in [

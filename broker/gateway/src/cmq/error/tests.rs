@@ -89,6 +89,8 @@ fn each_refusal_has_its_row() {
         (Refusal::StaleTerm, (6000, 10050), (6000, 10050)),
         (Refusal::OutboxFull { limit }, (6000, 10050), (6000, 10050)),
         (Refusal::SessionForgotten, (6000, 10050), (6000, 10050)),
+        (Refusal::StaleRead, (6000, 10050), (6000, 10050)),
+        (Refusal::KvFull, (6000, 10050), (6000, 10050)),
         (Refusal::Malformed("x".into()), (6000, 10050), (6000, 10050)),
         (
             Refusal::DecidedTooEarly {

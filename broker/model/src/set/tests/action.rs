@@ -1,5 +1,7 @@
 //! Arbitrary commands, most of which make sense.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -79,6 +81,15 @@ pub(super) enum Action {
         source: u64,
         numbers: Vec<u64>,
     },
+    Decide {
+        decision: Box<Action>,
+        uses: Vec<Used>,
+    },
+    ForgetKv {
+        store: u8,
+        of_all: bool,
+        decided_at: u64,
+    },
     Tick,
     Lead {
         term: u64,
@@ -87,6 +98,16 @@ pub(super) enum Action {
         directory: u64,
     },
     Cut,
+}
+
+/// What a plugin reads and writes in the store of one of a few bindings.
+#[derive(Clone, Debug)]
+pub(super) struct Used {
+    store: u8,
+    /// Keys, and by how much the version is wrong.
+    reads: Vec<(u8, u64)>,
+    /// Keys, and how long in seconds the value lives: for ever if absent, not at all if zero.
+    writes: Vec<(u8, Option<u64>)>,
 }
 
 /// A few entries: how long after the one before, what is asked by which call, and how many parcels arrive.
@@ -120,7 +141,36 @@ fn any_topic() -> impl Strategy<Value = u64> {
 }
 
 fn any_action() -> impl Strategy<Value = Action> {
-    prop_oneof![6 => any_queue_action(), 4 => any_topic_action(), 1 => any_set_action()]
+    prop_oneof![
+        6 => any_queue_action(),
+        4 => any_topic_action(),
+        1 => any_set_action(),
+        4 => any_kv_action(),
+    ]
+}
+
+/// Boxed, as it is made of the others: what picks among so much would not fit on a test's stack.
+fn any_kv_action() -> BoxedStrategy<Action> {
+    let decides = |action: &Action| {
+        matches!(
+            action,
+            Action::Send { .. } | Action::Publish { .. } | Action::Settle { .. }
+        )
+    };
+    let decision = prop_oneof![any_queue_action().boxed(), any_topic_action().boxed()]
+        .prop_filter("plugins decide about it", decides)
+        .prop_map(Box::new);
+    let reads = prop::collection::vec((0..4_u8, prop_oneof![6 => Just(0_u64), 1 => 1..3_u64]), 0..3);
+    let ttl = prop_oneof![3 => Just(None), 1 => Just(Some(0)), 2 => (1..70_u64).prop_map(Some)];
+    let writes = prop::collection::vec((0..4_u8, ttl), 0..4);
+    let used = (0..KV_STORES, reads, writes).prop_map(|(store, reads, writes)| Used { store, reads, writes });
+    prop_oneof![
+        9 => (decision, prop::collection::vec(used, 0..3))
+            .prop_map(|(decision, uses)| Action::Decide { decision, uses }),
+        1 => (0..KV_STORES, any::<bool>(), 0..4_u64)
+            .prop_map(|(store, of_all, decided_at)| Action::ForgetKv { store, of_all, decided_at }),
+    ]
+    .boxed()
 }
 
 fn any_queue_action() -> impl Strategy<Value = Action> {
@@ -340,6 +390,31 @@ impl Action {
                     })
                     .collect(),
             },
+            Action::Decide { decision, uses } => {
+                let command = decision.command(reference, next_id);
+                let mut known: BTreeMap<KvId, KvUse> = BTreeMap::new();
+                for used in uses {
+                    let store = kv_store(reference, used.store);
+                    known.insert(store, used.of(store, reference));
+                }
+                SetCommand::Decide {
+                    uses: known.into_values().collect(),
+                    command: Decided::new(command).expect("plugins decide about it"),
+                }
+            }
+            Action::ForgetKv {
+                store,
+                of_all,
+                decided_at,
+            } => {
+                let KvId { place, world, tenant } = kv_store(reference, *store);
+                SetCommand::ForgetKv {
+                    place,
+                    world,
+                    tenant: (!of_all).then_some(tenant),
+                    decided_at: LogIndex(*decided_at),
+                }
+            }
             Action::Tick => SetCommand::Tick,
             Action::Lead { term } => SetCommand::Lead { term: Term(*term) },
             Action::Observe { directory } => SetCommand::Observe {
@@ -347,6 +422,54 @@ impl Action {
             },
             Action::Cut => SetCommand::Cut,
         }
+    }
+}
+
+impl Used {
+    fn of(&self, store: KvId, reference: &Reference) -> KvUse {
+        let key = |key: u8| format!("key {key}");
+        let version = |name: &str| {
+            reference
+                .kept(store, name)
+                .map(|kept| kept.version)
+                .unwrap_or_default()
+        };
+        let reads = self.reads.iter().map(|(number, wrong)| {
+            let KvVersion(known) = version(&key(*number));
+            (key(*number), KvVersion(known + wrong))
+        });
+        let writes = self.writes.iter().map(|(number, ttl)| {
+            let value = Bytes::copy_from_slice(&[*number, ttl.unwrap_or_default() as u8]);
+            let write = match ttl {
+                Some(0) => KvWrite::Delete,
+                ttl => KvWrite::Put(value, ttl.map(Span::from_seconds)),
+            };
+            (key(*number), write)
+        });
+        KvUse {
+            store,
+            reads: reads.collect(),
+            writes: writes.collect::<BTreeMap<_, _>>().into_iter().collect(),
+        }
+    }
+}
+
+/// How many stores there are to pick from.
+const KV_STORES: u8 = 6;
+
+fn kv_store(reference: &Reference, pick: u8) -> KvId {
+    let place = match pick {
+        0 => Place::Incarnation(Incarnation(1)),
+        1 => Place::Incarnation(Incarnation(10)),
+        2 => Place::Subscription(Incarnation(10), subscription(reference, 10, 0)),
+        3 => Place::Subscription(Incarnation(11), subscription(reference, 11, 1)),
+        4 => Place::Platform,
+        _ => Place::Tenant(TenantId(1)),
+    };
+    KvId {
+        place,
+        world: World::Filter,
+        tenant: TenantId(1 + u32::from(pick % 2)),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What a set does, said as plainly as can be: every message in a list, every rule a loop over it.
 
+mod kv;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::*;
+use kv::RefKey;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Reference {
     pub(super) now: Time,
     pub(super) queues: BTreeMap<Incarnation, RefQueue>,
@@ -17,9 +20,11 @@ pub(super) struct Reference {
     led: Term,
     calls: BTreeMap<SessionCall, Result<SetReply, Refusal>>,
     pub(super) last_message: MessageId,
+    pub(super) kv: Vec<RefKey>,
+    kv_writes: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RefQueue {
     pub(super) attributes: QueueAttributes,
     generation: Generation,
@@ -29,7 +34,7 @@ pub(super) struct RefQueue {
     taken: BTreeSet<(Incarnation, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RefMessage {
     produced: Time,
     /// The end of its delay, while its age counts from there.
@@ -49,7 +54,7 @@ pub(super) enum State {
     Gone,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RefTopic {
     attributes: TopicAttributes,
     generation: Generation,
@@ -58,7 +63,7 @@ pub(super) struct RefTopic {
     tokens: BTreeMap<Token, (Time, Vec<MessageId>)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RefSubscription {
     pub(super) id: SubscriptionId,
     name: Name,
@@ -140,7 +145,9 @@ impl Reference {
                     State::Rewindable | State::Outboxed | State::Gone => None,
                 })
         });
-        queues.chain(topics).min()
+        let kept = self.kv.iter().filter_map(|kept| kept.until);
+        let kept = kept.filter(|until| *until > self.now);
+        queues.chain(topics).chain(kept).min()
     }
 
     fn submit(&mut self, position: usize, submission: &Submission<SetCommand>) -> Outcome {
@@ -155,7 +162,7 @@ impl Reference {
         }
         let outcome = self.perform(position as u32, &submission.command);
         let comes_again = match &outcome {
-            Err(Refusal::DecidedTooEarly { .. }) => true,
+            Err(Refusal::DecidedTooEarly { .. } | Refusal::StaleRead) => true,
             Ok(SetReply::Leased(leased)) => leased.is_empty(),
             Ok(_) | Err(_) => false,
         };
@@ -194,6 +201,10 @@ impl Reference {
                 self.queues.remove(incarnation);
                 self.topics.remove(incarnation);
                 self.outbox.retain(|parcel| parcel.source != *incarnation);
+                self.forget_kv_of(|place| match place {
+                    Place::Incarnation(at) | Place::Subscription(at, _) => at == *incarnation,
+                    _ => false,
+                });
                 Ok(SetReply::Dropped)
             }
             SetCommand::Subscribe {
@@ -229,9 +240,10 @@ impl Reference {
                 Ok(SetReply::Altered)
             }
             SetCommand::Unsubscribe { topic, name } => {
-                let topic = self.topic(*topic)?;
-                let index = topic.named(name).ok_or(Refusal::NoSubscription)?;
-                topic.subscriptions.remove(index);
+                let known = self.topic(*topic)?;
+                let index = known.named(name).ok_or(Refusal::NoSubscription)?;
+                let gone = known.subscriptions.remove(index).id;
+                self.forget_kv_of(|place| place == Place::Subscription(*topic, gone));
                 Ok(SetReply::Unsubscribed)
             }
             SetCommand::Send {
@@ -367,6 +379,20 @@ impl Reference {
                 Ok(SetReply::Noted)
             }
             SetCommand::Cut | SetCommand::Rewrite { .. } => Ok(SetReply::Noted),
+            SetCommand::Decide { uses, command } => self.decide(position, uses, command.command()),
+            SetCommand::ForgetKv {
+                place,
+                world,
+                tenant,
+                decided_at,
+            } => {
+                self.decided(*decided_at)?;
+                self.kv.retain(|kept| {
+                    let at = kept.store.place == *place && kept.store.world == *world;
+                    !at || tenant.is_some_and(|tenant| tenant != kept.store.tenant)
+                });
+                Ok(SetReply::Noted)
+            }
         }
     }
 
