@@ -11,13 +11,15 @@ use tempfile::TempDir;
 use crate::plugins::{decisions, explain, publish, publish_tag, receive, topic_to_queue};
 use crate::program;
 use crate::push::endpoint;
-use crate::sealing::run;
+use crate::sealing::{assert_silent, run};
 
 /// The environment's variable that names a folder where the tools of JavaScript and Python are installed, as
 /// `node_modules` and `venv`. Without it, the first project of a language installs its own, and the others use those.
 const TOOLS_VARIABLE: &str = "POSTHOUSE_PLUGIN_TOOLS";
 /// Worlds that have templates in every language.
 const WORLDS: [&str; 3] = ["route", "filter", "deliver"];
+/// The one that has a template in Rust alone.
+const SEAL: &str = "seal";
 
 /// Projects in one language, one for each world, and a folder where compiled plugins are kept.
 struct Projects {
@@ -30,6 +32,7 @@ fn a_project_in_rust_builds_and_runs_in_each_world() {
     let projects = Projects::written("rust");
     projects.build_and_test();
     projects.run_in_a_node();
+    projects.run_seal();
 }
 
 #[test]
@@ -115,12 +118,58 @@ fn a_case_that_does_not_hold_is_shown_beside_the_answer() {
     assert!(figures["cases"][0]["start_nanos"].is_u64(), "{figures}");
 }
 
+#[test]
+fn a_case_of_a_deliver_plugin_says_what_is_signed_with() {
+    let projects = Projects::written("rust");
+    let project = projects.project("deliver");
+    // The built-in, which signs in the manner of Standard Webhooks.
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/http-push/component.wasm");
+    fs::copy(built_in, project.join("component.wasm")).unwrap();
+    let cases = project.join("cases");
+    fs::remove_dir_all(&cases).unwrap();
+    fs::create_dir(&cases).unwrap();
+    let case = |version: &str, signature: &str| {
+        format!(
+            r#"{{
+                "config": "{{\"sign\":\"hooks\"}}",
+                "signing_keys": {{ "hooks": ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "{version}"] }},
+                "delivery": {{
+                    "endpoint": {{ "http": "https://shop.example/hook" }},
+                    "format": "simplified",
+                    "published_ms": 1614265327000,
+                    "age_ms": 3900
+                }},
+                "body": "{{\"test\": 2432232314}}",
+                "steps": [{{ "expect": {{ "http": {{ "headers": {{
+                    "webhook-id": "1",
+                    "webhook-timestamp": "1614265330",
+                    "webhook-signature": "{signature}"
+                }} }} }} }}]
+            }}"#
+        )
+    };
+    let signature =
+        "v1,D2gWcjfeXDctBECDcrYJOHxGYHzpMLRGCqsyqVqRqYE= v1,gWs6rnA5v4e5qNfuYZFOY79gvygn7LpogXn31gba7xU=";
+    let second = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+    fs::write(cases.join("both-sign.json"), case(second, signature)).unwrap();
+    let output = projects.posthouse(&["plugin", "test"], "deliver");
+    assert_success(&output, "both versions sign");
+    fs::write(cases.join("no-secret.json"), case("whpk_AAEC", signature)).unwrap();
+    let output = projects.posthouse(&["plugin", "test"], "deliver");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("no-secret.json") && said.contains("whsec_"),
+        "{said}"
+    );
+}
+
 // === impl Projects ===
 
 impl Projects {
     fn written(language: &'static str) -> Projects {
         let folder = TempDir::new().unwrap();
-        for world in WORLDS {
+        for world in worlds(language) {
             let dir = folder.path().join(world);
             let output = Command::new(program())
                 .args(["plugin", "new", "--lang", language, "--world", world])
@@ -150,7 +199,7 @@ impl Projects {
             _ => ("", ""),
         };
         let mut from = tools.map(|folder| folder.join(installed));
-        for world in WORLDS {
+        for world in worlds(self.language) {
             let own = self.project(world).join(of_project);
             if let (Some(from), false) = (&from, of_project.is_empty()) {
                 symlink(from, &own).unwrap();
@@ -253,10 +302,52 @@ impl Projects {
         assert_eq!(push.body, b"z");
     }
 
+    /// Seals a queue with it, in a node of its own: a plugin that seals everything is in no other's way there.
+    fn run_seal(&self) {
+        let compiled = self.caches().join("posthouse/plugins");
+        let setting = Setting {
+            configuration: format!("[plugins]\ncache_dir = {compiled:?}\n"),
+            ..Setting::default()
+        };
+        let node = Node::start(program(), setting).unwrap();
+        let mut client = node.client();
+        let component = self.project(SEAL).join("component.wasm");
+        let seal = self.of(SEAL);
+        run(&node, &["plugin", "push", &seal, component.to_str().unwrap()]);
+        for key in ["main", "other"] {
+            run(&node, &["key", "create", key]);
+        }
+        client
+            .ask("CreateQueue", &[("queueName", "q")])
+            .unwrap()
+            .success()
+            .unwrap();
+        run(&node, &["queue", "seal", "q", "--key", "main"]);
+        run(
+            &node,
+            &["plugin", "bind", &seal, "--queue", "q", "--config", "main spare"],
+        );
+        let message = [("queueName", "q"), ("msgBody", "the-heron-flies-at-midnight")];
+        let sent = client.ask("SendMessage", &message).unwrap().success().unwrap();
+        assert_silent(&node.data(), b"the-heron-flies-at-midnight");
+        assert_eq!(receive(&mut client, "q"), "the-heron-flies-at-midnight");
+        let told = decisions(&explain(&node, sent.text("msgId")));
+        assert!(told.iter().any(|(plugin, ..)| *plugin == seal), "{told:?}");
+        run(&node, &["queue", "seal", "q", "--key", "other"]);
+        let refused = client.ask("SendMessage", &message).unwrap().success();
+        assert!(refused.is_err(), "it may seal under configured keys only");
+    }
+
     /// Returns the name of the plugin of a world.
     fn of(&self, world: &str) -> String {
         format!("{}-{world}", self.language)
     }
+}
+
+/// Returns the worlds that have a template in a language.
+fn worlds(language: &str) -> Vec<&'static str> {
+    let in_rust = (language == "rust").then_some(SEAL);
+    WORLDS.into_iter().chain(in_rust).collect()
 }
 
 fn assert_success(output: &Output, what: &str) {

@@ -9,7 +9,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use posthouse_model::{Name, SigningAlgorithm, SigningKeyRecord, SigningSecret, TenantId};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use zeroize::Zeroizing;
 
 use crate::envelope::KEY_BYTES;
 use crate::{KeyError, Keyring, Secret, hmac_sha256_parts};
@@ -56,9 +55,21 @@ impl Keyring {
         name: &Name,
         algorithm: SigningAlgorithm,
     ) -> Result<(SigningSecret, Option<Secret>), KeyError> {
-        let mut bytes = Zeroizing::new(vec![0; KEY_BYTES]);
+        let mut bytes = vec![0; KEY_BYTES];
         self.entropy.fill(&mut bytes);
-        let secret = Secret::from(bytes.to_vec());
+        self.wrap_signing_secret(tenant, name, algorithm, bytes)
+    }
+
+    /// Wraps a secret that was made elsewhere: any bytes of HMAC-SHA256, a seed of 32 of Ed25519. Returns what
+    /// `generate_signing_secret` does.
+    pub fn wrap_signing_secret(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        algorithm: SigningAlgorithm,
+        secret: Vec<u8>,
+    ) -> Result<(SigningSecret, Option<Secret>), KeyError> {
+        let secret = Secret::from(secret);
         let wrapped = self.wrap_secret(&context(&signing_id(tenant, name), algorithm), secret.expose())?;
         let (public, shared) = match Signer::new(algorithm, secret)? {
             Signer::HmacSha256(secret) => (Bytes::new(), Some(secret)),

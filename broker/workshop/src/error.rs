@@ -14,9 +14,7 @@ pub enum WorkshopError {
     #[error("{} is there already: choose another folder with --dir", .0.display())]
     Exists(PathBuf),
     /// There is no beginning for such a plugin.
-    #[error(
-        "there is no template for a {world:?} plugin in {language}; see wit/ and the built-in plugins' sources"
-    )]
+    #[error("there is no template for a {world:?} plugin in {language}: write it in Rust")]
     NoTemplate {
         /// The language asked for.
         language: Language,

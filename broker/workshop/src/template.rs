@@ -48,6 +48,7 @@ const RUST: &[File] = files! {
 const RUST_ROUTE: &[File] = files! { "src/lib.rs": "templates/rust/route/src/lib.rs" };
 const RUST_FILTER: &[File] = files! { "src/lib.rs": "templates/rust/filter/src/lib.rs" };
 const RUST_DELIVER: &[File] = files! { "src/lib.rs": "templates/rust/deliver/src/lib.rs" };
+const RUST_SEAL: &[File] = files! { "src/lib.rs": "templates/rust/seal/src/lib.rs" };
 
 const JAVASCRIPT: &[File] = files! {
     "package.json": "templates/js/package.json",
@@ -83,25 +84,33 @@ const CASES_DELIVER: &[File] = files! {
     "cases/tries-again.json": "templates/cases/deliver/tries-again.json",
 };
 
-/// Returns the files of a template; none for a world that has no templates.
+const CASES_SEAL: &[File] = files! {
+    "cases/opens-nothing-that-was-changed.json": "templates/cases/seal/opens-nothing-that-was-changed.json",
+    "cases/opens-what-it-sealed.json": "templates/cases/seal/opens-what-it-sealed.json",
+    "cases/seals-under-configured-keys-only.json": "templates/cases/seal/seals-under-configured-keys-only.json",
+};
+
+/// Returns the files of a template; none for a world that has none in a language. Sealing is on the way of every message, so it is
+/// written in Rust.
 pub(crate) fn files(language: Language, world: World) -> Option<impl Iterator<Item = File>> {
     let cases = match world {
         World::Route => CASES_ROUTE,
         World::Filter => CASES_FILTER,
         World::Deliver => CASES_DELIVER,
-        World::Seal => return None,
+        World::Seal => CASES_SEAL,
     };
     let own = match (language, world) {
         (Language::Rust, World::Route) => RUST_ROUTE,
         (Language::Rust, World::Filter) => RUST_FILTER,
         (Language::Rust, World::Deliver) => RUST_DELIVER,
+        (Language::Rust, World::Seal) => RUST_SEAL,
         (Language::JavaScript, World::Route) => JAVASCRIPT_ROUTE,
         (Language::JavaScript, World::Filter) => JAVASCRIPT_FILTER,
         (Language::JavaScript, World::Deliver) => JAVASCRIPT_DELIVER,
         (Language::Python, World::Route) => PYTHON_ROUTE,
         (Language::Python, World::Filter) => PYTHON_FILTER,
         (Language::Python, World::Deliver) => PYTHON_DELIVER,
-        (_, World::Seal) => return None,
+        (Language::JavaScript | Language::Python, World::Seal) => return None,
     };
     let of_language = match language {
         Language::Rust => RUST,
@@ -147,8 +156,8 @@ mod tests {
         add_files(&root, "templates", &mut kept);
         let mut used = BTreeSet::new();
         for language in [Language::Rust, Language::JavaScript, Language::Python] {
-            for world in [World::Route, World::Filter, World::Deliver] {
-                let files = files(language, world).expect("there is a template");
+            for world in [World::Route, World::Filter, World::Deliver, World::Seal] {
+                let files = files(language, world).into_iter().flatten();
                 used.extend(files.map(|file| file.source.to_owned()));
             }
         }

@@ -21,6 +21,7 @@ mod difference;
 mod log;
 mod project;
 mod trial;
+mod trial_keys;
 
 use project::ProjectCommand;
 

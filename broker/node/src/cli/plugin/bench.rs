@@ -33,7 +33,7 @@ pub(super) struct Figures {
 
 /// Measures a case.
 pub(super) async fn figures(case: &Case, trial: &Trial) -> Figures {
-    let binding = trial.binding(case.config());
+    let binding = case.binding(trial);
     for _ in 0..WARMING {
         case.ask(trial, &binding).await;
     }
@@ -49,7 +49,7 @@ pub(super) async fn figures(case: &Case, trial: &Trial) -> Figures {
     let nanos_a_call = nanos(elapsed) / calls;
     let mut starts = Vec::with_capacity(STARTS);
     for _ in 0..STARTS {
-        let fresh = trial.binding(case.config());
+        let fresh = case.binding(trial);
         let before = Instant::now();
         case.ask(trial, &fresh).await;
         let took = nanos(before.elapsed());

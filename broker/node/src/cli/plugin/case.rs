@@ -1,5 +1,8 @@
 //! A case: what a plugin is given, and what it must answer, as a JSON file.
 
+mod seal;
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +25,9 @@ use serde_json::{Map, Value, json};
 
 use super::difference::{Difference, FAIL};
 use super::trial::Trial;
+use super::trial_keys::GivenSecret;
+use seal::SealCase;
+use secret::SecretText;
 
 /// The most messages that a router is asked about at once.
 const BATCH_MAX: usize = 64;
@@ -43,8 +49,6 @@ pub(super) enum CaseError {
     Unreadable { path: PathBuf, told: String },
     #[error("{} has no case whose name has `{wanted}` in it", folder.display())]
     None { folder: PathBuf, wanted: String },
-    #[error("cases of seal plugins cannot be run: their answers differ each time")]
-    Seal,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,7 @@ enum Given {
     Route(RouteCase),
     Filter(FilterCase),
     Deliver(DeliverCase),
+    Seal(SealCase),
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,6 +116,9 @@ struct DeliverCase {
     #[serde(default)]
     config: String,
     delivery: DeliveryText,
+    /// The tenant's, by name: the versions of each, the newest last.
+    #[serde(default)]
+    signing_keys: BTreeMap<Name, Vec<SecretText>>,
     #[serde(default)]
     body: BodyText,
     steps: Vec<StepText>,
@@ -269,29 +277,48 @@ impl Case {
                 World::Route => Given::Route(parsed(&path, &text)?),
                 World::Filter => Given::Filter(parsed(&path, &text)?),
                 World::Deliver => Given::Deliver(parsed(&path, &text)?),
-                World::Seal => return Err(CaseError::Seal),
+                World::Seal => Given::Seal(parsed(&path, &text)?),
             };
             cases.push(Case { name, given });
         }
         Ok(cases)
     }
 
-    /// Returns the configuration that the plugin is given.
-    pub(super) fn config(&self) -> &str {
+    /// Returns a binding that nobody has used, with the configuration and the keys that the plugin is given.
+    pub(super) fn binding(&self, trial: &Trial) -> Binding {
         match &self.given {
-            Given::Route(case) => &case.config,
-            Given::Filter(case) => &case.config,
-            Given::Deliver(case) => &case.config,
+            Given::Route(case) => trial.binding(&case.config),
+            Given::Filter(case) => trial.binding(&case.config),
+            Given::Deliver(case) => {
+                let binding = trial.binding(&case.config);
+                for (name, secrets) in &case.signing_keys {
+                    let secrets: Vec<GivenSecret> = secrets.iter().map(|secret| secret.0.clone()).collect();
+                    trial
+                        .keys
+                        .give_signing_key(binding.tenant, name, &secrets)
+                        .expect("each secret was read as one that its algorithm takes");
+                }
+                binding
+            }
+            Given::Seal(case) => {
+                let binding = trial.binding(&case.config);
+                trial
+                    .keys
+                    .make_master_key(binding.tenant, &case.master_key)
+                    .expect("a key that was wrapped a moment ago is unwrapped");
+                binding
+            }
         }
     }
 
     /// Asks the plugin in a fresh instance, and returns where its answers are not the expected ones.
     pub(super) async fn differences(&self, trial: &Trial) -> Vec<Difference> {
-        let binding = trial.binding(self.config());
+        let binding = self.binding(trial);
         let differences = match &self.given {
             Given::Route(case) => case.differences(trial, &binding).await,
             Given::Filter(case) => case.differences(trial, &binding).await,
             Given::Deliver(case) => case.differences(trial, &binding).await,
+            Given::Seal(case) => case.differences(trial, &binding).await,
         };
         trial.forget(&binding);
         differences
@@ -303,6 +330,7 @@ impl Case {
             Given::Route(case) => drop(case.answers(trial, binding).await),
             Given::Filter(case) => drop(case.answer(trial, binding).await),
             Given::Deliver(case) => drop(case.steps(trial, binding).await),
+            Given::Seal(case) => case.ask(trial, binding).await,
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_host::{
-    Binding, BindingIdentity, CompilerCommand, Config, Host, HostError, Level, LogLine, NoKeys, PushRefusal,
-    Usage,
+    Binding, BindingIdentity, CompilerCommand, Config, Host, HostError, Level, LogLine, PushRefusal, Usage,
 };
 use posthouse_model::{Incarnation, LogIndex, Place, PluginVersion, Quotas, TenantId, World};
 
+use super::trial_keys::TrialKeys;
 use crate::cli::COMPILE_COMMAND;
 
 /// The environment's variables that say where what can be made again is kept: the folder, or the one above `.cache`.
@@ -26,6 +26,7 @@ const VERSION: PluginVersion = PluginVersion(1);
 /// A component that can be asked.
 pub(super) struct Trial {
     pub(super) host: Host,
+    pub(super) keys: TrialKeys,
     /// Tenants given out: each case has one, so that none is short of what another used.
     tenants: AtomicU32,
 }
@@ -59,7 +60,8 @@ impl Trial {
         };
         let mut config = Config::new(cache, compiler);
         config.compile_limits.time = COMPILE;
-        let host = Host::open(config, Arc::new(NoKeys))?;
+        let keys = TrialKeys::new();
+        let host = Host::open(config, Arc::new(keys.lender()))?;
         host.check(world, component.clone())
             .await
             .map_err(TrialError::Refused)?;
@@ -68,6 +70,7 @@ impl Trial {
             .map_err(TrialError::Refused)?;
         Ok(Trial {
             host,
+            keys,
             tenants: AtomicU32::new(0),
         })
     }
@@ -102,8 +105,9 @@ impl Trial {
         own.next().map(|(_, usage)| usage).unwrap_or_default()
     }
 
-    /// Lets go of a binding's instances.
+    /// Lets go of a binding's instances and keys.
     pub(super) fn forget(&self, binding: &Binding) {
+        self.keys.forget(binding.tenant);
         self.host.forget_tenant(binding.tenant);
     }
 
