@@ -1,7 +1,7 @@
 //! What each tenant's guests use, and how much they may.
 //!
-//! CPU time is a bucket that fills at the quota's rate and holds one second of it. It is charged after the fact, so it
-//! may run below empty; then the tenant waits until it has filled again. Memory and instances are counted as they are
+//! CPU time, calls to the host and what is handed to it are buckets that fill at the quota's rates. They are charged after
+//! the fact; once one is empty the tenant waits until it has filled again. Memory and instances are counted as they are
 //! taken and given back; memory is counted for all tenants together as well.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use posthouse_model::TenantId;
 
+use crate::bucket::Bucket;
 use crate::config::{FIGURES_PER_NODE_MAX, FIGURES_PER_TENANT_MAX, GuestQuota};
+use crate::fault::BusyReason;
 use crate::figures::FigureRoom;
 
 /// What a tenant's guests have used since the host opened, and use now.
@@ -30,8 +32,12 @@ pub struct Usage {
     pub traps: u64,
     /// Answers that made no sense, or said that the guest failed.
     pub failures: u64,
-    /// Calls refused because the tenant used all it may.
-    pub refused: u64,
+    /// Calls refused because the tenant used all it may, by why: as [`BusyReason::ALL`] has them.
+    pub refused: [u64; BusyReason::ALL.len()],
+    /// Calls that guests made to the host.
+    pub host_calls: u64,
+    /// Bytes that guests handed to the host.
+    pub output_bytes: u64,
     /// Instances now.
     pub instances: u32,
     /// Memory of guests now, in bytes.
@@ -69,13 +75,16 @@ pub(crate) struct Account {
     pub(crate) tenant: TenantId,
     node: Node,
     quota: Mutex<GuestQuota>,
-    bucket: Mutex<Bucket>,
+    allowances: Mutex<Allowances>,
     pub(crate) calls: AtomicU64,
     pub(crate) answered_here: AtomicU64,
     cpu_micros: AtomicU64,
     pub(crate) traps: AtomicU64,
     pub(crate) failures: AtomicU64,
-    pub(crate) refused: AtomicU64,
+    /// By the place of the reason.
+    refused: [AtomicU64; BusyReason::ALL.len()],
+    host_calls: AtomicU64,
+    output_bytes: AtomicU64,
     instances: AtomicU32,
     memory_bytes: AtomicU64,
     figures: FigureRoom,
@@ -89,11 +98,19 @@ pub(crate) struct Accounts {
     accounts: Mutex<BTreeMap<TenantId, Arc<Account>>>,
 }
 
-/// CPU time that may be used, in microseconds; below zero once more was used than there was.
-#[derive(Debug)]
-struct Bucket {
-    micros: i64,
-    filled: Instant,
+/// What may be used, a second: CPU time in microseconds, calls to the host, bytes handed to it.
+struct Allowances {
+    cpu: Bucket,
+    host_calls: Bucket,
+    output: Bucket,
+}
+
+/// What was used since the last time that it was charged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Used {
+    pub(crate) cpu: Duration,
+    pub(crate) host_calls: u64,
+    pub(crate) output_bytes: u64,
 }
 
 // === impl Accounts ===
@@ -175,13 +192,15 @@ impl Account {
             tenant,
             node,
             quota: Mutex::new(quota),
-            bucket: Mutex::new(Bucket::full(&quota, Instant::now())),
+            allowances: Mutex::new(Allowances::full(&quota, Instant::now())),
             calls: AtomicU64::new(0),
             answered_here: AtomicU64::new(0),
             cpu_micros: AtomicU64::new(0),
             traps: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            refused: [const { AtomicU64::new(0) }; BusyReason::ALL.len()],
+            host_calls: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
             instances: AtomicU32::new(0),
             memory_bytes: AtomicU64::new(0),
             figures: FigureRoom::new(FIGURES_PER_TENANT_MAX),
@@ -189,27 +208,53 @@ impl Account {
         }
     }
 
-    /// Sets what the tenant may use. A bucket that held more is emptied to what the new quota allows.
+    /// Sets what the tenant may use.
     pub(crate) fn set_quota(&self, quota: GuestQuota) {
-        let mut bucket = self.bucket.lock();
-        bucket.fill(&self.quota.lock(), Instant::now());
-        bucket.micros = bucket.micros.min(i64::from(quota.cpu_micros_per_second));
+        let now = Instant::now();
+        let mut guard = self.allowances.lock();
+        let allowances = &mut *guard;
+        let rates = [
+            (&mut allowances.cpu, u64::from(quota.cpu_micros_per_second)),
+            (&mut allowances.host_calls, u64::from(quota.host_calls_per_second)),
+            (&mut allowances.output, quota.output_bytes_per_second),
+        ];
+        for (bucket, rate) in rates {
+            bucket.set_rate(rate, now);
+        }
         *self.quota.lock() = quota;
     }
 
-    /// Returns whether there is CPU time left.
-    pub(crate) fn has_cpu(&self) -> bool {
-        let quota = *self.quota.lock();
-        let mut bucket = self.bucket.lock();
-        bucket.fill(&quota, Instant::now());
-        bucket.micros > 0
+    /// Returns whether a call may be made now, or what there is none left of.
+    pub(crate) fn check(&self) -> Result<(), BusyReason> {
+        let now = Instant::now();
+        let mut guard = self.allowances.lock();
+        let allowances = &mut *guard;
+        for (bucket, reason) in [
+            (&mut allowances.cpu, BusyReason::Cpu),
+            (&mut allowances.host_calls, BusyReason::HostCalls),
+            (&mut allowances.output, BusyReason::Output),
+        ] {
+            if bucket.left(now) == 0 {
+                return Err(reason);
+            }
+        }
+        Ok(())
     }
 
-    pub(crate) fn charge_cpu(&self, used: Duration) {
-        let micros = u64::try_from(used.as_micros()).unwrap_or(u64::MAX);
+    pub(crate) fn charge(&self, used: Used) {
+        let micros = u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX);
         self.cpu_micros.fetch_add(micros, Ordering::Relaxed);
-        let mut bucket = self.bucket.lock();
-        bucket.micros = bucket.micros.saturating_sub_unsigned(micros);
+        self.host_calls.fetch_add(used.host_calls, Ordering::Relaxed);
+        self.output_bytes.fetch_add(used.output_bytes, Ordering::Relaxed);
+        let mut allowances = self.allowances.lock();
+        allowances.cpu.charge(micros);
+        allowances.host_calls.charge(used.host_calls);
+        allowances.output.charge(used.output_bytes);
+    }
+
+    /// Counts a call that was refused.
+    pub(crate) fn count_refused(&self, reason: BusyReason) {
+        self.refused[reason.place()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes memory, if there is that much left; or says who refuses it.
@@ -267,7 +312,9 @@ impl Account {
             cpu_micros: self.cpu_micros.load(Ordering::Relaxed),
             traps: self.traps.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
+            refused: std::array::from_fn(|place| self.refused[place].load(Ordering::Relaxed)),
+            host_calls: self.host_calls.load(Ordering::Relaxed),
+            output_bytes: self.output_bytes.load(Ordering::Relaxed),
             instances: self.instances.load(Ordering::Relaxed),
             memory_bytes: self.memory_bytes.load(Ordering::Relaxed),
             figures_dropped: self.figures_dropped.load(Ordering::Relaxed),
@@ -275,35 +322,15 @@ impl Account {
     }
 }
 
-// === impl Bucket ===
+// === impl Allowances ===
 
-impl Bucket {
-    fn full(quota: &GuestQuota, now: Instant) -> Bucket {
-        Bucket {
-            micros: i64::from(quota.cpu_micros_per_second),
-            filled: now,
+impl Allowances {
+    fn full(quota: &GuestQuota, now: Instant) -> Allowances {
+        Allowances {
+            cpu: Bucket::full(u64::from(quota.cpu_micros_per_second), now),
+            host_calls: Bucket::full(u64::from(quota.host_calls_per_second), now),
+            output: Bucket::full(quota.output_bytes_per_second, now),
         }
-    }
-
-    /// Adds what the time since the last filling is worth in whole microseconds, and goes on from what that time was,
-    /// so that nothing is lost to rounding however often this is called.
-    fn fill(&mut self, quota: &GuestQuota, now: Instant) {
-        let rate = u64::from(quota.cpu_micros_per_second);
-        let elapsed = now.saturating_duration_since(self.filled).as_micros();
-        let worth = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(rate) / 1_000_000;
-        if worth == 0 {
-            return;
-        }
-        let room = i64::from(quota.cpu_micros_per_second).saturating_sub(self.micros);
-        if i64::try_from(worth).is_ok_and(|worth| worth < room) {
-            self.filled += Duration::from_micros(worth.saturating_mul(1_000_000) / rate);
-        } else {
-            self.filled = now;
-        }
-        self.micros = self
-            .micros
-            .saturating_add_unsigned(worth)
-            .min(i64::from(quota.cpu_micros_per_second));
     }
 }
 
@@ -330,28 +357,48 @@ mod tests {
         cpu_micros_per_second: 1_000,
         memory_bytes: 100,
         instances: 1,
+        host_calls_per_second: 10,
+        output_bytes_per_second: 10,
     };
 
     #[test]
-    fn a_bucket_fills_at_the_quotas_rate_and_holds_one_second() {
-        let start = Instant::now();
-        let mut bucket = Bucket::full(&QUOTA, start);
-        bucket.micros = -500;
-        bucket.fill(&QUOTA, start + Duration::from_millis(600));
-        assert_eq!(bucket.micros, 100);
-        bucket.fill(&QUOTA, start + Duration::from_secs(60));
-        assert_eq!(bucket.micros, 1_000);
-    }
-
-    #[test]
-    fn filling_often_loses_nothing() {
-        let start = Instant::now();
-        let mut bucket = Bucket::full(&QUOTA, start);
-        bucket.micros = 0;
-        for micros in (0..=1_000_000).step_by(1_500) {
-            bucket.fill(&QUOTA, start + Duration::from_micros(micros));
+    fn whatever_is_used_up_keeps_the_next_call_back() {
+        for (used, reason) in [
+            (
+                Used {
+                    cpu: Duration::from_secs(9),
+                    ..Used::default()
+                },
+                BusyReason::Cpu,
+            ),
+            (
+                Used {
+                    host_calls: 90,
+                    ..Used::default()
+                },
+                BusyReason::HostCalls,
+            ),
+            (
+                Used {
+                    output_bytes: 90,
+                    ..Used::default()
+                },
+                BusyReason::Output,
+            ),
+        ] {
+            let account = Account::new(TenantId(1), QUOTA, Node::new(u64::MAX));
+            assert_eq!(account.check(), Ok(()));
+            account.charge(used);
+            assert_eq!(account.check(), Err(reason));
+            account.count_refused(reason);
+            let usage = account.usage();
+            assert_eq!(usage.refused.iter().sum::<u64>(), 1);
+            assert_eq!(usage.refused[reason.place()], 1);
+            assert_eq!(
+                (usage.host_calls, usage.output_bytes),
+                (used.host_calls, used.output_bytes)
+            );
         }
-        assert_eq!(bucket.micros, 999);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use posthouse_model::{SubscriptionId, TenantId};
 
 use crate::{
-    account::{Account, thread_cpu},
+    account::{Account, Used, thread_cpu},
     call::{Binding, Filtered, RouteTable, Sealed, Step},
     config::ROUTE_BATCH_MAX,
     contract::types,
@@ -21,6 +21,8 @@ use crate::{
     fault::{BusyReason, GuestFault},
     instance::{Instance, Plugin, Seat},
     job::{InstanceKey, Reply, Work},
+    lent::Uncharged,
+    output::Output,
     worker::Shared,
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct Attendant<'a> {
     key: InstanceKey,
     instance: Option<Instance>,
     charged: Duration,
+    /// What was used beside CPU time since the last charge.
+    uncharged: Uncharged,
     place: Where,
     /// The work is to be done elsewhere after all.
     given_up: bool,
@@ -82,6 +86,7 @@ impl<'a> Attendant<'a> {
             key,
             instance: None,
             charged: thread_cpu(),
+            uncharged: Uncharged::default(),
             place: Where::Thread,
             given_up: false,
         }
@@ -258,7 +263,7 @@ impl<'a> Attendant<'a> {
         answers
     }
 
-    fn each<T, R>(
+    fn each<T, R: Output>(
         &mut self,
         batch: &[T],
         mut call: impl FnMut(&mut Instance, &T) -> Result<R, GuestFault>,
@@ -277,7 +282,7 @@ impl<'a> Attendant<'a> {
     }
 
     /// Makes a call, and makes it again in a fresh instance if it failed in one that had been used before.
-    fn ask<R>(
+    fn ask<R: Output>(
         &mut self,
         mut call: impl FnMut(&mut Instance) -> Result<R, GuestFault>,
     ) -> Result<R, GuestFault> {
@@ -294,12 +299,13 @@ impl<'a> Attendant<'a> {
         }
     }
 
-    fn ask_once<R>(
+    fn ask_once<R: Output>(
         &mut self,
         call: &mut impl FnMut(&mut Instance) -> Result<R, GuestFault>,
     ) -> Result<R, GuestFault> {
         let instance = self.instance()?;
         let answer = call(instance);
+        let used = instance.take_uncharged();
         let (slow, reusable) = (instance.was_slow(), instance.is_reusable());
         let spoilt = answer.as_ref().is_err_and(GuestFault::spoils_instance);
         if answer.is_ok() {
@@ -311,6 +317,9 @@ impl<'a> Attendant<'a> {
         if spoilt || !reusable {
             self.instance = None;
         }
+        let given = answer.as_ref().map_or(0, R::output_bytes);
+        self.uncharged.host_calls += used.host_calls;
+        self.uncharged.output_bytes += used.output_bytes + given as u64;
         let out_of_moment = self.place == Where::Here && matches!(answer, Err(GuestFault::OutOfTime));
         self.given_up |= self.place == Where::Here && spoilt;
         if !out_of_moment {
@@ -331,9 +340,7 @@ impl<'a> Attendant<'a> {
             Some(GuestFault::Nonsense(_) | GuestFault::Said(_)) => {
                 self.account.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Some(GuestFault::Busy(_)) => {
-                self.account.refused.fetch_add(1, Ordering::Relaxed);
-            }
+            Some(GuestFault::Busy(reason)) => self.account.count_refused(*reason),
             Some(GuestFault::NotLoaded | GuestFault::Stopped) | None => {}
         }
     }
@@ -341,7 +348,15 @@ impl<'a> Attendant<'a> {
     /// Charges what was used since the last time.
     fn charge(&mut self) {
         let now = thread_cpu();
-        self.account.charge_cpu(now.saturating_sub(self.charged));
+        let Uncharged {
+            host_calls,
+            output_bytes,
+        } = std::mem::take(&mut self.uncharged);
+        self.account.charge(Used {
+            cpu: now.saturating_sub(self.charged),
+            host_calls,
+            output_bytes,
+        });
         self.charged = now;
     }
 
@@ -364,11 +379,17 @@ impl<'a> Attendant<'a> {
     /// Starts a fresh instance, for which others that wait may have to go: the tenant's own when it has as many as it
     /// may, anybody's when the pool is empty.
     fn start(&mut self) -> Result<(), GuestFault> {
+        let started = self.try_start();
+        if let Err(GuestFault::Busy(reason)) = &started {
+            self.account.count_refused(*reason);
+        }
+        started
+    }
+
+    fn try_start(&mut self) -> Result<(), GuestFault> {
         self.instance = None;
         // What went before may have used up the rest.
-        if !self.account.has_cpu() {
-            return Err(GuestFault::Busy(BusyReason::Cpu));
-        }
+        self.account.check().map_err(GuestFault::Busy)?;
         let tenant = self.binding.tenant;
         for _ in 0..EVICTIONS_MAX {
             let Some(seat) = Seat::take(self.account) else {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use posthouse_model::Quotas;
+use posthouse_model::{GuestLimits, Quotas};
 
 /// The largest component that can be pushed, in bytes.
 pub const COMPONENT_BYTES_MAX: usize = 24 * 1_048_576;
@@ -151,6 +151,10 @@ pub struct GuestQuota {
     pub memory_bytes: u64,
     /// Instances at once.
     pub instances: u32,
+    /// Calls to the host a second.
+    pub host_calls_per_second: u32,
+    /// Bytes a second that they hand to the host.
+    pub output_bytes_per_second: u64,
 }
 
 // === impl Config ===
@@ -179,7 +183,7 @@ impl Config {
             },
             limits: CallLimits::default(),
             memory_bytes_max: 1_024 * 1_048_576,
-            quota: GuestQuota::from(&Quotas::default()),
+            quota: GuestQuota::new(&Quotas::default(), &GuestLimits::default()),
             tick: Duration::from_millis(2),
             waiting_max: 4_096,
         }
@@ -216,12 +220,15 @@ impl Default for CallLimits {
 
 // === impl GuestQuota ===
 
-impl From<&Quotas> for GuestQuota {
-    fn from(quotas: &Quotas) -> Self {
-        Self {
+impl GuestQuota {
+    /// Returns what a tenant's quotas, and its limits beyond those, leave to its guests.
+    pub fn new(quotas: &Quotas, limits: &GuestLimits) -> GuestQuota {
+        GuestQuota {
             cpu_micros_per_second: quotas.guest_micros_per_second,
             memory_bytes: quotas.guest_memory_bytes,
             instances: quotas.guest_instances,
+            host_calls_per_second: limits.host_calls_per_second,
+            output_bytes_per_second: limits.output_bytes_per_second,
         }
     }
 }

@@ -126,6 +126,12 @@ pub enum BusyReason {
     /// The memory of all tenants together.
     #[error("all tenants' plugins use all the memory they may")]
     NodeMemory,
+    /// The tenant's calls to the host.
+    #[error("its tenant's plugins call the host as often as they may")]
+    HostCalls,
+    /// What the tenant's plugins hand to the host.
+    #[error("its tenant's plugins hand over as much as they may")]
+    Output,
 }
 
 /// Why the host cannot do its work.
@@ -151,6 +157,39 @@ pub enum HostError {
     /// The component is not one that this host runs.
     #[error(transparent)]
     Refused(#[from] PushRefusal),
+}
+
+// === impl BusyReason ===
+
+impl BusyReason {
+    /// Every reason.
+    pub const ALL: [BusyReason; 7] = [
+        BusyReason::Waiting,
+        BusyReason::Cpu,
+        BusyReason::Instances,
+        BusyReason::Memory,
+        BusyReason::NodeMemory,
+        BusyReason::HostCalls,
+        BusyReason::Output,
+    ];
+
+    /// Returns a word for it, as figures are labelled.
+    pub fn word(self) -> &'static str {
+        match self {
+            BusyReason::Waiting => "waiting",
+            BusyReason::Cpu => "cpu",
+            BusyReason::Instances => "instances",
+            BusyReason::Memory => "memory",
+            BusyReason::NodeMemory => "node_memory",
+            BusyReason::HostCalls => "host_calls",
+            BusyReason::Output => "output",
+        }
+    }
+
+    /// Returns where it is among all.
+    pub(crate) fn place(self) -> usize {
+        self as usize
+    }
 }
 
 // === impl GuestFault ===
@@ -220,6 +259,13 @@ mod tests {
                 "before its first call",
             ),
         ]
+    }
+
+    #[test]
+    fn each_reason_is_in_its_place() {
+        for (place, reason) in BusyReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.place(), place, "{reason:?}");
+        }
     }
 
     #[test]

@@ -244,6 +244,8 @@ fn is_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use posthouse_model::{GuestLimits, Quotas};
+
     use super::*;
     use crate::account::Accounts;
     use crate::config::{FIGURES_PER_NODE_MAX, FIGURES_PER_TENANT_MAX, GuestQuota};
@@ -251,7 +253,7 @@ mod tests {
     const VERSION: PluginVersion = PluginVersion(1);
 
     fn accounts() -> Accounts {
-        Accounts::new(GuestQuota::from(&posthouse_model::Quotas::default()))
+        Accounts::new(GuestQuota::new(&Quotas::default(), &GuestLimits::default()))
     }
 
     fn raised(names: &[&str]) -> Raised {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_keyring::sha256;
 use posthouse_model::{
-    Incarnation, LogIndex, Name, Place, PluginVersion, Quotas, SubscriptionId, TenantId, World,
+    GuestLimits, Incarnation, LogIndex, Name, Place, PluginVersion, Quotas, SubscriptionId, TenantId, World,
 };
 use tokio::{sync::oneshot, task};
 
@@ -121,12 +121,12 @@ impl Host {
     }
 
     /// Sets what a tenant's guests may use.
-    pub fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
+    pub fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {
         self.inner
             .shared
             .accounts
             .of(tenant)
-            .set_quota(GuestQuota::from(quotas));
+            .set_quota(GuestQuota::new(quotas, limits));
     }
 
     /// Lets go of all that is kept for a tenant that is no more.

@@ -20,7 +20,7 @@ use crate::{
     fault::{BusyReason, GuestFault},
     job::Work,
     lend::KeyRefusal,
-    lent::{self, Lent, LentBody, Notes, OutOfTime, Powers, Stopping},
+    lent::{self, Lent, LentBody, Notes, OutOfTime, Powers, Stopping, Uncharged},
     returned, text,
 };
 
@@ -175,6 +175,11 @@ impl Instance {
     /// Keeps the figures that the last call raised.
     pub(crate) fn keep_figures(&mut self) {
         self.store.data_mut().keep_figures();
+    }
+
+    /// Returns what its calls used that was not charged yet, to be charged now.
+    pub(crate) fn take_uncharged(&mut self) -> Uncharged {
+        self.store.data_mut().take_uncharged()
     }
 
     /// Bounds the CPU time of calls from now on.

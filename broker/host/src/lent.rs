@@ -60,6 +60,8 @@ pub(crate) struct Lent {
     memory: Memory,
     stopping: Arc<AtomicBool>,
     call: Use,
+    /// Calls and bytes of all calls, until they are charged.
+    uncharged: Uncharged,
 }
 
 /// What a version's instances leave for its owner.
@@ -91,6 +93,13 @@ struct Use {
     incarnation: Incarnation,
     /// The data key that sealed last, wrapped.
     sealed_with: Bytes,
+}
+
+/// What a guest did of which its tenant may do so much a second.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Uncharged {
+    pub(crate) host_calls: u64,
+    pub(crate) output_bytes: u64,
 }
 
 /// What an instance has in memory, and on whose account.
@@ -141,6 +150,7 @@ impl Lent {
             },
             stopping: Arc::clone(&powers.stopping),
             call: Use::new(limits.start_cpu, Incarnation::default()),
+            uncharged: Uncharged::default(),
         }
     }
 
@@ -168,6 +178,11 @@ impl Lent {
             return Err(OutOfTime.into());
         }
         Ok(1)
+    }
+
+    /// Returns what was not charged yet, to be charged now.
+    pub(crate) fn take_uncharged(&mut self) -> Uncharged {
+        std::mem::take(&mut self.uncharged)
     }
 
     /// Returns the data key that the call sealed with last, wrapped; empty if none.
@@ -210,6 +225,7 @@ impl Lent {
 
     fn count_call(&mut self) -> Result<()> {
         self.call.host_calls += 1;
+        self.uncharged.host_calls += 1;
         if self.call.host_calls > self.limits.host_calls {
             return Err(format_err!(
                 "more than {} calls to the host",
@@ -217,6 +233,11 @@ impl Lent {
             ));
         }
         Ok(())
+    }
+
+    /// Counts what the guest hands over in a call to the host.
+    fn count_output(&mut self, bytes: usize) {
+        self.uncharged.output_bytes += bytes as u64;
     }
 
     fn count_bytes(&mut self, bytes: usize) -> Result<()> {
@@ -243,6 +264,7 @@ impl Lent {
                 "a prefix of more than {SIGNED_PREFIX_BYTES_MAX} bytes to sign"
             ));
         }
+        self.count_output(prefix.len());
         self.count_bytes(prefix.len() + bytes.len())?;
         let Ok(key) = Name::parse(key) else {
             return Ok(Err("no such signing key".to_owned()));
@@ -288,6 +310,7 @@ impl config::Host for Lent {
 impl log::Host for Lent {
     fn write(&mut self, level: log::Level, text: String) -> Result<()> {
         self.count_call()?;
+        self.count_output(text.len());
         if self.call.log_lines == LOG_LINES_PER_CALL_MAX {
             return Ok(());
         }
@@ -338,6 +361,7 @@ impl keyring::Host for Lent {
 
     fn unwrap(&mut self, wrapped: Vec<u8>) -> Result<std::result::Result<Resource<LentDataKey>, String>> {
         self.count_call()?;
+        self.count_output(wrapped.len());
         match self.keys.unwrap(self.binding.tenant, &wrapped) {
             Ok(key) => Ok(Ok(self.handles.push(LentDataKey(key))?)),
             Err(refusal) => Ok(Err(refusal.0)),
@@ -361,6 +385,7 @@ impl keyring::HostDataKey for Lent {
     ) -> Result<keyring::Sealed> {
         self.count_call()?;
         check_associated(&associated)?;
+        self.count_output(associated.len());
         let plain = self.handles.get(&plain)?.bytes.clone();
         self.count_bytes(plain.len())?;
         let key = self.handles.get(&key)?.0.clone();
@@ -382,6 +407,7 @@ impl keyring::HostDataKey for Lent {
     ) -> Result<std::result::Result<Resource<LentBody>, String>> {
         self.count_call()?;
         check_associated(&associated)?;
+        self.count_output(associated.len());
         let sealed = self.handles.get(&sealed)?.bytes.clone();
         self.count_bytes(sealed.len())?;
         let key = self.handles.get(&key)?.0.clone();
@@ -416,6 +442,7 @@ impl signer::Host for Lent {
         bytes: Vec<u8>,
     ) -> Result<std::result::Result<Vec<signer::Signature>, String>> {
         self.count_call()?;
+        self.count_output(bytes.len());
         self.signed(&key, &prefix, &bytes)
     }
 }

@@ -15,6 +15,7 @@
 mod account;
 mod artifact;
 mod attendant;
+mod bucket;
 mod builtins;
 mod cache;
 mod call;
@@ -33,6 +34,7 @@ mod job;
 mod lend;
 mod lent;
 mod log;
+mod output;
 mod queue;
 mod returned;
 mod text;
@@ -41,6 +43,7 @@ mod warm;
 mod worker;
 
 pub use account::Usage;
+pub use bucket::Bucket;
 pub use builtins::{Builtin, builtins};
 pub use call::*;
 pub use compile::compile_main;

@@ -126,10 +126,10 @@ impl Shared {
         if self.is_stopping() {
             return;
         }
-        if !first.account.has_cpu() {
+        if let Err(reason) = first.account.check() {
             return jobs
                 .into_iter()
-                .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
+                .for_each(|job| refuse(job, &GuestFault::Busy(reason)));
         }
         for job in self.serve_here(jobs) {
             self.hand_over(job);
@@ -258,10 +258,10 @@ impl Shared {
                 .into_iter()
                 .for_each(|job| refuse(job, &GuestFault::NotLoaded));
         };
-        if !first.account.has_cpu() {
+        if let Err(reason) = first.account.check() {
             return jobs
                 .into_iter()
-                .for_each(|job| refuse(job, &GuestFault::Busy(BusyReason::Cpu)));
+                .for_each(|job| refuse(job, &GuestFault::Busy(reason)));
         }
         let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());
         let works = jobs.into_iter().map(|job| job.work).collect();
@@ -420,7 +420,9 @@ fn joins(job: &Job, room: &mut usize) -> bool {
 
 /// Answers a job with a fault for each of its messages.
 fn refuse(job: Job, fault: &GuestFault) {
-    job.account.refused.fetch_add(1, Ordering::Relaxed);
+    if let GuestFault::Busy(reason) = fault {
+        job.account.count_refused(*reason);
+    }
     match job.work {
         Work::Route { batch, reply, .. } => send(reply, vec![Err(fault.clone()); batch.len()]),
         Work::Filter { batch, reply } => send(reply, vec![Err(fault.clone()); batch.len()]),

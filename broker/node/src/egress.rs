@@ -2,13 +2,15 @@
 //!
 //! An endpoint is a stranger's input. Addresses that lead into the platform's own network (loopback, link-local,
 //! private, metadata, multicast) are refused unless configured, whether they come from a resolver or stand in the
-//! URL; redirects are not followed and no proxy is taken from the environment.
+//! URL; redirects are not followed and no proxy is taken from the environment. A tenant may be held to hosts of a list
+//! beside that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use posthouse_model::HttpHost;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::config::IpNetwork;
@@ -71,6 +73,12 @@ pub enum EgressError {
     /// The endpoint leads to a place that is not allowed.
     #[error("address {0} is not allowed for endpoints")]
     Forbidden(String),
+    /// The tenant is held to other hosts.
+    #[error("host {0} is not among those that the tenant's requests may go to")]
+    NotListed(String),
+    /// The tenant's plugins make far more requests than they may.
+    #[error("the tenant's rate of requests is used up")]
+    OverRate,
     /// No response came.
     #[error("no response: {0}")]
     NoResponse(String),
@@ -106,9 +114,9 @@ impl Egress {
         Ok(Egress { client, allowed })
     }
 
-    /// Sends a request and waits for its response.
-    pub async fn send(&self, request: Request) -> Result<Response, EgressError> {
-        let url = self.checked_url(&request.url)?;
+    /// Sends a request and waits for its response. With a list of hosts it goes to one of those or nowhere.
+    pub async fn send(&self, request: Request, hosts: Option<&[HttpHost]>) -> Result<Response, EgressError> {
+        let url = self.checked_url(&request.url, hosts)?;
         let method = reqwest::Method::from_bytes(request.method.as_bytes())
             .map_err(|_| EgressError::Malformed("method".to_owned()))?;
         let mut outgoing = self
@@ -122,7 +130,7 @@ impl Egress {
         Ok(read(response).await)
     }
 
-    fn checked_url(&self, text: &str) -> Result<reqwest::Url, EgressError> {
+    fn checked_url(&self, text: &str, hosts: Option<&[HttpHost]>) -> Result<reqwest::Url, EgressError> {
         let url = reqwest::Url::parse(text).map_err(|error| EgressError::Malformed(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(EgressError::Malformed(
@@ -130,6 +138,10 @@ impl Egress {
             ));
         }
         let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        if hosts.is_some_and(|hosts| !hosts.iter().any(|one| one.is_of(host, port))) {
+            return Err(EgressError::NotListed(format!("{host}:{port}")));
+        }
         let literal = host
             .trim_start_matches('[')
             .trim_end_matches(']')
@@ -323,8 +335,40 @@ mod tests {
                 body: Bytes::new(),
                 timeout: Duration::from_secs(5),
             };
-            let error = egress.send(request).await.expect_err(url);
+            let error = egress.send(request, None).await.expect_err(url);
             assert!(matches!(error, EgressError::Forbidden(_)), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn a_list_of_hosts_is_kept_to_beside_the_rules_for_addresses() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let egress = Egress::open(Allowed::default()).expect("a client");
+        let host = |text| HttpHost::parse(text).expect("a host");
+        let hosts = [
+            host("hooks.example"),
+            host("*.shop.example:8443"),
+            host("127.0.0.1"),
+        ];
+        let checked = |url| egress.checked_url(url, Some(&hosts));
+        for listed in ["http://Hooks.Example/in", "https://a.b.shop.example:8443/"] {
+            assert!(checked(listed).is_ok(), "{listed}");
+        }
+        for other in [
+            "http://hooks.example.evil.test/",
+            "https://a.shop.example/",
+            "http://hooks.example@evil.test/",
+        ] {
+            assert!(
+                matches!(checked(other), Err(EgressError::NotListed(_))),
+                "{other}"
+            );
+        }
+        let inside = checked("http://127.0.0.1/");
+        assert!(matches!(inside, Err(EgressError::Forbidden(_))), "{inside:?}");
+        assert!(matches!(
+            egress.checked_url("http://hooks.example/", Some(&[])),
+            Err(EgressError::NotListed(_))
+        ));
     }
 }

@@ -11,7 +11,7 @@ use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, OwnFigures, PushRefusal, Response,
     RouteTable, Sealed, Step, ToOpen, ToSeal, Usage,
 };
-use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
+use posthouse_model::{GuestLimits, Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
 /// Answers what plugins are asked.
 pub trait Guests: Send + Sync + 'static {
@@ -40,7 +40,7 @@ pub trait Guests: Send + Sync + 'static {
     fn figures(&self) -> Vec<OwnFigures>;
 
     /// Says what a tenant's guests may use.
-    fn set_quota(&self, tenant: TenantId, quotas: &Quotas);
+    fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits);
 
     /// Returns what each tenant's guests have used and use.
     fn usage(&self) -> Vec<(TenantId, Usage)>;
@@ -132,8 +132,8 @@ impl Guests for HostGuests {
         self.0.figures()
     }
 
-    fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
-        self.0.set_quota(tenant, quotas);
+    fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {
+        self.0.set_quota(tenant, quotas, limits);
     }
 
     fn usage(&self) -> Vec<(TenantId, Usage)> {

@@ -21,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::egress::EgressError;
 use guests::GuestFigures;
 use own::OwnFigureSeries;
 
@@ -73,6 +74,10 @@ struct Figures {
     guests: Arc<GuestFigures>,
     own: Arc<OwnFigureSeries>,
     pushes: Family<Push, Counter>,
+    http_requests: Family<Tenant, Counter>,
+    http_request_bytes: Family<Tenant, Counter>,
+    http_failed: Family<Failure, Counter>,
+    http_held_back: Family<Tenant, Counter>,
     sync_seconds: Histogram,
     sync_bytes: Counter,
     connections: Gauge,
@@ -119,6 +124,12 @@ struct Guest {
 struct Push {
     tenant: TenantLabel,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Failure {
+    tenant: TenantLabel,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -229,6 +240,34 @@ impl Metrics {
         };
         let Tenant { tenant } = self.tenant(tenant);
         self.0.pushes.get_or_create(&Push { tenant, outcome }).inc();
+    }
+
+    /// Counts an HTTP request that is made for a tenant's deliveries, with a body of so many bytes.
+    pub fn http_request(&self, tenant: TenantId, bytes: u64) {
+        let tenant = self.tenant(tenant);
+        self.0.http_requests.get_or_create(&tenant).inc();
+        self.0.http_request_bytes.get_or_create(&tenant).inc_by(bytes);
+    }
+
+    /// Counts a request that got no answer, or was refused.
+    pub fn http_failed(&self, tenant: TenantId, error: &EgressError) {
+        let reason = match error {
+            EgressError::Malformed(_) => "malformed",
+            EgressError::Forbidden(_) => "address",
+            EgressError::NotListed(_) => "host",
+            EgressError::OverRate => "rate",
+            EgressError::NoResponse(_) => "no_response",
+        };
+        let Tenant { tenant } = self.tenant(tenant);
+        self.0
+            .http_failed
+            .get_or_create(&Failure { tenant, reason })
+            .inc();
+    }
+
+    /// Counts a time that a subscription's deliveries wait because the tenant's rate of HTTP requests is used up.
+    pub fn http_held_back(&self, tenant: TenantId) {
+        self.0.http_held_back.get_or_create(&self.tenant(tenant)).inc();
     }
 
     /// Counts a connection, until what is returned is dropped.
@@ -356,6 +395,10 @@ impl Figures {
             guests: Arc::default(),
             own: Arc::default(),
             pushes: Family::default(),
+            http_requests: Family::default(),
+            http_request_bytes: Family::default(),
+            http_failed: Family::default(),
+            http_held_back: Family::default(),
             sync_seconds: latencies(),
             sync_bytes: Counter::default(),
             connections: Gauge::default(),
@@ -412,6 +455,26 @@ impl Figures {
         registry.register_collector(Box::new(Arc::clone(&self.guests)));
         registry.register_collector(Box::new(Arc::clone(&self.own)));
         registry.register("push_attempts", "Attempts to deliver", self.pushes.clone());
+        registry.register(
+            "http_requests",
+            "HTTP requests made for deliveries",
+            self.http_requests.clone(),
+        );
+        registry.register(
+            "http_request_bytes",
+            "Bytes of the bodies of HTTP requests made for deliveries",
+            self.http_request_bytes.clone(),
+        );
+        registry.register(
+            "http_requests_failed",
+            "HTTP requests for deliveries that were refused or not answered",
+            self.http_failed.clone(),
+        );
+        registry.register(
+            "http_requests_held_back",
+            "Times that deliveries waited because the tenant's rate of HTTP requests was used up",
+            self.http_held_back.clone(),
+        );
     }
 
     fn register_node(&mut self) {
@@ -490,16 +553,25 @@ impl EncodeLabelValue for TenantLabel {
 
 #[cfg(test)]
 mod tests {
+    use posthouse_host::BusyReason;
+
     use super::*;
 
     #[test]
     fn what_is_counted_is_in_the_text() {
         let metrics = Metrics::new();
+        metrics.http_request(TenantId(7), 100);
+        metrics.http_failed(TenantId(7), &EgressError::NotListed("h".to_owned()));
         metrics.cmq_call("SendMessage", 0);
         metrics.cmq_call("SendMessage", 0);
         metrics.cmq_call("SendMessage", 4440);
         metrics.sent(TenantId(7), 16);
-        metrics.observe_guests(&[(TenantId(7), used(3, 500_000))]);
+        let mut usage = used(3, 500_000);
+        let output = BusyReason::ALL
+            .iter()
+            .position(|reason| *reason == BusyReason::Output);
+        usage.refused[output.expect("it is one of all")] = 2;
+        metrics.observe_guests(&[(TenantId(7), usage)]);
         metrics.pushed(TenantId(7), &SettledOutcome::Retry(posthouse_model::Span::ZERO));
         metrics.synced(4_096, Duration::from_micros(250));
         metrics.observe_store(StoreFigures {
@@ -515,6 +587,9 @@ mod tests {
             "posthouse_plugin_calls_total{tenant=\"7\"} 3",
             "posthouse_plugin_cpu_seconds_total{tenant=\"7\"} 0.5",
             "posthouse_plugin_memory_bytes{tenant=\"7\"} 0",
+            "posthouse_plugin_calls_refused_total{tenant=\"7\",reason=\"output\"} 2",
+            "posthouse_http_request_bytes_total{tenant=\"7\"} 100",
+            "posthouse_http_requests_failed_total{tenant=\"7\",reason=\"host\"} 1",
             "posthouse_push_attempts_total{tenant=\"7\",outcome=\"retry\"} 1",
             "posthouse_log_sync_duration_seconds_count 1",
             "posthouse_store_free_bytes 5",

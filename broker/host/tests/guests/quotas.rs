@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use posthouse_host::{BusyReason, Filtered, GuestFault};
-use posthouse_model::{Incarnation, Quotas, World};
+use posthouse_model::{GuestLimits, Incarnation, Quotas, World};
 
 use crate::bench::{Bench, OTHER, TENANT, binding, binding_of, envelope, table};
 
@@ -17,9 +17,11 @@ async fn a_tenant_that_used_up_its_time_waits_and_others_do_not() {
     let bench = Bench::open();
     bench.load(World::Route, "loops").await;
     // A microsecond a second: the first call is made, and the next one is a minute away.
-    bench
-        .host
-        .set_quota(TENANT, &quotas(|quotas| quotas.guest_micros_per_second = 1));
+    bench.host.set_quota(
+        TENANT,
+        &quotas(|quotas| quotas.guest_micros_per_second = 1),
+        &GuestLimits::default(),
+    );
     let table = table(&[&[]]);
     let looping = bench
         .host
@@ -36,7 +38,7 @@ async fn a_tenant_that_used_up_its_time_waits_and_others_do_not() {
     let usage = bench.host.usage();
     assert_eq!(usage[0].0, TENANT);
     assert!(usage[0].1.cpu_micros >= 40_000, "{usage:?}");
-    assert_eq!((usage[0].1.traps, usage[0].1.refused), (1, 1));
+    assert_eq!((usage[0].1.traps, usage[0].1.refused.iter().sum::<u64>()), (1, 1));
     assert!(usage[1].1.cpu_micros < 40_000, "{usage:?}");
 }
 
@@ -62,9 +64,11 @@ async fn tenants_have_instances_of_their_own() {
 async fn a_tenant_at_its_instances_gives_up_its_own_idle_one() {
     let bench = Bench::open();
     bench.load(World::Route, "lies").await;
-    bench
-        .host
-        .set_quota(TENANT, &quotas(|quotas| quotas.guest_instances = 1));
+    bench.host.set_quota(
+        TENANT,
+        &quotas(|quotas| quotas.guest_instances = 1),
+        &GuestLimits::default(),
+    );
     for topic in 1..5 {
         let mut table = (*table(&[&[]])).clone();
         table.key.0 = Incarnation(topic);
@@ -73,9 +77,11 @@ async fn a_tenant_at_its_instances_gives_up_its_own_idle_one() {
         assert!(answers[0].is_ok(), "{answers:?}");
         assert_eq!(bench.host.usage()[0].1.instances, 1);
     }
-    bench
-        .host
-        .set_quota(TENANT, &quotas(|quotas| quotas.guest_instances = 0));
+    bench.host.set_quota(
+        TENANT,
+        &quotas(|quotas| quotas.guest_instances = 0),
+        &GuestLimits::default(),
+    );
     bench.host.unload(crate::bench::VERSION);
     bench.load(World::Route, "lies").await;
     let none = bench
@@ -112,6 +118,7 @@ async fn memory_ends_at_the_tenants_quota() {
     bench.host.set_quota(
         TENANT,
         &quotas(|quotas| quotas.guest_memory_bytes = 4 * 1_048_576),
+        &GuestLimits::default(),
     );
     let guilty = Bytes::from_static(b"guilty");
     let hoarding = bench
@@ -119,19 +126,67 @@ async fn memory_ends_at_the_tenants_quota() {
         .filter(&binding("hoard"), envelope(&[]), guilty.clone())
         .await;
     assert_eq!(hoarding, Err(GuestFault::OutOfMemory));
-    bench
-        .host
-        .set_quota(TENANT, &quotas(|quotas| quotas.guest_memory_bytes = 0));
+    bench.host.set_quota(
+        TENANT,
+        &quotas(|quotas| quotas.guest_memory_bytes = 0),
+        &GuestLimits::default(),
+    );
     let none = bench
         .host
         .filter(&binding("other"), envelope(&[]), guilty.clone())
         .await;
     assert_eq!(none, Err(GuestFault::Busy(BusyReason::Memory)));
-    bench.host.set_quota(TENANT, &Quotas::default());
+    bench
+        .host
+        .set_quota(TENANT, &Quotas::default(), &GuestLimits::default());
     let again = bench.host.filter(&binding("other"), envelope(&[]), guilty).await;
     assert_eq!(again, Ok(Filtered::Drop));
     bench.host.forget_tenant(TENANT);
     assert!(bench.host.usage().is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_that_called_the_host_or_handed_over_as_much_as_it_may_waits_and_others_do_not() {
+    let bench = Bench::open();
+    bench.load(World::Filter, "hostile-filter").await;
+    let guilty = Bytes::from_static(b"guilty");
+    // A thousand lines of a hundred kilobytes: each is a call to the host, whatever is kept of it.
+    let chatter = |tenant| {
+        let guilty = guilty.clone();
+        let host = bench.host.clone();
+        async move {
+            let binding = binding_of(tenant, "chatter");
+            host.filter(&binding, envelope(&[]), guilty).await
+        }
+    };
+    let few_calls = GuestLimits {
+        host_calls_per_second: 1,
+        ..GuestLimits::default()
+    };
+    let few_bytes = GuestLimits {
+        output_bytes_per_second: 1_000,
+        ..GuestLimits::default()
+    };
+    for (tenant, limits, reason) in [
+        (TENANT, few_calls, BusyReason::HostCalls),
+        (OTHER, few_bytes, BusyReason::Output),
+    ] {
+        bench.host.set_quota(tenant, &Quotas::default(), &limits);
+        assert_eq!(chatter(tenant).await, Ok(Filtered::Pass));
+        assert_eq!(chatter(tenant).await, Err(GuestFault::Busy(reason)));
+        let all = bench.host.usage();
+        let (_, usage) = all
+            .iter()
+            .find(|(of, _)| *of == tenant)
+            .expect("it has an account");
+        assert!(
+            usage.host_calls >= 1_000 && usage.output_bytes >= 1_000_000,
+            "{usage:?}"
+        );
+        let place = BusyReason::ALL.iter().position(|one| *one == reason);
+        assert_eq!(usage.refused[place.expect("it is one of all")], 1);
+    }
+    assert_eq!(chatter(posthouse_model::TenantId(99)).await, Ok(Filtered::Pass));
 }
 
 #[tokio::test]

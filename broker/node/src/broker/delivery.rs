@@ -5,6 +5,7 @@
 //! concurrently, within a bound for each endpoint and for the node; one that waits for its retry holds nothing up.
 
 mod doors;
+mod pace;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,16 +18,17 @@ use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use posthouse_host::{Action, Binding, Delivery, GuestFault, Outcome, Payload, Response, Step};
 use posthouse_model::{
-    ContentFormat, Endpoint, FailurePolicy, Incarnation, Kind, Leased, MessageId, MoveCause, Name, Place,
-    Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span, StoredMessage,
-    SubscriptionId, TenantId, World,
+    ContentFormat, Endpoint, FailurePolicy, GuestLimits, Incarnation, Kind, Leased, MessageId, MoveCause,
+    Name, Place, Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span,
+    StoredMessage, SubscriptionId, TenantId, World,
 };
 use tokio::sync::{Notify, Semaphore};
 
 use super::decide::identity;
 use super::{Broker, BrokerError};
-use crate::egress;
+use crate::egress::{self, EgressError};
 use doors::{Door, Doors, Pass};
+use pace::Paces;
 
 /// How many messages one claim takes.
 const CLAIM_MAX: usize = 64;
@@ -45,6 +47,7 @@ pub(super) struct Deliveries {
     working: Mutex<HashMap<Worked, Arc<Notify>>>,
     in_flight: Arc<Semaphore>,
     doors: Doors,
+    paces: Paces,
 }
 
 /// What a worker works on.
@@ -64,6 +67,7 @@ struct Course {
     format: ContentFormat,
     retry: RetryStrategy,
     retention: Span,
+    limits: GuestLimits,
 }
 
 /// A worker's place in the line before an endpoint's door.
@@ -83,7 +87,13 @@ impl Deliveries {
             working: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(in_flight_max)),
             doors: Doors::new(per_endpoint_max),
+            paces: Paces::default(),
         }
+    }
+
+    /// Lets go of what is kept for a tenant that is no more.
+    pub(super) fn forget_tenant(&self, tenant: TenantId) {
+        self.paces.forget(tenant);
     }
 }
 
@@ -187,15 +197,25 @@ impl Broker {
         let mut line = Line::default();
         let mut dry = false;
         loop {
+            let mut held_back = None;
             if let Some(room) = self.room(attempts.len()).filter(|_| !dry) {
                 let Some(course) = self.course(set, topic, subscription) else {
                     return Ok(());
                 };
                 // Only what can be attempted at once is claimed: a claim does not last for ever.
-                let passes = line.passes(&self.deliveries.doors.to(course.tenant, &course.endpoint), room);
+                let mut passes =
+                    line.passes(&self.deliveries.doors.to(course.tenant, &course.endpoint), room);
+                match self.take_requests(&course, passes.len()) {
+                    Ok(requests) => passes.truncate(requests),
+                    Err(wait) => {
+                        passes.clear();
+                        held_back = Some(wait);
+                    }
+                }
                 if !passes.is_empty() {
                     let claimed = self.claim(&course, passes.len()).await?;
                     dry = claimed.len() < passes.len();
+                    self.give_requests_back(&course, passes.len() - claimed.len());
                     for (leased, pass) in claimed.into_iter().zip(passes) {
                         attempts.push(self.attempt(course.clone(), leased, pass));
                     }
@@ -207,6 +227,7 @@ impl Broker {
             let first = tokio::select! {
                 Some(ended) = attempts.next() => Some(ended),
                 () = line.moved() => continue,
+                () = pause(held_back) => continue,
                 () = news.notified() => {
                     dry = false;
                     continue;
@@ -218,6 +239,26 @@ impl Broker {
                 outcomes.push(outcome);
             }
             self.settle(set, topic, subscription, outcomes).await?;
+        }
+    }
+
+    /// Takes the first HTTP request of each of so many attempts, or of fewer; or tells how long to wait for one.
+    fn take_requests(&self, course: &Course, attempts: usize) -> Result<usize, Duration> {
+        if attempts == 0 || matches!(course.endpoint, Endpoint::Queue(_)) {
+            return Ok(attempts);
+        }
+        let rate = course.limits.http_requests_per_second;
+        let taken = self.deliveries.paces.take(course.tenant, rate, attempts);
+        if taken.is_err() {
+            self.metrics.http_held_back(course.tenant);
+        }
+        taken
+    }
+
+    fn give_requests_back(&self, course: &Course, unused: usize) {
+        if unused > 0 && matches!(course.endpoint, Endpoint::Http(_)) {
+            let rate = course.limits.http_requests_per_second;
+            self.deliveries.paces.give_back(course.tenant, rate, unused);
         }
     }
 
@@ -246,13 +287,13 @@ impl Broker {
                 format: attributes.format,
                 retry: attributes.retry,
                 retention: found.attributes().retention,
+                limits: GuestLimits::default(),
             })
         })?;
-        course.tenant_name = self.directory.view(|directory| {
-            directory
-                .tenant(course.tenant)
-                .map(|tenant| tenant.name.as_str().to_owned())
-                .unwrap_or_default()
+        (course.tenant_name, course.limits) = self.directory.view(|directory| {
+            let tenant = directory.tenant(course.tenant);
+            let name = tenant.map(|tenant| tenant.name.as_str().to_owned());
+            (name.unwrap_or_default(), directory.guest_limits(course.tenant))
         });
         Some(course)
     }
@@ -404,6 +445,8 @@ impl Broker {
         }
         let mut status = 0;
         let mut enqueued = None;
+        // The first one was taken when the message was claimed.
+        let mut paid = matches!(course.endpoint, Endpoint::Http(_));
         let mut step: Step = self.guests.deliver_begin(binding, delivery, body.clone()).await?;
         for _ in 0..STEPS_MAX {
             let response = match step.action {
@@ -413,15 +456,15 @@ impl Broker {
                         Payload::Message => body.clone(),
                         Payload::Bytes(bytes) => bytes,
                     };
+                    let request = egress::Request {
+                        method: request.method,
+                        url: request.url,
+                        headers: request.headers,
+                        body: payload,
+                        timeout: request.timeout.into(),
+                    };
                     let sent = self
-                        .egress
-                        .send(egress::Request {
-                            method: request.method,
-                            url: request.url,
-                            headers: request.headers,
-                            body: payload,
-                            timeout: request.timeout.into(),
-                        })
+                        .make_request(course, request, std::mem::take(&mut paid))
                         .await;
                     match sent {
                         Ok(response) => {
@@ -451,6 +494,27 @@ impl Broker {
         Err(GuestFault::Nonsense(format!("took more than {STEPS_MAX} steps")))
     }
 
+    /// Makes a request for a tenant, within its limits.
+    async fn make_request(
+        &self,
+        course: &Course,
+        request: egress::Request,
+        paid: bool,
+    ) -> Result<egress::Response, EgressError> {
+        let (tenant, limits) = (course.tenant, &course.limits);
+        let rate = limits.http_requests_per_second;
+        let sent = if paid || self.deliveries.paces.charge(tenant, rate) {
+            self.metrics.http_request(tenant, request.body.len() as u64);
+            self.egress.send(request, limits.http_hosts.as_deref()).await
+        } else {
+            Err(EgressError::OverRate)
+        };
+        if let Err(error) = &sent {
+            self.metrics.http_failed(tenant, error);
+        }
+        sent
+    }
+
     fn delivery(&self, course: &Course, leased: &Leased, stored: &StoredMessage) -> Delivery {
         let now = self.set(course.set).now();
         let mut chance = [0; 8];
@@ -473,6 +537,14 @@ impl Broker {
             retention: course.retention,
             chance: u64::from_le_bytes(chance),
         }
+    }
+}
+
+/// Waits for so long, or for ever.
+async fn pause(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -222,7 +222,10 @@ impl Broker {
             .directory
             .view(|directory| directory.tenants().cloned().collect());
         for record in tenants {
-            self.guests.set_quota(record.tenant, &record.quotas);
+            let limits = self
+                .directory
+                .view(|directory| directory.guest_limits(record.tenant));
+            self.guests.set_quota(record.tenant, &record.quotas, &limits);
             let keys: Vec<MasterKeyRecord> = self
                 .directory
                 .view(|directory| directory.master_keys(record.tenant).cloned().collect());
@@ -238,12 +241,16 @@ impl Broker {
     pub(super) fn learn(&self, change: &DirectoryChange) {
         match change {
             DirectoryChange::Tenant { tenant, .. } => {
-                let quotas = self
-                    .directory
-                    .view(|directory| directory.tenant(*tenant).map(|record| record.quotas));
-                match quotas {
-                    Some(quotas) => self.guests.set_quota(*tenant, &quotas),
-                    None => self.keyring.forget_tenant(*tenant),
+                let known = self.directory.view(|directory| {
+                    let record = directory.tenant(*tenant)?;
+                    Some((record.quotas, directory.guest_limits(*tenant)))
+                });
+                match known {
+                    Some((quotas, limits)) => self.guests.set_quota(*tenant, &quotas, &limits),
+                    None => {
+                        self.keyring.forget_tenant(*tenant);
+                        self.deliveries.forget_tenant(*tenant);
+                    }
                 }
             }
             DirectoryChange::MasterKey { tenant, name } => {

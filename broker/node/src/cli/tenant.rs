@@ -1,7 +1,7 @@
 //! `posthouse tenant`, and `posthouse tenant key` for access keys.
 
 use clap::{Args, Subcommand};
-use posthouse_model::Name;
+use posthouse_model::{HttpHost, Name};
 
 use super::client::{CliError, Client};
 use super::output::{Output, Record, Table};
@@ -23,7 +23,7 @@ pub enum TenantCommand {
         #[arg(value_parser = Name::parse)]
         name: Name,
         #[command(flatten)]
-        quotas: Quotas,
+        quotas: Box<Quotas>,
     },
     /// Lists tenants.
     List,
@@ -34,12 +34,13 @@ pub enum TenantCommand {
         name: Name,
     },
     /// Changes what a tenant may use.
+    #[command(visible_alias = "set")]
     Quota {
         /// Its name.
         #[arg(value_parser = Name::parse)]
         name: Name,
         #[command(flatten)]
-        quotas: Quotas,
+        quotas: Box<Quotas>,
     },
     /// Removes a tenant that has no queues and no topics.
     Remove {
@@ -95,7 +96,7 @@ pub struct AccessKeyId {
 }
 
 /// What a tenant may use.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Quotas {
     /// Calls a second.
     #[arg(long, value_name = "COUNT")]
@@ -121,6 +122,22 @@ pub struct Quotas {
     /// Plugin instances at once.
     #[arg(long, value_name = "COUNT")]
     plugin_instances: Option<u32>,
+    /// Calls that plugins make to the host a second.
+    #[arg(long, value_name = "COUNT")]
+    plugin_host_calls: Option<u32>,
+    /// Bytes that plugins hand to the host a second.
+    #[arg(long, value_name = "BYTES")]
+    plugin_output: Option<u64>,
+    /// HTTP requests for deliveries a second.
+    #[arg(long, value_name = "COUNT")]
+    http_requests: Option<u32>,
+    /// Hosts that those may go to, and to no others: `example.com`, `*.example.com` or an address, perhaps with a port. May
+    /// be given several times.
+    #[arg(long = "http-host", value_name = "HOST", value_parser = HttpHost::parse)]
+    http_hosts: Vec<HttpHost>,
+    /// Lets them go to any host again that the platform allows.
+    #[arg(long, conflicts_with = "http_hosts")]
+    any_http_host: bool,
 }
 
 // === impl TenantCommand ===
@@ -219,6 +236,11 @@ impl Quotas {
             guest_micros_per_second: self.plugin_cpu,
             guest_memory_bytes: self.plugin_memory,
             guest_instances: self.plugin_instances,
+            guest_host_calls_per_second: self.plugin_host_calls,
+            guest_output_bytes_per_second: self.plugin_output,
+            http_requests_per_second: self.http_requests,
+            http_hosts: (!self.http_hosts.is_empty()).then_some(self.http_hosts),
+            any_http_host: self.any_http_host,
         }
     }
 }
@@ -228,7 +250,7 @@ fn named(name: &Name) -> [(&'static str, &str); 1] {
 }
 
 fn tenant_text(view: &TenantView) -> String {
-    let quotas = view.quotas;
+    let quotas = &view.quotas;
     let mut record = Record::new();
     record.line("tenant", &view.name);
     record.line("id", view.id);
@@ -243,6 +265,23 @@ fn tenant_text(view: &TenantView) -> String {
     );
     record.line("plugin memory", format!("{} bytes", quotas.guest_memory_bytes));
     record.line("plugin instances", quotas.guest_instances);
+    record.line(
+        "plugin calls to the host",
+        format!("{} a second", quotas.guest_host_calls_per_second),
+    );
+    record.line(
+        "plugin output",
+        format!("{} bytes a second", quotas.guest_output_bytes_per_second),
+    );
+    record.line(
+        "HTTP requests",
+        format!("{} a second", quotas.http_requests_per_second),
+    );
+    let hosts = quotas.http_hosts.as_ref().map(|hosts| {
+        let hosts: Vec<String> = hosts.iter().map(HttpHost::to_string).collect();
+        hosts.join(" ")
+    });
+    record.line("HTTP hosts", hosts.as_deref().unwrap_or("any"));
     record.to_string()
 }
 

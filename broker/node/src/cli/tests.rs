@@ -39,6 +39,8 @@ fn commands_are_understood() {
         "sub delete news mail",
         "tenant create shop --queues 5",
         "tenant quota shop --calls-per-second 100",
+        "tenant set shop --plugin-host-calls 1000 --plugin-output 1000000 --http-requests 5 --http-host *.example.com:443",
+        "tenant set shop --any-http-host",
         "tenant key add shop --id AKIDshop --root",
         "tenant key disable shop AKIDshop",
         "key schedule-deletion main --after 3600",

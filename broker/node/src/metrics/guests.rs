@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use posthouse_host::Usage;
+use posthouse_host::{BusyReason, Usage};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -21,15 +21,22 @@ use super::TenantLabel;
 #[derive(Debug, Default)]
 pub(super) struct GuestFigures(RwLock<BTreeMap<Arc<str>, Usage>>);
 
-/// One figure of a tenant's use.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct Refused {
+    tenant: TenantLabel,
+    reason: &'static str,
+}
+
+/// One figure of a tenant's use. `Refused` has one series for each reason.
 enum Figure {
     Count(fn(&Usage) -> u64),
+    Refused,
     Seconds(fn(&Usage) -> f64),
     Level(fn(&Usage) -> i64),
 }
 
 /// Every figure: its name, what it says, and where it is in a tenant's use.
-const FIGURES: [(&str, &str, Figure); 8] = [
+const FIGURES: [(&str, &str, Figure); 10] = [
     (
         "plugin_calls",
         "Calls of plugins",
@@ -53,7 +60,17 @@ const FIGURES: [(&str, &str, Figure); 8] = [
     (
         "plugin_calls_refused",
         "Calls not made because the tenant's plugins use all they may",
-        Figure::Count(|usage| usage.refused),
+        Figure::Refused,
+    ),
+    (
+        "plugin_host_calls",
+        "Calls that plugins made to the host",
+        Figure::Count(|usage| usage.host_calls),
+    ),
+    (
+        "plugin_output_bytes",
+        "Bytes that plugins handed to the host",
+        Figure::Count(|usage| usage.output_bytes),
     ),
     (
         "plugin_figures_dropped",
@@ -84,7 +101,11 @@ impl GuestFigures {
             sum.cpu_micros += more.cpu_micros;
             sum.traps += more.traps;
             sum.failures += more.failures;
-            sum.refused += more.refused;
+            for (sum, more) in sum.refused.iter_mut().zip(more.refused) {
+                *sum += more;
+            }
+            sum.host_calls += more.host_calls;
+            sum.output_bytes += more.output_bytes;
             sum.figures_dropped += more.figures_dropped;
             sum.instances = sum.instances.saturating_add(more.instances);
             sum.memory_bytes = sum.memory_bytes.saturating_add(more.memory_bytes);
@@ -98,15 +119,27 @@ impl Collector for GuestFigures {
         let known = self.0.read();
         for (name, help, figure) in &FIGURES {
             let (unit, kind) = match figure {
-                Figure::Count(_) => (None, MetricType::Counter),
+                Figure::Count(_) | Figure::Refused => (None, MetricType::Counter),
                 Figure::Seconds(_) => (Some(&Unit::Seconds), MetricType::Counter),
                 Figure::Level(_) => (None, MetricType::Gauge),
             };
             let mut family = encoder.encode_descriptor(name, help, unit, kind)?;
             for (label, usage) in &*known {
-                let tenant = [("tenant", TenantLabel(Arc::clone(label)))];
-                let one = family.encode_family(&tenant)?;
+                let tenant = TenantLabel(Arc::clone(label));
+                if let Figure::Refused = figure {
+                    for (reason, count) in BusyReason::ALL.into_iter().zip(usage.refused) {
+                        let series = Refused {
+                            tenant: tenant.clone(),
+                            reason: reason.word(),
+                        };
+                        ConstCounter::new(count).encode(family.encode_family(&series)?)?;
+                    }
+                    continue;
+                }
+                let labels = [("tenant", tenant)];
+                let one = family.encode_family(&labels)?;
                 match figure {
+                    Figure::Refused => {}
                     Figure::Count(count) => ConstCounter::new(count(usage)).encode(one)?,
                     Figure::Seconds(seconds) => ConstCounter::new(seconds(usage)).encode(one)?,
                     Figure::Level(level) => ConstGauge::new(level(usage)).encode(one)?,

@@ -15,8 +15,8 @@ use posthouse_host::{
     RouteSubscription, RouteTable,
 };
 use posthouse_model::{
-    FilterType, Incarnation, LogIndex, MessageId, Place, PluginVersion, Quotas, SubscriptionId, TenantId,
-    Time, World,
+    FilterType, GuestLimits, Incarnation, LogIndex, MessageId, Place, PluginVersion, Quotas, SubscriptionId,
+    TenantId, Time, World,
 };
 
 use crate::goals::BODY_BYTES;
@@ -126,7 +126,12 @@ fn binding(host: &Host, version: PluginVersion, configuration: &'static str, num
         guest_micros_per_second: u32::MAX,
         ..Quotas::default()
     };
-    host.set_quota(tenant, &quotas);
+    let limits = GuestLimits {
+        host_calls_per_second: u32::MAX,
+        output_bytes_per_second: u64::MAX,
+        ..GuestLimits::default()
+    };
+    host.set_quota(tenant, &quotas, &limits);
     Binding {
         version,
         tenant,

@@ -12,7 +12,7 @@ use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, LogLine, OwnFigures, PushRefusal, Response,
     RouteTable, Sealed, Step, ToOpen, ToSeal, Usage,
 };
-use posthouse_model::{Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
+use posthouse_model::{GuestLimits, Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 use posthouse_node::cli::{Cli, Command};
 use posthouse_node::config::Config;
 use posthouse_node::guests::{Guests, HostGuests};
@@ -71,8 +71,8 @@ impl Guests for StubRouter {
         self.0.figures()
     }
 
-    fn set_quota(&self, tenant: TenantId, quotas: &Quotas) {
-        self.0.set_quota(tenant, quotas);
+    fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {
+        self.0.set_quota(tenant, quotas, limits);
     }
 
     fn usage(&self) -> Vec<(TenantId, Usage)> {

@@ -1,6 +1,6 @@
 //! Tenants, what they may use, and their access keys.
 
-use posthouse_model::{AccessKeyStatus, Name, Quotas, TenantRecord};
+use posthouse_model::{AccessKeyStatus, GuestLimits, HttpHost, Name, Quotas, TenantRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub struct TenantCreate {
 
 /// What a tenant is to be allowed. What is absent stays as it is, or at its default in a new tenant. Zero is
 /// nothing at all, not "no limit".
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaSettings {
     /// Calls a second.
@@ -52,10 +52,27 @@ pub struct QuotaSettings {
     /// Plugin instances at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest_instances: Option<u32>,
+    /// Calls that plugins make to the host a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_host_calls_per_second: Option<u32>,
+    /// Bytes that plugins hand to the host a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest_output_bytes_per_second: Option<u64>,
+    /// HTTP requests for deliveries a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_requests_per_second: Option<u32>,
+    /// The only hosts that those may go to, at most 100: `example.com`, `*.example.com` or an address, each with or without
+    /// a port. Addresses that the platform does not allow stay refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub http_hosts: Option<Vec<HttpHost>>,
+    /// Whether they may go to any host again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub any_http_host: bool,
 }
 
 /// What a tenant may use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QuotasView {
     /// Calls a second.
     pub calls_per_second: u32,
@@ -73,6 +90,16 @@ pub struct QuotasView {
     pub guest_memory_bytes: u64,
     /// Plugin instances at once.
     pub guest_instances: u32,
+    /// Calls that plugins make to the host a second.
+    pub guest_host_calls_per_second: u32,
+    /// Bytes that plugins hand to the host a second.
+    pub guest_output_bytes_per_second: u64,
+    /// HTTP requests for deliveries a second.
+    pub http_requests_per_second: u32,
+    /// The only hosts that those may go to; absent is all that the platform allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub http_hosts: Option<Vec<HttpHost>>,
 }
 
 /// A tenant as it is.
@@ -192,14 +219,55 @@ impl QuotaSettings {
         quotas
     }
 
+    /// Returns `current` with these settings over it, or nothing when they change none of it.
+    pub fn limits_over(&self, current: &GuestLimits) -> Option<GuestLimits> {
+        let mut limits = current.clone();
+        set(
+            &mut limits.host_calls_per_second,
+            self.guest_host_calls_per_second,
+        );
+        set(
+            &mut limits.output_bytes_per_second,
+            self.guest_output_bytes_per_second,
+        );
+        set(
+            &mut limits.http_requests_per_second,
+            self.http_requests_per_second,
+        );
+        if self.any_http_host {
+            limits.http_hosts = None;
+        }
+        if let Some(hosts) = &self.http_hosts {
+            limits.http_hosts = Some(hosts.clone());
+        }
+        (limits != *current).then_some(limits)
+    }
+
+    /// Checks what can be checked without knowing the tenant.
+    ///
+    /// # Errors
+    ///
+    /// Refuses a list of hosts together with what does away with it.
+    pub fn check(&self) -> Result<(), AdminError> {
+        if self.any_http_host && self.http_hosts.is_some() {
+            return Err(AdminError::malformed(
+                "`http_hosts` and `any_http_host` make no sense together",
+            ));
+        }
+        Ok(())
+    }
+
     /// Returns whether nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == QuotaSettings::default()
     }
 }
 
-impl From<Quotas> for QuotasView {
-    fn from(quotas: Quotas) -> QuotasView {
+// === impl QuotasView ===
+
+impl QuotasView {
+    /// Returns the view of a tenant's quotas, and of its limits beyond those.
+    pub fn new(quotas: &Quotas, limits: GuestLimits) -> QuotasView {
         QuotasView {
             calls_per_second: quotas.calls_per_second,
             bytes_per_second: quotas.bytes_per_second,
@@ -209,6 +277,10 @@ impl From<Quotas> for QuotasView {
             guest_micros_per_second: quotas.guest_micros_per_second,
             guest_memory_bytes: quotas.guest_memory_bytes,
             guest_instances: quotas.guest_instances,
+            guest_host_calls_per_second: limits.host_calls_per_second,
+            guest_output_bytes_per_second: limits.output_bytes_per_second,
+            http_requests_per_second: limits.http_requests_per_second,
+            http_hosts: limits.http_hosts,
         }
     }
 }
@@ -217,11 +289,11 @@ impl From<Quotas> for QuotasView {
 
 impl TenantView {
     /// Returns the view of a tenant with so many queues and topics.
-    pub fn new(record: &TenantRecord, queues: u64, topics: u64) -> TenantView {
+    pub fn new(record: &TenantRecord, limits: GuestLimits, queues: u64, topics: u64) -> TenantView {
         TenantView {
             name: record.name.clone(),
             id: record.tenant.0,
-            quotas: QuotasView::from(record.quotas),
+            quotas: QuotasView::new(&record.quotas, limits),
             queues,
             topics,
         }

@@ -49,6 +49,11 @@ fn kept_json_reads_and_writes_as_it_is() {
     trip::<AccessKeyCreate>(json!({ "id": "AKIDx", "secret": "s", "root": false }));
     trip::<MasterKeyChange>(json!({ "to": "deletion", "after_seconds": 3600 }));
     trip::<MasterKeyChange>(json!({ "to": "enabled" }));
+    trip::<QuotaSettings>(json!({
+        "http_requests_per_second": 5,
+        "http_hosts": ["*.example.com:443", "192.0.2.7"],
+    }));
+    trip::<QuotaSettings>(json!({ "any_http_host": true }));
     trip::<SigningKeyCreate>(json!({ "name": "hooks", "algorithm": "ed25519" }));
     trip::<SigningKeyRotate>(json!({ "algorithm": "hmac-sha256" }));
     trip::<BindRequest>(json!({
@@ -73,6 +78,7 @@ fn requests_refuse_fields_that_they_do_not_know() {
     refuses::<SendRequest>(json!({ "messages": [], "delay": 5 }));
     refuses::<PlaceView>(json!({ "at": "queue", "queue": "a", "topic": "b" }));
     refuses::<MasterKeyChange>(json!({ "to": "deletion", "after_seconds": 60, "now": true }));
+    refuses::<QuotaSettings>(json!({ "http_hosts": ["https://example.com/in"] }));
     refuses::<SigningKeyRotate>(json!({ "algorithm": "md5" }));
     refuses::<SigningKeyCreate>(json!({ "name": "hooks", "secret": "whsec_AAAA" }));
     refuses::<ReceiveRequest>(json!({ "max": -1 }));

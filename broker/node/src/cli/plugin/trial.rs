@@ -9,7 +9,7 @@ use bytes::Bytes;
 use posthouse_host::{
     Binding, BindingIdentity, CompilerCommand, Config, Host, HostError, Level, LogLine, PushRefusal, Usage,
 };
-use posthouse_model::{Incarnation, LogIndex, Place, PluginVersion, Quotas, TenantId, World};
+use posthouse_model::{GuestLimits, Incarnation, LogIndex, Place, PluginVersion, Quotas, TenantId, World};
 
 use super::trial_keys::TrialKeys;
 use crate::cli::COMPILE_COMMAND;
@@ -78,15 +78,17 @@ impl Trial {
     /// Returns a binding that nobody has used, of a tenant with nothing used of its quota.
     pub(super) fn binding(&self, configuration: &str) -> Binding {
         let tenant = TenantId(self.tenants.fetch_add(1, Ordering::Relaxed) + 1);
-        let quotas = Quotas::default();
-        self.host.set_quota(
-            tenant,
-            &Quotas {
-                // What is tried runs as often as it can, which is no tenant's way of using it.
-                guest_micros_per_second: u32::MAX,
-                ..quotas
-            },
-        );
+        // What is tried runs as often as it can, which is no tenant's way of using it.
+        let quotas = Quotas {
+            guest_micros_per_second: u32::MAX,
+            ..Quotas::default()
+        };
+        let limits = GuestLimits {
+            host_calls_per_second: u32::MAX,
+            output_bytes_per_second: u64::MAX,
+            ..GuestLimits::default()
+        };
+        self.host.set_quota(tenant, &quotas, &limits);
         Binding {
             version: VERSION,
             tenant,
