@@ -16,6 +16,7 @@ mod examples;
 mod failover;
 mod full;
 mod interrupted;
+mod keeping;
 mod life;
 mod logs;
 mod membership;

@@ -11,6 +11,7 @@ mod compatibility;
 mod durability;
 mod examples;
 mod input;
+mod keeping;
 mod limits;
 mod listings;
 mod messages;

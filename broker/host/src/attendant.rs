@@ -303,14 +303,18 @@ impl<'a> Attendant<'a> {
         &mut self,
         call: &mut impl FnMut(&mut Instance) -> Result<R, GuestFault>,
     ) -> Result<R, GuestFault> {
+        let session = self.binding.kv.clone();
         let instance = self.instance()?;
+        instance.lend_kv(session);
         let answer = call(instance);
         let used = instance.take_uncharged();
         let (slow, reusable) = (instance.was_slow(), instance.is_reusable());
         let spoilt = answer.as_ref().is_err_and(GuestFault::spoils_instance);
         if answer.is_ok() {
             instance.note_ended();
+            instance.keep_kv();
         }
+        instance.lend_kv(None);
         if !spoilt {
             instance.keep_figures();
         }

@@ -8,6 +8,8 @@ use posthouse_model::{
     PluginVersion, RetryStrategy, SealContext, Span, SubscriptionId, TenantId, Time,
 };
 
+use crate::kv::KvSession;
+
 /// What a call runs under: which plugin, set to what, on whose behalf. Cheap to clone.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Binding {
@@ -19,6 +21,8 @@ pub struct Binding {
     pub configuration: Bytes,
     /// Which binding this is.
     pub identity: BindingIdentity,
+    /// Its store, for one decision. Without one a plugin that asks for its store is refused.
+    pub kv: Option<KvSession>,
 }
 
 /// Which binding: instances are kept by it, so another index is another binding.
@@ -224,6 +228,18 @@ pub struct ToOpen {
     pub header: Bytes,
     /// What was kept.
     pub ciphertext: Bytes,
+}
+
+// === impl Binding ===
+
+impl Binding {
+    /// Returns the binding without the store of one decision: what lasts.
+    pub(crate) fn lasting(&self) -> Binding {
+        Binding {
+            kv: None,
+            ..self.clone()
+        }
+    }
 }
 
 // === impl Filtered ===

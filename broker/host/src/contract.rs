@@ -16,6 +16,7 @@ wasmtime::component::bindgen!({
             import posthouse:plugin/config@0.1.0;
             import posthouse:plugin/log@0.1.0;
             import posthouse:plugin/metrics@0.1.0;
+            import posthouse:plugin/kv@0.1.0;
             import posthouse:plugin/keyring@0.1.0;
             import posthouse:plugin/signer@0.1.0;
             export posthouse:plugin/router@0.1.0;
@@ -33,4 +34,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::posthouse::plugin::{delivering, filtering, router, sealing};
-pub use posthouse::plugin::{bodies, config, keyring, log, metrics, signer, types};
+pub use posthouse::plugin::{bodies, config, keyring, kv, log, metrics, signer, types};

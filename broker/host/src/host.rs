@@ -120,6 +120,12 @@ impl Host {
         self.inner.shared.plugins.read().contains_key(&version)
     }
 
+    /// Returns whether a version that is loaded asks for a store.
+    pub fn uses_kv(&self, version: PluginVersion) -> bool {
+        let plugins = self.inner.shared.plugins.read();
+        plugins.get(&version).is_some_and(|plugin| plugin.uses_kv)
+    }
+
     /// Sets what a tenant's guests may use.
     pub fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {
         self.inner
@@ -371,6 +377,7 @@ impl Inner {
             tenant: account.tenant,
             configuration: Bytes::new(),
             identity,
+            kv: None,
         };
         let seat = Seat::take(&account).ok_or(GuestFault::Busy(crate::fault::BusyReason::Instances))?;
         let shared = &self.shared;
@@ -394,7 +401,7 @@ impl Inner {
         world: World,
         component: &[u8],
     ) -> Result<Plugin, PushRefusal> {
-        inspect::inspect(world, component)?;
+        let wants = inspect::inspect(world, component)?;
         let artifact = self.artifact(component)?;
         let first = if component.len() <= SMALL_COMPONENT_BYTES_MAX {
             PoolKind::Small
@@ -409,7 +416,7 @@ impl Inner {
             loaded => (first, loaded),
         };
         let component = loaded.map_err(|error| PushRefusal::TooDemanding(format!("{error:#}")))?;
-        Plugin::link(version, owner, world, pool, &component)
+        Plugin::link(version, owner, world, pool, wants.kv, &component)
             .map_err(|error| PushRefusal::WrongTypes(format!("{error:#}")))
     }
 

@@ -12,6 +12,13 @@ const VERSION: &str = "@0.1.";
 /// The longest name that is shown in a refusal, in bytes.
 const SHOWN_BYTES_MAX: usize = 256;
 
+/// What a component asks for that decides how it is called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Wants {
+    /// A store.
+    pub(crate) kv: bool,
+}
+
 /// The names at a component's outermost layer.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Surface {
@@ -20,8 +27,8 @@ struct Surface {
 }
 
 /// Refuses a component that is too large, is none, asks for what its world is not lent, or does not offer what its
-/// world must.
-pub(crate) fn inspect(world: World, component: &[u8]) -> Result<(), PushRefusal> {
+/// world must. Returns what it asks for.
+pub(crate) fn inspect(world: World, component: &[u8]) -> Result<Wants, PushRefusal> {
     if component.len() > COMPONENT_BYTES_MAX {
         return Err(PushRefusal::TooLarge {
             bytes: component.len(),
@@ -56,7 +63,11 @@ pub(crate) fn inspect(world: World, component: &[u8]) -> Result<(), PushRefusal>
             found,
         });
     }
-    Ok(())
+    let kv = surface
+        .imports
+        .iter()
+        .any(|import| interface(import) == Some("kv"));
+    Ok(Wants { kv })
 }
 
 // === impl Surface ===
@@ -108,6 +119,7 @@ fn is_lent(world: World, import: &str) -> bool {
     match interface(import) {
         Some("types" | "config" | "log" | "metrics") => true,
         Some("bodies") => world != World::Route,
+        Some("kv") => world != World::Seal,
         Some("keyring") => world == World::Seal,
         Some("signer") => world == World::Deliver,
         _ => false,
@@ -144,6 +156,8 @@ mod tests {
         assert!(is_lent(World::Seal, "posthouse:plugin/keyring@0.1.7"));
         assert!(is_lent(World::Deliver, "posthouse:plugin/signer@0.1.0"));
         assert!(!is_lent(World::Filter, "posthouse:plugin/signer@0.1.0"));
+        assert!(is_lent(World::Deliver, "posthouse:plugin/kv@0.1.0"));
+        assert!(!is_lent(World::Seal, "posthouse:plugin/kv@0.1.0"));
         for import in [
             "posthouse:plugin/keyring@0.1.0",
             "posthouse:plugin/bodies@0.1.0",

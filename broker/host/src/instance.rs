@@ -19,6 +19,7 @@ use crate::{
     engine::{Engines, PoolKind},
     fault::{BusyReason, GuestFault},
     job::Work,
+    kv::KvSession,
     lend::KeyRefusal,
     lent::{self, Lent, LentBody, Notes, OutOfTime, Powers, Stopping, Uncharged},
     returned, text,
@@ -35,6 +36,8 @@ pub(crate) struct Plugin {
     pub(crate) world: World,
     pub(crate) pool: PoolKind,
     pub(crate) notes: Notes,
+    /// Whether it asks for a store.
+    pub(crate) uses_kv: bool,
     ready: InstancePre<Lent>,
     indices: Indices,
 }
@@ -81,6 +84,7 @@ impl Plugin {
         owner: Option<TenantId>,
         world: World,
         pool: PoolKind,
+        uses_kv: bool,
         component: &Component,
     ) -> wasmtime::Result<Plugin> {
         let ready = lent::linker(component.engine(), world)?.instantiate_pre(component)?;
@@ -96,6 +100,7 @@ impl Plugin {
             world,
             pool,
             notes: Notes::default(),
+            uses_kv,
             ready,
             indices,
         })
@@ -140,7 +145,7 @@ impl Instance {
     /// Returns whether it was started for the very binding: two that say they are the same should be, but a tenant's
     /// configuration is not to depend on that.
     pub(crate) fn serves(&self, binding: &Binding) -> bool {
-        self.store.data().binding() == binding
+        *self.store.data().binding() == binding.lasting()
     }
 
     /// Returns whether it was asked anything before.
@@ -170,6 +175,16 @@ impl Instance {
             0 | 1 => self.quick.saturating_add(1),
             _ => 0,
         };
+    }
+
+    /// Lends the next calls a store, or none.
+    pub(crate) fn lend_kv(&mut self, session: Option<KvSession>) {
+        self.store.data_mut().lend_kv(session);
+    }
+
+    /// Notes what the last call did to its store.
+    pub(crate) fn keep_kv(&mut self) {
+        self.store.data_mut().keep_kv();
     }
 
     /// Keeps the figures that the last call raised.
@@ -225,6 +240,8 @@ impl Instance {
         let Exports::Route(guest) = &self.exports else {
             return Err(GuestFault::NotLoaded);
         };
+        // What a table is made by lasts longer than a decision.
+        let session = self.store.data_mut().take_kv();
         let replaced = self.table.take();
         let (filter_type, subscriptions) = convert::table(table);
         let store = &mut self.store;
@@ -234,6 +251,7 @@ impl Instance {
                 .call_constructor(&mut *store, filter_type, &subscriptions),
             Err(error) => Err(error),
         };
+        self.store.data_mut().lend_kv(session);
         let made = made.map_err(|error| call_fault(self.store.data(), &error))?;
         self.keep_figures();
         self.table = Some((table.key, made));

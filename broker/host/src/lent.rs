@@ -1,5 +1,5 @@
-//! What a guest is lent while it runs: its configuration, bodies, keys, signatures, a log and figures, each within its
-//! bounds.
+//! What a guest is lent while it runs: its configuration, bodies, keys, signatures, a store, a log and figures, each within
+//! its bounds.
 //!
 //! One `Lent` stands behind each instance. What a call may use is counted in `Use`, which begins anew with each call;
 //! handles live in the table and are gone, with the instance if need be, when the call is.
@@ -11,7 +11,7 @@ use std::sync::{
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthouse_model::{Incarnation, Name};
+use posthouse_model::{Incarnation, KvLimit, KvVersion, Name, Span, World};
 use wasmtime::{
     ResourceLimiter, Result,
     component::{HasSelf, Linker, Resource, ResourceTable},
@@ -25,9 +25,10 @@ use crate::{
         ASSOCIATED_BYTES_MAX, CallLimits, LOG_LINE_BYTES_MAX, LOG_LINES_PER_CALL_MAX, Pool,
         SIGNED_PREFIX_BYTES_MAX,
     },
-    contract::{bodies, config, keyring, log, metrics, signer, types},
+    contract::{bodies, config, keyring, kv, log, metrics, signer, types},
     convert,
     figures::{PluginFigures, Raised},
+    kv::{KvCall, KvRefusal, KvSession},
     lend::{KeyLender, LentKey},
     log::{Level, PluginLog},
 };
@@ -59,6 +60,7 @@ pub(crate) struct Lent {
     limits: CallLimits,
     memory: Memory,
     stopping: Arc<AtomicBool>,
+    kv: KvCall,
     call: Use,
     /// Calls and bytes of all calls, until they are charged.
     uncharged: Uncharged,
@@ -136,7 +138,7 @@ impl Lent {
         let mut handles = ResourceTable::new();
         handles.set_max_capacity(limits.handles);
         Lent {
-            binding,
+            binding: binding.lasting(),
             handles,
             keys: Arc::clone(&powers.keys),
             notes,
@@ -149,6 +151,7 @@ impl Lent {
                 refused: None,
             },
             stopping: Arc::clone(&powers.stopping),
+            kv: KvCall::new(None),
             call: Use::new(limits.start_cpu, Incarnation::default()),
             uncharged: Uncharged::default(),
         }
@@ -158,6 +161,21 @@ impl Lent {
     pub(crate) fn begin(&mut self, budget: Duration, incarnation: Incarnation) {
         self.call = Use::new(budget, incarnation);
         self.memory.refused = None;
+    }
+
+    /// Lends the next calls a store, or none.
+    pub(crate) fn lend_kv(&mut self, session: Option<KvSession>) {
+        self.kv = KvCall::new(session);
+    }
+
+    /// Takes the store away.
+    pub(crate) fn take_kv(&mut self) -> Option<KvSession> {
+        std::mem::replace(&mut self.kv, KvCall::new(None)).into_session()
+    }
+
+    /// Notes what the call did to its store, which has ended well.
+    pub(crate) fn keep_kv(&mut self) {
+        self.kv.keep();
     }
 
     /// Keeps what the call raised, which has ended well.
@@ -344,6 +362,63 @@ impl metrics::Host for Lent {
     }
 }
 
+impl kv::Host for Lent {
+    fn get(&mut self, key: String) -> Result<std::result::Result<Option<kv::Entry>, kv::Refusal>> {
+        self.count_call()?;
+        let held = match self.kv.get(&key) {
+            Ok(held) => held,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        let Some(held) = held else { return Ok(Ok(None)) };
+        self.count_bytes(held.value.len())?;
+        Ok(Ok(Some(kv::Entry {
+            value: held.value.to_vec(),
+            version: held.version.0,
+        })))
+    }
+
+    fn put(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<std::result::Result<(), kv::Refusal>> {
+        self.count_call()?;
+        let put = self.kv.put(key, value, ttl_ms.map(Span::from_millis));
+        Ok(put.map_err(kv::Refusal::from))
+    }
+
+    fn swap(
+        &mut self,
+        key: String,
+        version: u64,
+        value: Vec<u8>,
+        ttl_ms: Option<u64>,
+    ) -> Result<std::result::Result<bool, kv::Refusal>> {
+        self.count_call()?;
+        let ttl = ttl_ms.map(Span::from_millis);
+        let swapped = self.kv.swap(key, KvVersion(version), value, ttl);
+        Ok(swapped.map_err(kv::Refusal::from))
+    }
+
+    fn delete(&mut self, key: String) -> Result<std::result::Result<bool, kv::Refusal>> {
+        self.count_call()?;
+        Ok(self.kv.delete(key).map_err(kv::Refusal::from))
+    }
+}
+
+impl From<KvRefusal> for kv::Refusal {
+    fn from(refusal: KvRefusal) -> kv::Refusal {
+        match refusal {
+            KvRefusal::Sealed => kv::Refusal::Sealed,
+            KvRefusal::Unavailable => kv::Refusal::Unavailable,
+            KvRefusal::Limit(KvLimit::OutOfBounds) => kv::Refusal::OutOfBounds,
+            KvRefusal::Limit(KvLimit::Full) => kv::Refusal::Full,
+            KvRefusal::Limit(KvLimit::TooMuch) => kv::Refusal::TooMuch,
+        }
+    }
+}
+
 impl keyring::Host for Lent {
     fn current(&mut self, master_key: String) -> Result<std::result::Result<Resource<LentDataKey>, String>> {
         self.count_call()?;
@@ -500,18 +575,22 @@ impl Drop for Memory {
     }
 }
 
-/// Returns what links a guest to what it is lent. Data keys are lent to seal plugins alone, and signatures to deliver plugins.
-pub(crate) fn linker(engine: &wasmtime::Engine, world: posthouse_model::World) -> Result<Linker<Lent>> {
+/// Returns what links a guest to what it is lent. Data keys are lent to seal plugins alone, stores to all others, and
+/// signatures to deliver plugins.
+pub(crate) fn linker(engine: &wasmtime::Engine, world: World) -> Result<Linker<Lent>> {
     let mut linker = Linker::new(engine);
     types::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     bodies::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     config::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     log::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     metrics::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
-    if world == posthouse_model::World::Seal {
-        keyring::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
+    match world {
+        World::Seal => keyring::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?,
+        World::Route | World::Filter | World::Deliver => {
+            kv::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
+        }
     }
-    if world == posthouse_model::World::Deliver {
+    if world == World::Deliver {
         signer::add_to_linker::<_, HasSelf<_>>(&mut linker, |lent| lent)?;
     }
     Ok(linker)

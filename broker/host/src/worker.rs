@@ -200,7 +200,8 @@ impl Shared {
         let Some(plugin) = self.usable(first) else {
             return jobs;
         };
-        if jobs.iter().map(Job::bytes).sum::<usize>() > HERE_BYTES_MAX {
+        // Work that is begun here may be done once more by a thread: what it noted of a store would be there twice.
+        if first.binding.kv.is_some() || jobs.iter().map(Job::bytes).sum::<usize>() > HERE_BYTES_MAX {
             return jobs;
         }
         let (binding, account, key) = (first.binding.clone(), Arc::clone(&first.account), first.key());

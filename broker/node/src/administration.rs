@@ -26,9 +26,9 @@ use posthouse_model::{AccessKeyStatus, DirectoryCommand, Kind, Name, NodeId, Set
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
     BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
-    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
-    MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
-    QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
+    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
+    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
+    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
     ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
     SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
     SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
@@ -576,6 +576,10 @@ impl Administration for Service {
         version: u64,
     ) -> Result<Done, AdminError> {
         plugins::remove_version(&self.acting(scope).await?, &plugin, version).await
+    }
+
+    async fn kept(&self, scope: &Scope, request: KeptRequest) -> Result<KeptPage, AdminError> {
+        plugins::kept(&self.acting(scope).await?, request).await
     }
 
     async fn plugin_logs(

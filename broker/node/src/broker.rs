@@ -17,6 +17,7 @@ mod history;
 mod holding;
 mod inquiry;
 mod keys;
+mod kv;
 mod listings;
 mod names;
 mod nodes;
@@ -63,6 +64,7 @@ pub use events::Events;
 pub use held::Seen;
 pub use history::{PlaceStay, Stay, Trace, Visit};
 pub use keys::Signatory;
+pub use kv::KeptWanted;
 pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugin_logs::{LinesOf, LinesWanted, WrittenLevel, WrittenLine};
@@ -79,6 +81,7 @@ use delivery::Deliveries;
 use held::Excerpts;
 use inquiry::Inquiry;
 use keys::Secrets;
+use kv::KvTurns;
 use listings::Listings;
 use preparing::Loading;
 use reach::Session;
@@ -133,6 +136,7 @@ pub struct Parts {
     inquiry: Inquiry,
     deciding: Deciding,
     breaker: Breaker,
+    kv_turns: KvTurns,
     listings: Listings,
     scrubs: Scrubs,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
@@ -236,6 +240,7 @@ impl Broker {
                 inquiry: Inquiry::default(),
                 deciding: Deciding::since(directory.applied()),
                 breaker: Breaker::new(assembly.breaking),
+                kv_turns: KvTurns::default(),
                 listings: Listings::new(assembly.store.projection()),
                 scrubs: Scrubs::new(),
                 tables: RwLock::default(),

@@ -30,6 +30,9 @@ pub trait Guests: Send + Sync + 'static {
         component: Bytes,
     ) -> BoxFuture<'_, Result<(), PushRefusal>>;
 
+    /// Returns whether a version that can be called asks for a store.
+    fn uses_kv(&self, version: PluginVersion) -> bool;
+
     /// Lets go of a version. Calls under way end as they would have.
     fn unload(&self, version: PluginVersion);
 
@@ -118,6 +121,10 @@ impl Guests for HostGuests {
         component: Bytes,
     ) -> BoxFuture<'_, Result<(), PushRefusal>> {
         self.0.load(version, tenant, world, component).boxed()
+    }
+
+    fn uses_kv(&self, version: PluginVersion) -> bool {
+        self.0.uses_kv(version)
     }
 
     fn unload(&self, version: PluginVersion) {

@@ -129,6 +129,7 @@ pub(crate) fn binding_of(tenant: TenantId, configuration: &str) -> Binding {
             changed: LogIndex(5),
             place: Place::Incarnation(Incarnation(9)),
         },
+        kv: None,
     }
 }
 

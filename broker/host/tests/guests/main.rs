@@ -11,5 +11,6 @@ mod builtin;
 mod figures;
 mod here;
 mod hostile;
+mod kv;
 mod life;
 mod quotas;

@@ -9,9 +9,9 @@ use super::AdminError;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
     BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
-    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate,
-    MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest,
-    QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
+    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
+    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
+    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
     ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
     SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
     SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
@@ -487,6 +487,13 @@ pub trait Administration: Send + Sync + 'static {
         scope: &Scope,
         request: UnbindRequest,
     ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+
+    /// Tells what a binding's plugin keeps on behalf of the scope's tenant.
+    fn kept(
+        &self,
+        scope: &Scope,
+        request: KeptRequest,
+    ) -> impl Future<Output = Result<KeptPage, AdminError>> + Send;
 
     /// Takes a binding out of use, or puts it back. As with `bind`.
     fn quarantine(

@@ -490,6 +490,10 @@ impl Administration for Fake {
         reached("unbind", scope, &format!("{request:?}"))
     }
 
+    async fn kept(&self, scope: &Scope, request: KeptRequest) -> Result<KeptPage, AdminError> {
+        reached("kept", scope, &format!("{request:?}"))
+    }
+
     async fn quarantine(&self, scope: &Scope, request: QuarantineRequest) -> Result<BindingView, AdminError> {
         reached("quarantine", scope, &format!("{request:?}"))
     }

@@ -9,12 +9,12 @@ use super::operation::Asks;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
     BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, DecryptRequest, DecryptedKey,
-    DeleteRequest, DeletedMessages, Done, Explanation, MasterKeyChange, MasterKeyCreate, MasterKeyView,
-    NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView, PublishRequest, QuarantineRequest,
-    QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest, ReceivedMessages, RewindRequest,
-    SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate,
-    SigningKeyView, SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView,
-    TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
+    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
+    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
+    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
+    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -207,6 +207,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::ListBindings => none::<Page<BindingView>>(generator),
         Operation::Bind => json::<BindRequest, BindingView>(generator),
         Operation::Unbind => json::<UnbindRequest, Done>(generator),
+        Operation::ReadKept => json::<KeptRequest, KeptPage>(generator),
         Operation::Quarantine => json::<QuarantineRequest, BindingView>(generator),
         Operation::Explain => none::<Explanation>(generator),
         Operation::DeleteQueue

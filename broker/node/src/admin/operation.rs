@@ -94,6 +94,7 @@ operations! {
     ListBindings: Get "/bindings", "Lists bindings";
     Bind: Post "/bindings", "Binds a plugin to a place";
     Unbind: Post "/bindings/unbind", "Unbinds what is bound to a place";
+    ReadKept: Post "/bindings/kept", "Tells what a binding's plugin keeps";
     Quarantine: Post "/bindings/quarantine", "Takes a binding out of use, or puts it back";
     Explain: Get "/messages/{message}", "Says what became of a message";
 }

@@ -298,6 +298,7 @@ async fn perform<A: Administration>(
         Operation::ListBindings => answer(does.bindings(scope).await),
         Operation::Bind => answer(does.bind(scope, call.bind_request()?).await),
         Operation::Unbind => answer(does.unbind(scope, call.unbind_request()?).await),
+        Operation::ReadKept => answer(does.kept(scope, call.body()?).await),
         Operation::Quarantine => answer(does.quarantine(scope, call.quarantine_request()?).await),
         Operation::Explain => answer(does.explain(scope, call.message()?).await),
     }

@@ -2,16 +2,21 @@
 
 use bytes::Bytes;
 use posthouse_model::{
-    BindingRecord, BreakerRecord, DirectoryRefusal, Name, Place, PluginRecord, PluginVersion, Span, World,
+    BindingRecord, BreakerRecord, DirectoryRefusal, KvEntry, KvId, Name, Place, PluginRecord, PluginVersion,
+    SetId, Span, Time, World,
 };
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
-    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, Page, PluginLogLine, PluginLogs,
-    PluginPushed, PluginVersionView, PluginView, QuarantineRequest, UnbindRequest, hexadecimal,
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, KeptEntry, KeptPage, KeptRequest, Page,
+    PluginLogLine, PluginLogs, PluginPushed, PluginVersionView, PluginView, QuarantineRequest, UnbindRequest,
+    hexadecimal,
 };
 use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
-use crate::broker::{LinesOf, LinesWanted, PluginOf, WrittenLevel, WrittenLine};
+use crate::broker::{KeptWanted, LinesOf, LinesWanted, PluginOf, WrittenLevel, WrittenLine};
+
+/// The most that is told at once of what a plugin keeps.
+const KEPT_PAGE_MAX: usize = 1_000;
 
 pub(super) async fn list(acting: &Acting<'_>, query: &ListQuery) -> Result<Page<PluginView>, AdminError> {
     let plugins = acting.broker.plugins(acting.tenant).await?;
@@ -145,6 +150,52 @@ pub(super) async fn quarantine(
     let world = World::from(request.world);
     acting.broker.quarantine(place, world, request.reason).await?;
     bound(acting, place, world)
+}
+
+pub(super) async fn kept(acting: &Acting<'_>, request: KeptRequest) -> Result<KeptPage, AdminError> {
+    let store = KvId {
+        place: acting.place(&request.place)?,
+        world: request.world.into(),
+        tenant: acting.tenant,
+    };
+    let (first, after) = match request.after {
+        Some(after) => (SetId(after.set), after.key),
+        None => (SetId(0), String::new()),
+    };
+    let mut page = KeptPage::default();
+    for set in acting.broker.sets_of(store.place) {
+        let room = KEPT_PAGE_MAX - page.entries.len();
+        if set < first || room == 0 {
+            continue;
+        }
+        let wanted = KeptWanted {
+            set,
+            store,
+            key: request.key.clone(),
+            after: if set == first {
+                after.clone()
+            } else {
+                String::new()
+            },
+            max: room,
+        };
+        let entries = acting.broker.kept(&wanted).await?.into_iter();
+        page.entries
+            .extend(entries.map(|(key, entry)| kept_entry(set, key, &entry)));
+    }
+    page.more = page.entries.len() == KEPT_PAGE_MAX;
+    Ok(page)
+}
+
+fn kept_entry(set: SetId, key: String, entry: &KvEntry) -> KeptEntry {
+    KeptEntry {
+        set: set.0,
+        key,
+        text: std::str::from_utf8(&entry.value).ok().map(str::to_owned),
+        hexadecimal: hexadecimal(&entry.value),
+        version: entry.version.0,
+        expires_ms: entry.until.map(Time::millis),
+    }
 }
 
 fn bound(acting: &Acting<'_>, place: Place, world: World) -> Result<BindingView, AdminError> {

@@ -16,6 +16,7 @@ use posthouse_model::{
     StoredMessage, SubscriptionId, TenantId, Time, Verdict, World,
 };
 
+use super::kv::{KvUses, Lending};
 use super::names::Resolved;
 use super::{Broker, BrokerError};
 
@@ -105,6 +106,7 @@ impl Broker {
         topic: &TopicContext,
         decided_at: LogIndex,
         messages: Vec<Message>,
+        uses: &mut KvUses,
     ) -> Result<Vec<Routed>, BrokerError> {
         let places = [
             Place::Incarnation(topic.incarnation),
@@ -112,11 +114,11 @@ impl Broker {
             Place::Platform,
         ];
         let bound = self.bound(topic.tenant, &places, World::Route)?;
-        let answers = self.ask_router(topic, &bound, &messages).await?;
+        let answers = self.ask_router(topic, &bound, &messages, uses).await?;
         let mut routed = Vec::with_capacity(messages.len());
         for (message, answer) in messages.into_iter().zip(answers) {
             routed.push(
-                self.follow_router(topic, &bound, decided_at, message, answer)
+                self.follow_router(topic, &bound, decided_at, message, answer, uses)
                     .await?,
             );
         }
@@ -128,14 +130,21 @@ impl Broker {
         topic: &TopicContext,
         bound: &Bound,
         messages: &[Message],
+        uses: &mut KvUses,
     ) -> Result<Vec<Result<Vec<SubscriptionId>, GuestFault>>, BrokerError> {
         if let Some(reason) = &bound.quarantined {
             let fault = GuestFault::Said(format!("quarantined: {reason}"));
             return Ok(messages.iter().map(|_| Err(fault.clone())).collect());
         }
         self.load(bound.binding.version).await?;
+        let mut lending = Lending {
+            world: World::Route,
+            is_sealed: topic.sealed_under.is_some(),
+            uses,
+        };
+        let binding = self.lend_kv(&bound.binding, &mut lending).await?;
         let envelopes = messages.iter().map(envelope).collect();
-        Ok(self.guests.route(&bound.binding, &topic.table, envelopes).await)
+        Ok(self.guests.route(&binding, &topic.table, envelopes).await)
     }
 
     async fn follow_router(
@@ -145,6 +154,7 @@ impl Broker {
         decided_at: LogIndex,
         mut message: Message,
         answer: Result<Vec<SubscriptionId>, GuestFault>,
+        uses: &mut KvUses,
     ) -> Result<Routed, BrokerError> {
         let version = bound.binding.version;
         let fault = match answer {
@@ -184,7 +194,7 @@ impl Broker {
             FailurePolicy::Fallback => {
                 let builtin = self.bound(topic.tenant, &[Place::Platform], World::Route)?;
                 let answer = self
-                    .ask_router(topic, &builtin, std::slice::from_ref(&message))
+                    .ask_router(topic, &builtin, std::slice::from_ref(&message), uses)
                     .await?
                     .pop();
                 match answer {
@@ -225,6 +235,7 @@ impl Broker {
         found: &Resolved,
         decided_at: LogIndex,
         messages: Vec<Message>,
+        uses: &mut KvUses,
     ) -> Result<Vec<Incoming>, BrokerError> {
         let places = [Place::Incarnation(found.incarnation), Place::Tenant(found.tenant)];
         let Some(bound) = self.bound_if_any(found.tenant, &places, World::Filter) else {
@@ -235,7 +246,14 @@ impl Broker {
         };
         let mut incoming = Vec::with_capacity(messages.len());
         for message in messages {
-            let judged = self.filter(&bound, decided_at, None, message).await?;
+            let mut lending = Lending {
+                world: World::Filter,
+                is_sealed: found.sealed_under.is_some(),
+                uses: &mut *uses,
+            };
+            let judged = self
+                .filter(&bound, decided_at, None, message, &mut lending)
+                .await?;
             if let Judged::Parked(message, trap) = &judged {
                 self.park(found.tenant, found.incarnation, message.clone(), trap.clone())
                     .await?;
@@ -254,6 +272,7 @@ impl Broker {
         topic: &TopicContext,
         decided_at: LogIndex,
         routed: Vec<Routed>,
+        uses: &mut KvUses,
     ) -> Result<Vec<Publication>, BrokerError> {
         let mut publications = Vec::with_capacity(routed.len());
         for Routed {
@@ -267,7 +286,7 @@ impl Broker {
                     .await?;
             }
             publications.push(
-                self.filter_publication(topic, decided_at, message, matched)
+                self.filter_publication(topic, decided_at, message, matched, uses)
                     .await?,
             );
         }
@@ -280,6 +299,7 @@ impl Broker {
         decided_at: LogIndex,
         message: Message,
         matched: Vec<SubscriptionId>,
+        uses: &mut KvUses,
     ) -> Result<Publication, BrokerError> {
         let mut publication = Publication {
             message,
@@ -301,7 +321,14 @@ impl Broker {
                 ..publication.message.clone()
             };
             let before = plain.clone();
-            let judged = self.filter(&bound, decided_at, Some(subscription), plain).await?;
+            let mut lending = Lending {
+                world: World::Filter,
+                is_sealed: topic.sealed_under.is_some(),
+                uses: &mut *uses,
+            };
+            let judged = self
+                .filter(&bound, decided_at, Some(subscription), plain, &mut lending)
+                .await?;
             match judged {
                 Judged::Pass(after) => {
                     let replaced = after.body != before.body || after.attributes != before.attributes;
@@ -328,14 +355,16 @@ impl Broker {
         decided_at: LogIndex,
         subscription: Option<SubscriptionId>,
         mut message: Message,
+        lending: &mut Lending<'_>,
     ) -> Result<Judged, BrokerError> {
         let version = bound.binding.version;
         let answer = match &bound.quarantined {
             Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
             None => {
                 self.load(version).await?;
+                let binding = self.lend_kv(&bound.binding, lending).await?;
                 let body = clear(&message.body);
-                self.guests.filter(&bound.binding, envelope(&message), body).await
+                self.guests.filter(&binding, envelope(&message), body).await
             }
         };
         let decide = |message: &mut Message, verdict| {
@@ -565,6 +594,7 @@ impl Broker {
             tenant: context.tenant,
             configuration,
             identity,
+            kv: None,
         };
         self.load(sealed.version).await?;
         let body = ToOpen {
@@ -648,6 +678,7 @@ impl Broker {
                 tenant,
                 identity: identity(&record),
                 configuration: record.configuration,
+                kv: None,
             },
             on_failure: record.on_failure,
             quarantined: record.quarantined,

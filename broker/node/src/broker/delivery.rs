@@ -7,7 +7,7 @@
 mod doors;
 mod pace;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +20,13 @@ use posthouse_host::{Action, Binding, Delivery, GuestFault, Outcome, Payload, Re
 use posthouse_model::{
     ContentFormat, Endpoint, FailurePolicy, GuestLimits, Incarnation, Kind, Leased, MessageId, MoveCause,
     Name, Place, Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span,
-    StoredMessage, SubscriptionId, TenantId, World,
+    StoredMessage, SubscriptionId, TenantId, Verdict, World,
 };
 use tokio::sync::{Notify, Semaphore};
 
 use super::decide::identity;
+use super::kv::Lending;
+use super::queues::DECISIONS_MAX;
 use super::{Broker, BrokerError};
 use crate::egress::{self, EgressError};
 use doors::{Door, Doors, Pass};
@@ -70,6 +72,45 @@ struct Course {
     limits: GuestLimits,
 }
 
+/// An attempt to deliver one message.
+#[derive(Clone, Copy)]
+struct Effort<'a> {
+    course: &'a Course,
+    leased: &'a Leased,
+    delivery: &'a Delivery,
+    body: &'a Bytes,
+    /// Whether the body is kept sealed.
+    was_sealed: bool,
+}
+
+/// What a deliver plugin is asked.
+enum Asked {
+    Begin,
+    Resume(Bytes, Response),
+}
+
+/// What an attempt has come to before the plugin's next step.
+#[derive(Clone, Copy, Default)]
+struct SoFar {
+    /// What the endpoint answered last.
+    status: u16,
+    enqueued: Option<Incarnation>,
+}
+
+/// What a deliver plugin answered.
+enum Stepped {
+    GoesOn(Step),
+    Ended(Ended),
+}
+
+/// How an attempt ended.
+struct Ended {
+    outcome: SettledOutcome,
+    status: u16,
+    /// Whether the set knows.
+    is_settled: bool,
+}
+
 /// A worker's place in the line before an endpoint's door.
 #[derive(Default)]
 struct Line {
@@ -94,6 +135,18 @@ impl Deliveries {
     /// Lets go of what is kept for a tenant that is no more.
     pub(super) fn forget_tenant(&self, tenant: TenantId) {
         self.paces.forget(tenant);
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    fn unsettled(outcome: SettledOutcome, status: u16) -> Ended {
+        Ended {
+            outcome,
+            status,
+            is_settled: false,
+        }
     }
 }
 
@@ -233,12 +286,14 @@ impl Broker {
                     continue;
                 }
             };
-            let mut outcomes: Vec<Settled> = first.into_iter().collect();
+            let mut outcomes: Vec<Settled> = first.into_iter().flatten().collect();
             // All that has ended by now is settled in one command.
-            while let Some(Some(outcome)) = attempts.next().now_or_never() {
-                outcomes.push(outcome);
+            while let Some(Some(ended)) = attempts.next().now_or_never() {
+                outcomes.extend(ended);
             }
-            self.settle(set, topic, subscription, outcomes).await?;
+            if !outcomes.is_empty() {
+                self.settle(set, topic, subscription, outcomes).await?;
+            }
         }
     }
 
@@ -336,25 +391,35 @@ impl Broker {
         }
     }
 
-    /// Makes one attempt to deliver one message, and says what became of it.
-    async fn attempt(&self, course: Course, leased: Leased, _pass: Pass) -> Settled {
+    /// Makes one attempt to deliver one message, and says what became of it; none when that is settled already, with what
+    /// the plugin kept.
+    async fn attempt(&self, course: Course, leased: Leased, _pass: Pass) -> Option<Settled> {
         let _room = self.deliveries.in_flight.acquire().await;
         let stored = match self.read_open(course.set, leased.body).await {
             Ok(Some(stored)) => stored,
-            Ok(None) => return settled(leased, MessageId::default(), 0, SettledOutcome::Dropped),
+            Ok(None) => return Some(settled(leased, MessageId::default(), 0, SettledOutcome::Dropped)),
             Err(error) => {
                 tracing::warn!(topic = %course.topic, %error, "a message cannot be read for delivery");
-                return settled(leased, MessageId::default(), 0, SettledOutcome::Retry(REST));
+                return Some(settled(
+                    leased,
+                    MessageId::default(),
+                    0,
+                    SettledOutcome::Retry(REST),
+                ));
             }
         };
         let id = stored.message.id;
-        let (outcome, status) = self.drive(&course, &leased, stored).await;
+        let Ended {
+            outcome,
+            status,
+            is_settled,
+        } = self.drive(&course, &leased, stored).await;
         self.metrics.pushed(course.tenant, &outcome);
-        settled(leased, id, status, outcome)
+        (!is_settled).then(|| settled(leased, id, status, outcome))
     }
 
     /// Drives the deliver plugin through its steps.
-    async fn drive(&self, course: &Course, leased: &Leased, stored: StoredMessage) -> (SettledOutcome, u16) {
+    async fn drive(&self, course: &Course, leased: &Leased, stored: StoredMessage) -> Ended {
         let kind_place = match course.endpoint {
             Endpoint::Http(_) => Place::HttpEndpoints,
             Endpoint::Queue(_) => Place::QueueEndpoints,
@@ -367,22 +432,35 @@ impl Broker {
         ];
         let Some(record) = self.binding_record(&places, World::Deliver) else {
             tracing::warn!(topic = %course.topic, "no deliver plugin is bound; nothing is delivered");
-            return (SettledOutcome::Retry(REST), 0);
+            return Ended::unsettled(SettledOutcome::Retry(REST), 0);
         };
         let binding = Binding {
             version: record.version,
             tenant: course.tenant,
             configuration: record.configuration.clone(),
             identity: identity(&record),
+            kv: None,
         };
         let delivery = self.delivery(course, leased, &stored);
+        let was_sealed = stored
+            .message
+            .decisions
+            .iter()
+            .any(|decision| decision.verdict == Verdict::Sealed);
         let body = match stored.message.body {
             posthouse_model::Body::Clear(body) => body,
             posthouse_model::Body::Sealed(_) => unreachable!("a body is opened before it is delivered"),
         };
+        let effort = Effort {
+            course,
+            leased,
+            delivery: &delivery,
+            body: &body,
+            was_sealed,
+        };
         let driven = match &record.quarantined {
             Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
-            None => self.steps(course, &binding, &delivery, &body).await,
+            None => self.steps(&effort, &binding).await,
         };
         let fault = match driven {
             Ok(done) => return done,
@@ -390,67 +468,55 @@ impl Broker {
         };
         self.plugin_failed(&binding, World::Deliver, &fault);
         match record.on_failure {
-            FailurePolicy::Reject => (SettledOutcome::Retry(REST), 0),
+            FailurePolicy::Reject => Ended::unsettled(SettledOutcome::Retry(REST), 0),
             FailurePolicy::Park => self.park_delivery(course, fault).await,
-            FailurePolicy::Fallback => self.fall_back(course, kind_place, &delivery, &body).await,
+            FailurePolicy::Fallback => self.fall_back(&effort, kind_place).await,
         }
     }
 
-    async fn fall_back(
-        &self,
-        course: &Course,
-        place: Place,
-        delivery: &Delivery,
-        body: &Bytes,
-    ) -> (SettledOutcome, u16) {
+    async fn fall_back(&self, effort: &Effort<'_>, place: Place) -> Ended {
         let Some(record) = self.binding_record(&[place], World::Deliver) else {
-            return (SettledOutcome::Retry(REST), 0);
+            return Ended::unsettled(SettledOutcome::Retry(REST), 0);
         };
         let binding = Binding {
             version: record.version,
-            tenant: course.tenant,
+            tenant: effort.course.tenant,
             identity: identity(&record),
             configuration: record.configuration,
+            kv: None,
         };
-        self.steps(course, &binding, delivery, body)
+        self.steps(effort, &binding)
             .await
-            .unwrap_or((SettledOutcome::Retry(REST), 0))
+            .unwrap_or(Ended::unsettled(SettledOutcome::Retry(REST), 0))
     }
 
-    async fn park_delivery(&self, course: &Course, fault: GuestFault) -> (SettledOutcome, u16) {
+    async fn park_delivery(&self, course: &Course, fault: GuestFault) -> Ended {
         match self.parked_queue(course.tenant).await {
             Ok(found) => {
                 let cause = MoveCause::Parked(fault.to_string());
-                (
-                    SettledOutcome::Enqueue {
-                        target: found.incarnation,
-                        cause,
-                    },
-                    0,
-                )
+                let target = found.incarnation;
+                Ended::unsettled(SettledOutcome::Enqueue { target, cause }, 0)
             }
-            Err(_) => (SettledOutcome::Retry(REST), 0),
+            Err(_) => Ended::unsettled(SettledOutcome::Retry(REST), 0),
         }
     }
 
-    async fn steps(
-        &self,
-        course: &Course,
-        binding: &Binding,
-        delivery: &Delivery,
-        body: &Bytes,
-    ) -> Result<(SettledOutcome, u16), GuestFault> {
+    async fn steps(&self, effort: &Effort<'_>, binding: &Binding) -> Result<Ended, GuestFault> {
         if let Err(error) = self.load(binding.version).await {
             return Err(GuestFault::Said(error.to_string()));
         }
-        let mut status = 0;
-        let mut enqueued = None;
+        let Effort { course, body, .. } = *effort;
+        let mut so_far = SoFar::default();
         // The first one was taken when the message was claimed.
         let mut paid = matches!(course.endpoint, Endpoint::Http(_));
-        let mut step: Step = self.guests.deliver_begin(binding, delivery, body.clone()).await?;
+        let mut stepped = self.ask_to_deliver(effort, binding, Asked::Begin, so_far).await?;
         for _ in 0..STEPS_MAX {
+            let step = match stepped {
+                Stepped::Ended(ended) => return Ok(ended),
+                Stepped::GoesOn(step) => step,
+            };
             let response = match step.action {
-                Action::Done(outcome) => return Ok((concluded(outcome, enqueued), status)),
+                Action::Done(_) => unreachable!("an attempt that is done has ended"),
                 Action::Http(request) => {
                     let payload = match request.body {
                         Payload::Message => body.clone(),
@@ -468,7 +534,7 @@ impl Broker {
                         .await;
                     match sent {
                         Ok(response) => {
-                            status = response.status;
+                            so_far.status = response.status;
                             Response::Http {
                                 status: response.status,
                                 headers: response.headers,
@@ -480,18 +546,92 @@ impl Broker {
                 }
                 Action::Enqueue(queue) => match self.resolve(course.tenant, Kind::Queue, &queue) {
                     Ok(target) => {
-                        enqueued = Some(target.incarnation);
+                        so_far.enqueued = Some(target.incarnation);
                         Response::Enqueued
                     }
                     Err(error) => Response::Failed(error.to_string()),
                 },
             };
-            step = self
-                .guests
-                .deliver_resume(binding, delivery, step.state, response)
-                .await?;
+            let asked = Asked::Resume(step.state, response);
+            stepped = self.ask_to_deliver(effort, binding, asked, so_far).await?;
         }
-        Err(GuestFault::Nonsense(format!("took more than {STEPS_MAX} steps")))
+        match stepped {
+            Stepped::Ended(ended) => Ok(ended),
+            Stepped::GoesOn(_) => Err(GuestFault::Nonsense(format!("took more than {STEPS_MAX} steps"))),
+        }
+    }
+
+    /// Asks a plugin what to do next. Where it keeps something, its last answer is settled at once, with what it kept: and
+    /// asked for again if that was decided by what has changed meanwhile.
+    async fn ask_to_deliver(
+        &self,
+        effort: &Effort<'_>,
+        binding: &Binding,
+        asked: Asked,
+        so_far: SoFar,
+    ) -> Result<Stepped, GuestFault> {
+        let Effort { course, leased, .. } = *effort;
+        let rest = Stepped::Ended(Ended::unsettled(SettledOutcome::Retry(REST), so_far.status));
+        for _ in 0..DECISIONS_MAX {
+            let Ok(mut uses) = self.kv_uses(course.set, &BTreeSet::new()).await else {
+                return Ok(rest);
+            };
+            let mut lending = Lending {
+                world: World::Deliver,
+                is_sealed: effort.was_sealed || self.is_sealed(Place::Incarnation(course.topic)),
+                uses: &mut uses,
+            };
+            let Ok(lent) = self.lend_kv(binding, &mut lending).await else {
+                return Ok(rest);
+            };
+            let step = self.step(effort, &lent, &asked).await?;
+            let Action::Done(outcome) = step.action else {
+                return Ok(Stepped::GoesOn(step));
+            };
+            let outcome = concluded(outcome, so_far.enqueued);
+            let command = uses.with(SetCommand::Settle {
+                topic: course.topic,
+                subscription: course.subscription,
+                outcomes: vec![settled(
+                    *leased,
+                    effort.delivery.message,
+                    so_far.status,
+                    outcome.clone(),
+                )],
+            });
+            let ended = Ended::unsettled(outcome, so_far.status);
+            if matches!(command, SetCommand::Settle { .. }) {
+                return Ok(Stepped::Ended(ended));
+            }
+            match self.set(course.set).propose(command).await {
+                Ok(Err(Refusal::StaleRead)) => self.metrics.decided_again(),
+                // The subscription is gone, and with it what was to be settled and kept.
+                Ok(Ok(_) | Err(Refusal::NoSubscription | Refusal::NoIncarnation(_))) => {
+                    return Ok(Stepped::Ended(Ended {
+                        is_settled: true,
+                        ..ended
+                    }));
+                }
+                Ok(Err(refusal)) => {
+                    tracing::debug!(topic = %course.topic, %refusal, "what a plugin kept is refused");
+                    return Ok(rest);
+                }
+                Err(_) => return Ok(rest),
+            }
+        }
+        Ok(rest)
+    }
+
+    async fn step(&self, effort: &Effort<'_>, binding: &Binding, asked: &Asked) -> Result<Step, GuestFault> {
+        let Effort { delivery, body, .. } = *effort;
+        match asked {
+            Asked::Begin => self.guests.deliver_begin(binding, delivery, body.clone()).await,
+            Asked::Resume(state, response) => {
+                self.guests
+                    .deliver_resume(binding, delivery, state.clone(), response.clone())
+                    .await
+            }
+        }
     }
 
     /// Makes a request for a tenant, within its limits.

@@ -75,6 +75,12 @@ impl Observer for Events {
             (GroupName::Set(set), Some(_)) => {
                 broker.deliver_all(set);
                 broker.kick_outbox(set);
+                let sweeping = broker.clone();
+                broker.while_running(async move {
+                    if let Err(error) = sweeping.sweep_kv(set).await {
+                        tracing::debug!(%set, %error, "what is left of ended bindings stays for now");
+                    }
+                });
             }
             (GroupName::Directory, Some(_)) => {
                 let finishing = broker.clone();

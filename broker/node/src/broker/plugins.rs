@@ -92,6 +92,7 @@ impl Broker {
         breaker: BreakerRecord,
     ) -> Result<(), BrokerError> {
         self.prepare(version, [place]).await?;
+        self.make_room_for_kv(place, version).await?;
         let command = DirectoryCommand::BindBreaking {
             place,
             version,
@@ -104,8 +105,20 @@ impl Broker {
 
     /// Unbinds what of a world is bound to a place.
     pub async fn unbind(&self, place: Place, world: World) -> Result<(), BrokerError> {
+        let bound = self
+            .directory
+            .view(|directory| directory.binding(place, world).map(|record| record.version));
         let command = DirectoryCommand::Unbind { place, world };
-        self.change_bindings(command).await.map(|_| ())
+        self.change_bindings(command).await?;
+        // What it kept serves nothing any more; whoever is bound there next, or leads next, sees to it if this fails.
+        let keeps = match bound {
+            Some(version) => self.load(version).await.is_err() || self.guests.uses_kv(version),
+            None => true,
+        };
+        if keeps && let Err(error) = self.forget_kv(place, world).await {
+            tracing::debug!(?place, %error, "what a binding kept stays for now");
+        }
+        Ok(())
     }
 
     /// Makes every binding of a plugin use a version, once it can be called wherever it is to decide.

@@ -1,6 +1,6 @@
 //! What is done with queues: send, receive, delete, rewind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use posthouse_model::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::kv::KvUses;
 use super::names::Resolved;
 use super::reach::{Ask, Led, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
@@ -102,16 +103,23 @@ impl Broker {
     pub(super) async fn send_here(&self, ask: SendAsk) -> Result<Vec<MessageId>, BrokerError> {
         let set = self.find_incarnation(ask.queue, Kind::Queue).await?.set;
         self.check_room(set)?;
+        let mut wanted = BTreeSet::new();
         for _ in 0..DECISIONS_MAX {
             // Whether the queue is sealed, and what is bound to it, is looked up after the index that says so: a set that
             // has seen a later one refuses, and all is decided again.
             let decided_at = self.decided_at();
             let found = self.find_incarnation(ask.queue, Kind::Queue).await?;
-            let deciding = self.decide_incoming(&found, decided_at, &ask.contents);
+            let mut uses = self.kv_uses(found.set, &wanted).await?;
+            let deciding = self.decide_incoming(&found, decided_at, &ask.contents, &mut uses);
+            let led = self.as_leader(found.set, deciding).await;
+            if let Some(more) = uses.wanted() {
+                wanted = more;
+                continue;
+            }
             let Led {
                 decided: messages,
                 term,
-            } = self.as_leader(found.set, deciding).await?;
+            } = led?;
             if self.is_late(decided_at) {
                 self.metrics.decided_again();
                 continue;
@@ -124,10 +132,11 @@ impl Broker {
                 decided_at,
             };
             let group = self.member(found.set)?;
-            match group.propose_in(term, ask.call, command).await? {
+            match group.propose_in(term, ask.call, uses.with(command)).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
+                Err(Refusal::StaleRead) => self.metrics.decided_again(),
                 Err(refusal) => return Err(BrokerError::queue(refusal)),
             }
         }
@@ -408,6 +417,7 @@ impl Broker {
         found: &Resolved,
         decided_at: LogIndex,
         contents: &[Content],
+        uses: &mut KvUses,
     ) -> Result<Vec<Incoming>, BrokerError> {
         self.check_sizes(found, contents)?;
         let ids = self.member(found.set)?.next_message_ids(contents.len());
@@ -416,7 +426,7 @@ impl Broker {
             .zip(contents)
             .map(|(id, content)| content.message(id))
             .collect();
-        let filtered = self.filter_incoming(found, decided_at, messages).await?;
+        let filtered = self.filter_incoming(found, decided_at, messages, uses).await?;
         self.seal_incoming(found, decided_at, filtered).await
     }
 

@@ -15,8 +15,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_keyring::Entropy;
 use posthouse_model::{
-    DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, LogIndex, MessageId, PluginVersion,
-    Refusal, ReplicaId, SessionCall, SetCommand, SetId, SetReply, TenantId, Term,
+    DirectoryCommand, DirectoryRefusal, DirectoryReply, Incarnation, KvEntry, LogIndex, MessageId,
+    PluginVersion, Refusal, ReplicaId, SessionCall, SetCommand, SetId, SetReply, TenantId, Term,
 };
 use posthouse_replica::{Fault, Group, Machine, Members, NetworkFault, Reason};
 use posthouse_wire::Kind as WireKind;
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::history::{Stay, Trace, Visit};
+use super::kv::KeptWanted;
 use super::plugin_logs::{LinesOf, LinesWanted};
 use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
@@ -110,6 +111,8 @@ pub(super) enum Ask {
     Prepare { version: PluginVersion },
     /// What plugins wrote there.
     PluginLines(LinesWanted),
+    /// What a plugin keeps in a set.
+    Kept(KeptWanted),
 }
 
 /// What a node decided that leads a set, and the term in which it does.
@@ -143,6 +146,7 @@ pub(super) enum Told {
     Stay(Stay),
     Prepared,
     PluginLines(LinesOf),
+    KeptEntries(Vec<(String, KvEntry)>),
 }
 
 /// What names the calls that this node passes on.
@@ -580,6 +584,12 @@ impl Broker {
                 Ok(Told::Scrubs)
             }
             Ask::Prepare { version } => self.prepare_here(version).await.map(|()| Told::Prepared),
+            Ask::Kept(wanted) => {
+                let group = self.member(wanted.set)?;
+                group.confirm().await?;
+                let now = group.now();
+                Ok(Told::KeptEntries(group.view(|state| wanted.of(state, now))))
+            }
             Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }
     }

@@ -1,5 +1,7 @@
 //! What is done with topics: publish, subscribe, alter, unsubscribe.
 
+use std::collections::BTreeSet;
+
 use posthouse_model::{
     DirectoryCommand, Endpoint, Incarnation, Kind, Message, MessageId, Name, Place, Publication, Refusal,
     SessionCall, SetCommand, SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Token, World,
@@ -7,6 +9,7 @@ use posthouse_model::{
 use serde::{Deserialize, Serialize};
 
 use super::decide::Routed;
+use super::kv::KvUses;
 use super::names::Resolved;
 use super::queues::{Content, DECISIONS_MAX, check_batch};
 use super::reach::{Ask, Led, PATIENCE, Told, senseless};
@@ -48,14 +51,21 @@ impl Broker {
         let PublishAsk { topic, draft, call } = ask;
         let set = self.find_incarnation(topic, Kind::Topic).await?.set;
         self.check_room(set)?;
+        let mut wanted = BTreeSet::new();
         for _ in 0..DECISIONS_MAX {
             let decided_at = self.decided_at();
             let found = self.find_incarnation(topic, Kind::Topic).await?;
-            let deciding = self.decide_publications(&found, decided_at, &draft);
+            let mut uses = self.kv_uses(found.set, &wanted).await?;
+            let deciding = self.decide_publications(&found, decided_at, &draft, &mut uses);
+            let led = self.as_leader(found.set, deciding).await;
+            if let Some(more) = uses.wanted() {
+                wanted = more;
+                continue;
+            }
             let Led {
                 decided: publications,
                 term,
-            } = self.as_leader(found.set, deciding).await?;
+            } = led?;
             if self.is_late(decided_at) {
                 self.metrics.decided_again();
                 continue;
@@ -67,10 +77,11 @@ impl Broker {
                 decided_at,
             };
             let group = self.member(found.set)?;
-            match group.propose_in(term, call, command).await? {
+            match group.propose_in(term, call, uses.with(command)).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
+                Err(Refusal::StaleRead) => self.metrics.decided_again(),
                 Err(refusal) => return Err(BrokerError::topic(refusal)),
             }
         }
@@ -186,6 +197,7 @@ impl Broker {
         found: &Resolved,
         decided_at: posthouse_model::LogIndex,
         draft: &Draft,
+        uses: &mut KvUses,
     ) -> Result<Vec<Publication>, BrokerError> {
         let topic = &self.topic_context(found)?;
         check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
@@ -202,14 +214,14 @@ impl Broker {
                 ..content.message(id)
             })
             .collect();
-        let routed: Vec<Routed> = self.route(topic, decided_at, messages).await?;
+        let routed: Vec<Routed> = self.route(topic, decided_at, messages, uses).await?;
         if routed
             .iter()
             .all(|routed| routed.matched.is_empty() && routed.parked.is_none())
         {
             return Err(BrokerError::NothingMatched);
         }
-        let filtered = self.filter_publications(topic, decided_at, routed).await?;
+        let filtered = self.filter_publications(topic, decided_at, routed, uses).await?;
         self.seal_publications(topic, decided_at, filtered).await
     }
 }

@@ -18,11 +18,14 @@ use crate::admin::shapes::{
 mod bench;
 mod case;
 mod difference;
+mod held;
+mod kept;
 mod log;
 mod project;
 mod trial;
 mod trial_keys;
 
+use kept::KvCommand;
 use project::ProjectCommand;
 
 /// What to do with plugins.
@@ -131,6 +134,9 @@ pub enum ServedCommand {
         #[command(flatten)]
         verdict: Verdict,
     },
+    /// Shows what the plugin of a binding keeps.
+    #[command(subcommand)]
+    Kv(KvCommand),
     /// Prints what a plugin wrote on all nodes, and the traps that were noted of it, newest last.
     Logs {
         /// The plugin.
@@ -333,6 +339,7 @@ impl ServedCommand {
                 let view: BindingView = client.tell(Operation::Quarantine, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
             }
+            ServedCommand::Kv(command) => command.perform(client).await,
             ServedCommand::Logs {
                 plugin,
                 lines,

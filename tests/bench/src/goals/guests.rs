@@ -140,6 +140,7 @@ fn binding(host: &Host, version: PluginVersion, configuration: &'static str, num
             changed: LogIndex(1),
             place: Place::Incarnation(Incarnation(1)),
         },
+        kv: None,
     }
 }
 

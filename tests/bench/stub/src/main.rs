@@ -59,6 +59,10 @@ impl Guests for StubRouter {
         self.0.load(version, tenant, world, component)
     }
 
+    fn uses_kv(&self, version: PluginVersion) -> bool {
+        self.0.uses_kv(version)
+    }
+
     fn unload(&self, version: PluginVersion) {
         self.0.unload(version);
     }

@@ -99,7 +99,7 @@ fn body_for(operation: Operation) -> &'static str {
         Operation::Decrypt => r#"{"wrapped_base64":"AAAA"}"#,
         Operation::PushPlugin => "component",
         Operation::Bind => r#"{"place":{"at":"platform"},"plugin":"p"}"#,
-        Operation::Unbind | Operation::Quarantine => {
+        Operation::Unbind | Operation::Quarantine | Operation::ReadKept => {
             r#"{"place":{"at":"topic","topic":"t"},"world":"route"}"#
         }
         _ => "",
@@ -119,6 +119,7 @@ fn method_for(operation: Operation) -> String {
         Operation::ListPlugins => "plugins",
         Operation::ListBindings => "bindings",
         Operation::ReadPluginLogs => "plugin_logs",
+        Operation::ReadKept => "kept",
         other => other.name(),
     };
     let mut snake = String::new();

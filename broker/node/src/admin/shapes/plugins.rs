@@ -182,6 +182,60 @@ pub struct UnbindRequest {
     pub world: WorldView,
 }
 
+/// Asks what a binding's plugin keeps.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRequest {
+    /// Where it is bound.
+    pub place: PlaceView,
+    /// The world.
+    pub world: WorldView,
+    /// One key alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What to go on after: the last entry that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<KeptAfter>,
+}
+
+/// An entry that was told.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeptAfter {
+    /// Its set.
+    pub set: u8,
+    /// Its key.
+    pub key: String,
+}
+
+/// What a binding's plugin keeps, by set and key.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptPage {
+    /// At most 1,000 entries.
+    pub entries: Vec<KeptEntry>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// A value that a plugin keeps.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptEntry {
+    /// The set that keeps it.
+    pub set: u8,
+    /// Its key.
+    pub key: String,
+    /// What it says, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Its bytes.
+    pub hexadecimal: String,
+    /// Its version.
+    pub version: u64,
+    /// When it expires, by the set's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
 /// Takes a binding out of use, or puts it back.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use posthouse_host::{
-    Action, Binding, Delivery, Envelope, Filtered, GuestFault, HttpRequest, Outcome, Payload, Response,
-    RouteSubscription, RouteTable, Step,
+    Action, Binding, Delivery, Envelope, Filtered, GuestFault, HttpRequest, KvSession, Outcome, Payload,
+    Response, RouteSubscription, RouteTable, Step,
 };
 use posthouse_model::{
     Attribute, ContentFormat, Endpoint, FilterType, Incarnation, MessageId, Name, RetryStrategy, Span,
@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::difference::{Difference, FAIL};
+use super::held::{self, Held};
 use super::trial::Trial;
 use super::trial_keys::GivenSecret;
 use seal::SealCase;
@@ -65,6 +66,9 @@ struct RouteCase {
     #[serde(default)]
     config: String,
     #[serde(default)]
+    kv: BTreeMap<String, BodyText>,
+    expect_kv: Option<Value>,
+    #[serde(default)]
     filter_type: FilterTypeText,
     subscriptions: Vec<SubscriptionText>,
     messages: Vec<RoutedText>,
@@ -104,6 +108,9 @@ struct FilterCase {
     #[serde(default)]
     config: String,
     #[serde(default)]
+    kv: BTreeMap<String, BodyText>,
+    expect_kv: Option<Value>,
+    #[serde(default)]
     envelope: EnvelopeText,
     #[serde(default)]
     body: BodyText,
@@ -115,6 +122,9 @@ struct FilterCase {
 struct DeliverCase {
     #[serde(default)]
     config: String,
+    #[serde(default)]
+    kv: BTreeMap<String, BodyText>,
+    expect_kv: Option<Value>,
     delivery: DeliveryText,
     /// The tenant's, by name: the versions of each, the newest last.
     #[serde(default)]
@@ -311,27 +321,85 @@ impl Case {
         }
     }
 
-    /// Asks the plugin in a fresh instance, and returns where its answers are not the expected ones.
+    /// Asks the plugin in a fresh instance, and returns where its answers, and what it writes, are not as expected.
     pub(super) async fn differences(&self, trial: &Trial) -> Vec<Difference> {
-        let binding = self.binding(trial);
-        let differences = match &self.given {
-            Given::Route(case) => case.differences(trial, &binding).await,
-            Given::Filter(case) => case.differences(trial, &binding).await,
-            Given::Deliver(case) => case.differences(trial, &binding).await,
-            Given::Seal(case) => case.differences(trial, &binding).await,
+        let mut lent = Lent::new(trial, self.binding(trial), self.held());
+        let mut differences = match &self.given {
+            Given::Route(case) => case.differences(&mut lent).await,
+            Given::Filter(case) => case.differences(&mut lent).await,
+            Given::Deliver(case) => case.differences(&mut lent).await,
+            Given::Seal(case) => case.differences(trial, &lent.binding).await,
         };
-        trial.forget(&binding);
+        if let Some(expected) = self.expected_kv() {
+            let written = held::written(&lent.session, body_value);
+            differences.extend(Difference::of("what it keeps", expected, written, None));
+        }
+        trial.forget(&lent.binding);
         differences
     }
 
     /// Asks the plugin, whatever it answers.
     pub(super) async fn ask(&self, trial: &Trial, binding: &Binding) {
+        let mut lent = Lent::new(trial, binding.clone(), self.held());
         match &self.given {
-            Given::Route(case) => drop(case.answers(trial, binding).await),
-            Given::Filter(case) => drop(case.answer(trial, binding).await),
-            Given::Deliver(case) => drop(case.steps(trial, binding).await),
+            Given::Route(case) => drop(case.answers(&lent).await),
+            Given::Filter(case) => drop(case.answer(&lent).await),
+            Given::Deliver(case) => drop(case.steps(&mut lent).await),
             Given::Seal(case) => case.ask(trial, binding).await,
         }
+    }
+
+    /// Returns what the plugin's store holds before.
+    fn held(&self) -> Held {
+        let kv = match &self.given {
+            Given::Route(case) => &case.kv,
+            Given::Filter(case) => &case.kv,
+            Given::Deliver(case) => &case.kv,
+            // It is lent none.
+            Given::Seal(_) => &BTreeMap::new(),
+        };
+        Held::new(kv.iter().map(|(key, value)| (key.clone(), value.bytes())))
+    }
+
+    fn expected_kv(&self) -> Option<&Value> {
+        match &self.given {
+            Given::Route(case) => case.expect_kv.as_ref(),
+            Given::Filter(case) => case.expect_kv.as_ref(),
+            Given::Deliver(case) => case.expect_kv.as_ref(),
+            Given::Seal(_) => None,
+        }
+    }
+}
+
+/// What a plugin is asked with: its binding, and its store as the decision under way sees it.
+struct Lent<'a> {
+    trial: &'a Trial,
+    binding: Binding,
+    held: Held,
+    session: KvSession,
+}
+
+// === impl Lent ===
+
+impl<'a> Lent<'a> {
+    fn new(trial: &'a Trial, binding: Binding, held: Held) -> Lent<'a> {
+        let session = held.session();
+        let mut lent = Lent {
+            trial,
+            binding,
+            held,
+            session,
+        };
+        lent.begin();
+        lent
+    }
+
+    /// Begins another decision: what the one before has written is let go.
+    fn begin(&mut self) {
+        self.session = self.held.session();
+        // Plugins without a store are asked as a node asks them.
+        let uses_kv = self.trial.host.uses_kv(self.binding.version);
+        self.binding.kv = uses_kv.then(|| self.session.clone());
     }
 }
 
@@ -345,8 +413,8 @@ fn parsed<T: DeserializeOwned>(path: &std::path::Path, text: &str) -> Result<T, 
 // === impl RouteCase ===
 
 impl RouteCase {
-    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
-        let answers = self.answers(trial, binding).await;
+    async fn differences(&self, lent: &mut Lent<'_>) -> Vec<Difference> {
+        let answers = self.answers(lent).await;
         let mut differences = Vec::new();
         for (number, (message, answer)) in (1..).zip(self.messages.iter().zip(answers)) {
             let mut expected = message.expect.clone();
@@ -365,11 +433,8 @@ impl RouteCase {
         differences
     }
 
-    async fn answers(
-        &self,
-        trial: &Trial,
-        binding: &Binding,
-    ) -> Vec<Result<Vec<SubscriptionId>, GuestFault>> {
+    async fn answers(&self, lent: &Lent<'_>) -> Vec<Result<Vec<SubscriptionId>, GuestFault>> {
+        let Lent { trial, binding, .. } = lent;
         let table = Arc::new(self.table());
         let mut answers = Vec::with_capacity(self.messages.len());
         for batch in self.messages.chunks(BATCH_MAX) {
@@ -421,8 +486,8 @@ impl RouteCase {
 // === impl FilterCase ===
 
 impl FilterCase {
-    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
-        let (answered, note) = told(self.answer(trial, binding).await, |filtered| match filtered {
+    async fn differences(&self, lent: &mut Lent<'_>) -> Vec<Difference> {
+        let (answered, note) = told(self.answer(lent).await, |filtered| match filtered {
             Filtered::Pass => json!("pass"),
             Filtered::Drop => json!("drop"),
             Filtered::Replace { body, attributes } => json!({
@@ -434,8 +499,9 @@ impl FilterCase {
             .collect()
     }
 
-    async fn answer(&self, trial: &Trial, binding: &Binding) -> Result<Filtered, GuestFault> {
+    async fn answer(&self, lent: &Lent<'_>) -> Result<Filtered, GuestFault> {
         let envelope = self.envelope.envelope(&self.body);
+        let Lent { trial, binding, .. } = lent;
         trial.host.filter(binding, envelope, self.body.bytes()).await
     }
 }
@@ -443,8 +509,8 @@ impl FilterCase {
 // === impl DeliverCase ===
 
 impl DeliverCase {
-    async fn differences(&self, trial: &Trial, binding: &Binding) -> Vec<Difference> {
-        let steps = self.steps(trial, binding).await;
+    async fn differences(&self, lent: &mut Lent<'_>) -> Vec<Difference> {
+        let steps = self.steps(lent).await;
         let mut differences = Vec::new();
         let mut expected = self.steps.iter();
         for (number, step) in (1..).zip(steps) {
@@ -461,11 +527,11 @@ impl DeliverCase {
     }
 
     /// Has the plugin go on for as long as the case says how its steps went.
-    async fn steps(&self, trial: &Trial, binding: &Binding) -> Vec<Result<Step, GuestFault>> {
+    async fn steps(&self, lent: &mut Lent<'_>) -> Vec<Result<Step, GuestFault>> {
         let delivery = self.delivery.delivery();
-        let mut step = trial
-            .host
-            .deliver_begin(binding, delivery.clone(), self.body.bytes())
+        let host = &lent.trial.host;
+        let mut step = host
+            .deliver_begin(&lent.binding, delivery.clone(), self.body.bytes())
             .await;
         let mut steps = Vec::new();
         for text in self.steps.iter().take(STEPS_MAX) {
@@ -479,9 +545,9 @@ impl DeliverCase {
             let Some((state, response)) = next else {
                 return steps;
             };
-            step = trial
-                .host
-                .deliver_resume(binding, delivery.clone(), state, response)
+            lent.begin();
+            step = host
+                .deliver_resume(&lent.binding, delivery.clone(), state, response)
                 .await;
         }
         steps.push(step);

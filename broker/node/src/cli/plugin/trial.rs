@@ -97,6 +97,7 @@ impl Trial {
                 changed: LogIndex(1),
                 place: Place::Incarnation(Incarnation(1)),
             },
+            kv: None,
         }
     }
 
