@@ -337,6 +337,7 @@ impl<'a> Attendant<'a> {
 
     fn count(&self, fault: Option<&GuestFault>) {
         self.account.calls.fetch_add(1, Ordering::Relaxed);
+        self.plugin.calls.fetch_add(1, Ordering::Relaxed);
         match fault {
             Some(GuestFault::Trap { .. } | GuestFault::OutOfTime | GuestFault::OutOfMemory) => {
                 self.account.traps.fetch_add(1, Ordering::Relaxed);
@@ -356,11 +357,14 @@ impl<'a> Attendant<'a> {
             host_calls,
             output_bytes,
         } = std::mem::take(&mut self.uncharged);
+        let cpu = now.saturating_sub(self.charged);
         self.account.charge(Used {
-            cpu: now.saturating_sub(self.charged),
+            cpu,
             host_calls,
             output_bytes,
         });
+        let micros = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
+        self.plugin.cpu_micros.fetch_add(micros, Ordering::Relaxed);
         self.charged = now;
     }
 

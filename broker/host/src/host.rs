@@ -1,6 +1,6 @@
 //! The host: plugins checked, loaded and asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use posthouse_keyring::sha256;
@@ -47,6 +47,15 @@ pub struct Checked {
     pub bytes: u64,
     /// The world that it exports.
     pub world: World,
+}
+
+/// What calls of one version have taken since it was loaded here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Spent {
+    /// Calls, whoever they were for.
+    pub calls: u64,
+    /// CPU time, in microseconds.
+    pub cpu_micros: u64,
 }
 
 struct Inner {
@@ -167,6 +176,16 @@ impl Host {
             .collect();
         all.sort_by_key(|own| (own.version, own.tenant));
         all
+    }
+
+    /// Returns what calls of a version have taken; nothing if it is not loaded.
+    pub fn spent(&self, version: PluginVersion) -> Spent {
+        let plugins = self.inner.shared.plugins.read();
+        let spent = plugins.get(&version).map(|plugin| Spent {
+            calls: plugin.calls.load(Ordering::Relaxed),
+            cpu_micros: plugin.cpu_micros.load(Ordering::Relaxed),
+        });
+        spent.unwrap_or_default()
     }
 
     /// Stops guests where they are and ends the threads. Calls that wait, and later ones, are told so.

@@ -1,6 +1,6 @@
 //! One instance of a plugin: asked one thing at a time, each within its limits, and what it answers checked.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 use std::time::Duration;
 
 use bytes::Bytes;

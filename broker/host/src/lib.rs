@@ -52,7 +52,7 @@ pub use config::*;
 pub use copied::repeats_body;
 pub use fault::*;
 pub use figures::{BUCKET_ENDS, Distribution, OwnFigures};
-pub use host::{Checked, Host};
+pub use host::{Checked, Host, Spent};
 pub use kv::{KvReader, KvSession};
 pub use lend::*;
 pub use log::{Level, LogLine};

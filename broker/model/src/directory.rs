@@ -12,7 +12,7 @@ use crate::{
     AccessKeyRecord, Batch, BindingRecord, BreakerRecord, DirectoryCommand, DirectoryRefusal, DirectoryReply,
     FailurePolicy, GuestLimits, Incarnation, Kind, LogIndex, MasterKeyRecord, Name, NameRecord, NodeId,
     NodeRecord, Place, PluginRecord, PluginVersion, ReplicaId, ReplicaRecord, SetId, SigningKeyRecord,
-    TenantId, TenantRecord, Time, World,
+    TenantId, TenantRecord, Time, TrialEnd, TrialRecord, World,
 };
 
 mod changes;
@@ -25,6 +25,7 @@ mod plugins;
 mod sessions;
 mod signing_keys;
 mod tenants;
+mod trials;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use plugins::{Binding, Plugins};
 use sessions::Sessions;
 use signing_keys::SigningKeys;
 use tenants::Tenants;
+use trials::{Trial, Trials};
 
 pub use changes::{DirectoryApplied, DirectoryChange};
 pub use guards::{BREAKER_TRAPS_MAX, BREAKER_WITHIN_MAX};
@@ -52,6 +54,7 @@ pub use plugins::{
 pub use sessions::{DIRECTORY_SESSION_RESULTS_MAX, DIRECTORY_SESSIONS_MAX};
 pub use signing_keys::{PUBLIC_KEY_BYTES_MAX, SIGNING_KEY_VERSIONS_MAX, SIGNING_KEYS_MAX};
 pub use tenants::{ACCESS_KEY_CHARS_MAX, ACCESS_KEYS_MAX, TENANTS_MAX};
+pub use trials::{GATE_CALLS_MAX, TRIALS_MAX};
 
 /// The longest wrapped secret or key that is kept, in bytes.
 pub const WRAPPED_BYTES_MAX: usize = 4_096;
@@ -72,6 +75,7 @@ pub struct Directory {
     signing_keys: SigningKeys,
     guest_limits: TenantsGuestLimits,
     guards: Guards,
+    trials: Trials,
 }
 
 /// What the cluster is, said once.
@@ -253,6 +257,16 @@ impl Directory {
         self.plugins.bindings()
     }
 
+    /// Returns what of a world is or was last tried at exactly that place.
+    pub fn trial(&self, place: Place, world: World) -> Option<&TrialRecord> {
+        self.trials.get(place, world)
+    }
+
+    /// Returns all trials, by place and world: those that run, and how the last one at a place ended.
+    pub fn trials(&self) -> impl Iterator<Item = &TrialRecord> {
+        self.trials.all()
+    }
+
     /// Returns a tenant's master key of a name, whatever its case.
     pub fn master_key(&self, tenant: TenantId, name: &Name) -> Option<&MasterKeyRecord> {
         self.master_keys.get(tenant, name)
@@ -402,7 +416,7 @@ impl Directory {
                 if let Some(record) = self.names.forget(*incarnation)? {
                     // Nothing is decided any more for what is gone: that its bindings go with it is not told.
                     self.plugins.unbind_incarnation(record.tenant, *incarnation);
-                    self.tidy_guards();
+                    self.follow_bindings();
                     changes.push(DirectoryChange::from(&record));
                 }
                 Ok(DirectoryReply::Done)
@@ -436,7 +450,11 @@ impl Directory {
                 Ok(DirectoryReply::Plugin(version))
             }
             DirectoryCommand::RemovePlugin { version } => {
+                if self.trials.tries(*version) {
+                    return Err(DirectoryRefusal::PluginInUse);
+                }
                 let removed = self.plugins.remove(*version)?;
+                self.trials.forget_version(*version);
                 changes.push(DirectoryChange::Plugin {
                     tenant: removed.tenant,
                     name: removed.name,
@@ -467,26 +485,26 @@ impl Directory {
             DirectoryCommand::Unbind { place, world } => {
                 let owner = self.owner_of(*place);
                 self.plugins.unbind(*place, *world, owner)?;
-                self.tidy_guards();
+                self.follow_bindings();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::Activate { version } => {
                 self.plugins.activate(*version, self.applied)?;
-                self.tidy_guards();
+                self.follow_bindings();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
             DirectoryCommand::RollBack { tenant, name } => {
                 let version = self.plugins.roll_back(*tenant, name, self.applied)?;
-                self.tidy_guards();
+                self.follow_bindings();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::RolledBack(version))
             }
             DirectoryCommand::Quarantine { place, world, reason } => {
                 self.plugins
                     .quarantine(*place, *world, reason.as_deref(), self.applied)?;
-                self.tidy_guards();
+                self.follow_bindings();
                 changes.push(DirectoryChange::Deciding);
                 Ok(DirectoryReply::Done)
             }
@@ -582,6 +600,41 @@ impl Directory {
                 changes.push(signing_key_changed(*tenant, name));
                 Ok(DirectoryReply::Done)
             }
+            DirectoryCommand::BeginTrial {
+                place,
+                world,
+                version,
+                share,
+                gate,
+            } => {
+                let trial = Trial {
+                    place: *place,
+                    world: *world,
+                    owner: self.owner_of(*place),
+                    version: *version,
+                    share: *share,
+                    gate: *gate,
+                    began: self.applied,
+                };
+                self.trials.begin(trial, &self.plugins)?;
+                changes.push(DirectoryChange::Deciding);
+                Ok(DirectoryReply::Done)
+            }
+            DirectoryCommand::EndTrial {
+                place,
+                world,
+                began,
+                end,
+            } => {
+                let trial = self.trials.end(*place, *world, *began, end)?;
+                if *end == TrialEnd::Promoted {
+                    self.plugins
+                        .promote(*place, *world, trial.version, self.applied)?;
+                    self.follow_bindings();
+                }
+                changes.push(DirectoryChange::Deciding);
+                Ok(DirectoryReply::Done)
+            }
             DirectoryCommand::SetGuestLimits { tenant, limits } => {
                 self.tenant_or_refuse(*tenant)?;
                 self.guest_limits.set(*tenant, limits)?;
@@ -612,13 +665,15 @@ impl Directory {
             changed: self.applied,
         })?;
         self.guards.begin(place, world, breaker);
+        self.trials.overtake(place, world);
         changes.push(DirectoryChange::Deciding);
         Ok(DirectoryReply::Done)
     }
 
-    /// Lets go of what guards bindings that are gone, or in use again.
-    fn tidy_guards(&mut self) {
+    /// Lets go of what guards bindings that are gone, or in use again, and ends trials beside what is in use no longer.
+    fn follow_bindings(&mut self) {
         let plugins = &self.plugins;
+        self.trials.follow(plugins);
         self.guards.tidy(|place, world| {
             let binding = plugins.binding(place, world);
             binding.map(|binding| binding.quarantined.is_some())
@@ -661,7 +716,7 @@ impl Directory {
             version: plugin.version,
         }));
         self.plugins.remove_tenant(tenant);
-        self.tidy_guards();
+        self.follow_bindings();
         self.master_keys.remove_tenant(tenant);
         self.signing_keys.remove_tenant(tenant);
         self.guest_limits.remove_tenant(tenant);

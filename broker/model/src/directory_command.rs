@@ -308,6 +308,31 @@ pub enum DirectoryCommand {
         /// Why.
         reason: String,
     },
+    /// Tries another version of a bound plugin beside the one in use, in place of the trial before. Routers and filters
+    /// can be tried.
+    BeginTrial {
+        /// Where.
+        place: Place,
+        /// The world.
+        world: World,
+        /// The version that is tried.
+        version: PluginVersion,
+        /// The share of messages that it decides; of the others it is asked only to be compared.
+        share: Share,
+        /// By what the trial ends by itself.
+        gate: Option<Gate>,
+    },
+    /// Ends the trial that began at an index of the directory's log: a later one is another.
+    EndTrial {
+        /// Where.
+        place: Place,
+        /// The world.
+        world: World,
+        /// When it began.
+        began: LogIndex,
+        /// How it ends.
+        end: TrialEnd,
+    },
 }
 
 /// What the directory answers.
@@ -437,6 +462,20 @@ pub enum DirectoryRefusal {
     /// The signing key has but one version.
     #[error("signing key {0} has one version in use; rotate it before one is retired, or remove it")]
     SigningKeyNotRotating(Name),
+    /// No trial runs there, or it is another one.
+    #[error("no such trial runs there")]
+    NoTrial,
+    /// Plugins of that world cannot be tried beside others.
+    #[error(
+        "only plugins that route or filter can be tried beside the version in use: what delivers or seals would do so twice"
+    )]
+    NotTried(World),
+    /// What is to be tried is no version of the plugin that is bound.
+    #[error("the version is of another plugin than the one that is bound there")]
+    OtherPlugin,
+    /// What is to be tried is in use.
+    #[error("the version is the one in use there")]
+    VersionInUse,
 }
 
 /// A node that founds the cluster.
@@ -673,6 +712,61 @@ pub struct BreakerRecord {
     pub within: Option<Span>,
 }
 
+/// A version that is tried beside the one in use.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Where.
+    pub place: Place,
+    /// The world.
+    pub world: World,
+    /// Whose the place is; none is the platform's.
+    pub owner: Option<TenantId>,
+    /// The version that is tried.
+    pub version: PluginVersion,
+    /// The version that was in use when it began.
+    pub beside: PluginVersion,
+    /// The share of messages that it decides.
+    pub share: Share,
+    /// By what the trial ends by itself.
+    pub gate: Option<Gate>,
+    /// The directory index at which it began, which tells it from others at its place.
+    pub began: LogIndex,
+    /// How it ended; none while it runs.
+    pub end: Option<TrialEnd>,
+}
+
+/// A share of messages or calls, in ten-thousandths.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+pub struct Share(pub u16);
+
+/// By what a trial ends by itself. A bound that is not given is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// The fewest calls after which the version can be found good: 1 to [`crate::GATE_CALLS_MAX`].
+    pub calls_min: u64,
+    /// The largest share of calls that fail.
+    pub errors_max: Option<Share>,
+    /// The largest share of answers that are not those of the version in use.
+    pub differences_max: Option<Share>,
+    /// The most CPU time a call, at the mean, in microseconds.
+    pub call_micros_max: Option<u32>,
+    /// Whether a version that is found good is put in use.
+    pub promotes: bool,
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum TrialEnd {
+    /// The version is in use; the one before can be rolled back to.
+    Promoted,
+    /// Somebody ended it.
+    Stopped,
+    /// A bound of the gate was passed; says which.
+    FellBack(String),
+    /// What was bound there changed.
+    Overtaken,
+}
+
 /// What a master key is.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct MasterKeyRecord {
@@ -792,6 +886,16 @@ impl Default for GuestLimits {
             http_requests_per_second: 10_000,
             http_hosts: None,
         }
+    }
+}
+
+impl Share {
+    /// All of them.
+    pub const ALL: Share = Share(10_000);
+
+    /// Returns how many of `all` these are, in ten-thousandths of one.
+    pub fn of(self, all: u64) -> u128 {
+        u128::from(self.0) * u128::from(all)
     }
 }
 

@@ -22,6 +22,8 @@ const NONE_LOCATED: [u8; 1] = [0];
 const NONE_SIGNS: [u8; 2] = [0; 2];
 /// What the fifth version has beyond the fourth: no breaker that was set, nothing known to be out of use since when.
 const NO_GUARDS: [u8; 2] = [0; 2];
+/// What the sixth version has beyond the fifth: no trials.
+const NONE_TRIED: [u8; 1] = [0];
 
 /// What the second version of a set's state has at its end beyond the first: nothing that plugins keep.
 const NOTHING_KEPT: [u8; 4] = [0; 4];
@@ -102,7 +104,7 @@ impl Kind {
     /// Returns the version that is written now.
     pub const fn version(self) -> u8 {
         match self {
-            Kind::DirectoryState => 5,
+            Kind::DirectoryState => 6,
             Kind::SetState => 2,
             Kind::SetBatch
             | Kind::DirectoryBatch
@@ -175,21 +177,17 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 
 /// Reads the directory's state.
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
-    let (kind, state, ends) = match bytes {
-        [kind, 1, state @ ..] => {
-            let ends = [&NO_NODES[..], &NONE_LOCATED, &NONE_SIGNS, &NO_GUARDS];
-            (*kind, state, ends.concat())
-        }
-        [kind, 2, state @ ..] => (
-            *kind,
-            state,
-            [&NONE_LOCATED[..], &NONE_SIGNS, &NO_GUARDS].concat(),
-        ),
-        [kind, 3, state @ ..] => (*kind, state, [&NONE_SIGNS[..], &NO_GUARDS].concat()),
-        [kind, 4, state @ ..] => (*kind, state, NO_GUARDS.to_vec()),
+    // The end of each version beyond the one before it.
+    let ends = [&NO_NODES[..], &NONE_LOCATED, &NONE_SIGNS, &NO_GUARDS, &NONE_TRIED];
+    let (kind, version, state) = match bytes {
+        [kind, version, state @ ..] => (*kind, usize::from(*version), state),
         _ => return decode_state(Kind::DirectoryState, bytes),
     };
-    let now = [&[kind, Kind::DirectoryState.version()], state, &ends].concat();
+    let later = version.checked_sub(1).and_then(|known| ends.get(known..));
+    let Some(later) = later.filter(|later| !later.is_empty()) else {
+        return decode_state(Kind::DirectoryState, bytes);
+    };
+    let now = [&[kind, Kind::DirectoryState.version()], state, &later.concat()].concat();
     decode_state(Kind::DirectoryState, &now)
 }
 

@@ -234,6 +234,10 @@ impl CmqError {
             | DirectoryRefusal::ReplicaWanted
             | DirectoryRefusal::NoSigningKey(_)
             | DirectoryRefusal::SigningKeyRotating(_)
+            | DirectoryRefusal::NoTrial
+            | DirectoryRefusal::NotTried(_)
+            | DirectoryRefusal::OtherPlugin
+            | DirectoryRefusal::VersionInUse
             | DirectoryRefusal::SigningKeyNotRotating(_)
             | DirectoryRefusal::MasterKeyInUse => CmqError::not_done(&refusal.to_string()),
         }

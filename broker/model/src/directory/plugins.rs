@@ -279,6 +279,23 @@ impl Plugins {
         latest.ok_or(DirectoryRefusal::NoEarlierVersion)
     }
 
+    /// Has one binding use another version of its plugin.
+    pub(super) fn promote(
+        &mut self,
+        place: Place,
+        world: World,
+        version: PluginVersion,
+        changed: LogIndex,
+    ) -> Result<(), DirectoryRefusal> {
+        let binding = self.bindings.get_mut(&(place, world));
+        let binding = binding.ok_or(DirectoryRefusal::NotBound)?;
+        binding.previous = Some(binding.version);
+        binding.version = version;
+        binding.quarantined = None;
+        binding.changed = changed;
+        Ok(())
+    }
+
     pub(super) fn quarantine(
         &mut self,
         place: Place,
@@ -371,6 +388,6 @@ pub(super) fn fits(world: World, place: Place, kind: Option<Kind>) -> bool {
 }
 
 /// Returns the beginning of a text, at most so many bytes of it.
-fn cut(text: &str, bytes_max: usize) -> &str {
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }

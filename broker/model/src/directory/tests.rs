@@ -13,6 +13,7 @@ use crate::{
 mod changes;
 mod nodes;
 mod signing;
+mod trials;
 
 /// A directory, and the index of its next entry.
 struct Log {
@@ -1249,6 +1250,8 @@ fn any_command() -> impl Strategy<Value = DirectoryCommand> {
             .prop_map(|(tenant, name)| C::RollBack { tenant, name }),
         1 => (any_place(), any_world(), prop::option::of(any_text()))
             .prop_map(|(place, world, reason)| C::Quarantine { place, world, reason }),
+        3 => trials::any_begin(),
+        2 => trials::any_end(),
     ];
     let keys = prop_oneof![
         (any_tenant(), any_name(), any_bytes()).prop_map(|(tenant, name, wrapped)| C::PutMasterKey {
@@ -1441,6 +1444,7 @@ fn check_consistent(directory: &Directory) {
             "a tenant's plugin is bound at its own places only"
         );
     }
+    trials::check_consistent(directory);
     directory.names.check_consistent();
     directory.nodes.check_consistent();
 }

@@ -49,7 +49,8 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::NoNode(_)
         | DirectoryRefusal::NoReplica
         | DirectoryRefusal::NoMasterKey(_)
-        | DirectoryRefusal::NoSigningKey(_) => AdminCode::NotFound,
+        | DirectoryRefusal::NoSigningKey(_)
+        | DirectoryRefusal::NoTrial => AdminCode::NotFound,
         DirectoryRefusal::Limit { .. } => AdminCode::LimitReached,
         DirectoryRefusal::NotYours => AdminCode::Forbidden,
         DirectoryRefusal::Founded
@@ -66,6 +67,9 @@ fn code_of_directory(refusal: &DirectoryRefusal) -> AdminCode {
         | DirectoryRefusal::TooFewNodes
         | DirectoryRefusal::ReplicaWanted
         | DirectoryRefusal::SigningKeyRotating(_)
+        | DirectoryRefusal::NotTried(_)
+        | DirectoryRefusal::OtherPlugin
+        | DirectoryRefusal::VersionInUse
         | DirectoryRefusal::SigningKeyNotRotating(_)
         | DirectoryRefusal::MasterKeyInUse => AdminCode::Conflict,
         DirectoryRefusal::WrongPlace | DirectoryRefusal::Malformed(_) => AdminCode::Malformed,

@@ -367,6 +367,11 @@ pub(crate) fn directory_batch_6() -> Batch<DirectoryCommand> {
     batch_of(directory_commands_6())
 }
 
+/// What came after that: versions that are tried beside those in use.
+pub(crate) fn directory_batch_7() -> Batch<DirectoryCommand> {
+    batch_of(directory_commands_7())
+}
+
 fn batch_of(commands: Vec<DirectoryCommand>) -> Batch<DirectoryCommand> {
     let submissions = commands
         .into_iter()
@@ -510,6 +515,67 @@ pub(crate) fn directory_commands_6() -> Vec<DirectoryCommand> {
             world: World::Filter,
             reason: "3 traps within 60 s".to_owned(),
         },
+    ]
+}
+
+/// A history that leaves a trial behind that runs, and one of each end.
+pub(crate) fn directory_commands_7() -> Vec<DirectoryCommand> {
+    let topic = Incarnation(2);
+    let subscription = |number| Place::Subscription(topic, SubscriptionId(number));
+    let tenants = Place::Tenant(TenantId(1));
+    let on_topic = Place::Incarnation(topic);
+    let gate = Gate {
+        calls_min: 1_000,
+        errors_max: Some(Share(10)),
+        differences_max: Some(Share(500)),
+        call_micros_max: Some(2_000),
+        promotes: true,
+    };
+    let begin = |place, version, share, gate| DirectoryCommand::BeginTrial {
+        place,
+        world: World::Filter,
+        version: PluginVersion(version),
+        share: Share(share),
+        gate,
+    };
+    let end = |place, end| DirectoryCommand::EndTrial {
+        place,
+        world: World::Filter,
+        began: LogIndex(12),
+        end,
+    };
+    let push = DirectoryCommand::PushPlugin {
+        tenant: Some(TenantId(1)),
+        name: name("mine"),
+        world: World::Filter,
+        digest: [6; 32],
+        bytes: 30_002,
+    };
+    vec![
+        push,
+        bind(tenants, 2, FailurePolicy::Reject),
+        bind(subscription(10), 2, FailurePolicy::Reject),
+        bind(subscription(11), 2, FailurePolicy::Reject),
+        begin(on_topic, 4, 0, None),
+        begin(tenants, 4, 10_000, Some(gate)),
+        end(tenants, TrialEnd::Promoted),
+        begin(subscription(9), 4, 300, Some(gate)),
+        end(subscription(9), TrialEnd::FellBack("too many errors".to_owned())),
+        begin(
+            subscription(10),
+            4,
+            1,
+            Some(Gate {
+                errors_max: None,
+                differences_max: None,
+                call_micros_max: None,
+                promotes: false,
+                ..gate
+            }),
+        ),
+        end(subscription(10), TrialEnd::Stopped),
+        begin(subscription(11), 4, 0, Some(gate)),
+        bind(subscription(11), 4, FailurePolicy::Reject),
     ]
 }
 
@@ -727,6 +793,23 @@ pub(crate) fn directory_4() -> Directory {
     let mut directory = directory_3();
     directory.apply(LogIndex(10), &directory_batch_5());
     directory
+}
+
+/// What all histories leave behind, as states are since there are trials in them.
+pub(crate) fn directory_6() -> Directory {
+    let mut directory = directory_5();
+    let outcomes = directory.apply(LogIndex(12), &directory_batch_7()).outcomes;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    directory
+}
+
+pub(crate) fn directory_outcomes_5() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
+    vec![
+        Err(DirectoryRefusal::NoTrial),
+        Err(DirectoryRefusal::NotTried(World::Deliver)),
+        Err(DirectoryRefusal::OtherPlugin),
+        Err(DirectoryRefusal::VersionInUse),
+    ]
 }
 
 pub(crate) fn directory_outcomes_4() -> Vec<Result<DirectoryReply, DirectoryRefusal>> {
@@ -1075,6 +1158,8 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
         DirectoryCommand::SetGuestLimits { .. } => 37,
         DirectoryCommand::BindBreaking { .. } => 38,
         DirectoryCommand::TakeOut { .. } => 39,
+        DirectoryCommand::BeginTrial { .. } => 40,
+        DirectoryCommand::EndTrial { .. } => 41,
     }
 }
 
@@ -1090,7 +1175,8 @@ fn every_command_has_an_example() {
         directory_commands_4(),
         directory_commands_5(),
         directory_commands_6(),
+        directory_commands_7(),
     ];
     let directory: Vec<usize> = lists.iter().flatten().map(place_of_directory_command).collect();
-    assert!((0..40).all(|place| directory.contains(&place)));
+    assert!((0..42).all(|place| directory.contains(&place)));
 }

@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1` to `directory_state-4` and `set_state-1`, is read and written no more.
+/// `directory_state-1` to `directory_state-5` and `set_state-1`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -67,9 +67,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_batch(&examples::directory_batch_6())],
         ),
         (
-            "directory_state-5",
+            "directory_batch-7",
+            Kind::DirectoryBatch,
+            vec![encode_directory_batch(&examples::directory_batch_7())],
+        ),
+        (
+            "directory_state-6",
             Kind::DirectoryState,
-            vec![encode_directory_state(&examples::directory_5())],
+            vec![encode_directory_state(&examples::directory_6())],
         ),
         (
             "set_state-2",
@@ -124,6 +129,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
                 .collect(),
         ),
         (
+            "directory_outcome-5",
+            Kind::DirectoryOutcome,
+            examples::directory_outcomes_5()
+                .iter()
+                .map(encode_directory_outcome)
+                .collect(),
+        ),
+        (
             "happening-1",
             Kind::Happening,
             examples::happenings().iter().map(encode_happening).collect(),
@@ -166,6 +179,7 @@ fn kept_entries_read_as_what_they_were() {
         ("directory_batch-4", examples::directory_batch_4()),
         ("directory_batch-5", examples::directory_batch_5()),
         ("directory_batch-6", examples::directory_batch_6()),
+        ("directory_batch-7", examples::directory_batch_7()),
     ] {
         let payloads = read(name, Kind::DirectoryBatch);
         let batches: Vec<_> = payloads
@@ -184,6 +198,7 @@ fn a_kept_directory_reads_as_what_it_was() {
         ("directory_state-3", examples::directory_3()),
         ("directory_state-4", examples::directory_4()),
         ("directory_state-5", examples::directory_5()),
+        ("directory_state-6", examples::directory_6()),
     ] {
         let payloads = read(name, Kind::DirectoryState);
         let states: Vec<Result<Directory, DecodeError>> = payloads
@@ -232,6 +247,7 @@ fn kept_outcomes_read_as_what_they_were() {
         ("directory_outcome-2", examples::directory_outcomes_2()),
         ("directory_outcome-3", examples::directory_outcomes_3()),
         ("directory_outcome-4", examples::directory_outcomes_4()),
+        ("directory_outcome-5", examples::directory_outcomes_5()),
     ] {
         let payloads = read(name, Kind::DirectoryOutcome);
         let outcomes: Result<Vec<_>, _> = payloads

@@ -58,6 +58,7 @@ fn every_outcome_comes_back() {
         examples::directory_outcomes_2(),
         examples::directory_outcomes_3(),
         examples::directory_outcomes_4(),
+        examples::directory_outcomes_5(),
     ]
     .concat()
     {
