@@ -220,6 +220,67 @@ fn a_version_that_a_node_cannot_run_is_not_activated_and_a_dead_node_holds_nothi
     until("it is compiled", || compiled() > before);
 }
 
+#[test]
+fn a_trial_goes_on_by_another_leader() {
+    let mut cluster = cluster(1);
+    let folder = tempfile::tempdir().unwrap();
+    let router = component("plugins/topic-router");
+    let mut client = cluster.node(1).client();
+    create_queue(&mut client, "sink");
+    done(&mut client, "CreateTopic", &[("topicName", "t")]);
+    let subscription = [
+        ("topicName", "t"),
+        ("subscriptionName", "s"),
+        ("protocol", "queue"),
+        ("endpoint", "sink"),
+        ("notifyContentFormat", "SIMPLIFIED"),
+    ];
+    done(&mut client, "Subscribe", &subscription);
+    let first = push(cluster.node(1), "router", &router);
+    command(cluster.node(1), &["plugin", "bind", "router", "--topic", "t"]);
+    let later = padded(&router, &folder.path().join("later"), 1_000);
+    let second = push(cluster.node(1), "router", &later);
+    let begin = [
+        "plugin",
+        "shadow",
+        "router",
+        "--topic",
+        "t",
+        "--canary",
+        "50",
+        "--gate-calls",
+        "40",
+        "--differences-max",
+        "1",
+        "--promote",
+    ];
+    command(cluster.node(2), &begin);
+    let mut published = 0;
+    let mut publish = |client: &mut Client| {
+        published += 1;
+        let token = format!("tried-{published}");
+        let message = [("topicName", "t"), ("msgBody", "x")];
+        let answer = ask_as(client, Some(&token), "PublishMessage", &message);
+        answer.success().unwrap();
+    };
+    for _ in 0..10 {
+        publish(&mut client);
+    }
+    let trial = |node: &Node| command(node, &["plugin", "trials"])[0].clone();
+    until("they were compared", || trial(cluster.node(3))["same"] == 10);
+    let victim = crate::kill_leader(&mut cluster, 0);
+    let left = victim % 3 + 1;
+    let mut client = cluster.node(left).client();
+    publish(&mut client);
+    assert_eq!(trial(cluster.node(left))["state"], "running");
+    assert_eq!(in_use(cluster.node(left)), first);
+    until("the gate puts it in use", || {
+        publish(&mut client);
+        trial(cluster.node(left))["state"] == "promoted"
+    });
+    assert_eq!(in_use(cluster.node(left)), second);
+}
+
 /// Publishes to the topic and sends to the queue by turns, until it is told to stop; returns what the messages are called.
 fn produce(
     mut client: Client,

@@ -25,6 +25,7 @@ mod sealing;
 mod signing;
 mod steps;
 mod templates;
+mod trials;
 
 use std::time::{Duration, Instant};
 

@@ -38,6 +38,8 @@ pub(crate) struct Plugin {
     pub(crate) notes: Notes,
     /// Whether it asks for a store.
     pub(crate) uses_kv: bool,
+    pub(crate) calls: AtomicU64,
+    pub(crate) cpu_micros: AtomicU64,
     ready: InstancePre<Lent>,
     indices: Indices,
 }
@@ -101,6 +103,8 @@ impl Plugin {
             pool,
             notes: Notes::default(),
             uses_kv,
+            calls: AtomicU64::new(0),
+            cpu_micros: AtomicU64::new(0),
             ready,
             indices,
         })

@@ -16,6 +16,7 @@ mod signing_keys;
 mod status;
 mod tenants;
 mod topics;
+mod trials;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,7 +32,8 @@ use crate::admin::shapes::{
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
     ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
     SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
+    TrialRequest, TrialView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -589,6 +591,18 @@ impl Administration for Service {
         query: LogQuery,
     ) -> Result<PluginLogs, AdminError> {
         plugins::logs(&self.acting(scope).await?, &plugin, query).await
+    }
+
+    async fn trials(&self, scope: &Scope) -> Result<Page<TrialView>, AdminError> {
+        trials::list(&self.acting(scope).await?).await
+    }
+
+    async fn begin_trial(&self, scope: &Scope, request: TrialRequest) -> Result<Done, AdminError> {
+        trials::begin(&self.acting(scope).await?, request).await
+    }
+
+    async fn end_trial(&self, scope: &Scope, request: TrialEndRequest) -> Result<Done, AdminError> {
+        trials::end(&self.acting(scope).await?, &request).await
     }
 
     async fn bindings(&self, scope: &Scope) -> Result<Page<BindingView>, AdminError> {

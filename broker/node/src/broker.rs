@@ -31,6 +31,7 @@ mod reconcile;
 mod report;
 mod scrub;
 mod topics;
+mod trials;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -74,6 +75,7 @@ pub use reach::{Nobody, Others};
 pub use report::{DamageReport, GroupReport, NodeReport};
 pub use scrub::Scrubbing;
 pub use topics::Draft;
+pub use trials::{Sample, TrialFigures};
 
 use components::Awaited;
 use deciding::Deciding;
@@ -86,6 +88,7 @@ use listings::Listings;
 use preparing::Loading;
 use reach::Session;
 use scrub::Scrubs;
+use trials::Trials;
 
 /// The queue of a tenant where messages are put aside that a plugin failed on.
 pub const PARKED_QUEUE: &str = "parked";
@@ -146,6 +149,7 @@ pub struct Parts {
     component_files: Components,
     awaited: Awaited,
     loading: Loading,
+    trials: Trials,
     outgoing: Vec<watch::Sender<u64>>,
     set_count: u8,
     excerpts: Excerpts,
@@ -255,6 +259,7 @@ impl Broker {
                 component_files: assembly.components.clone(),
                 awaited,
                 loading: Loading::default(),
+                trials: Trials::default(),
                 components: tokio::sync::Mutex::new(assembly.components),
                 egress: assembly.egress,
                 metrics: assembly.metrics,
@@ -279,6 +284,7 @@ impl Broker {
         broker.tasks.spawn(broker.clone().balance());
         broker.tasks.spawn(broker.clone().gather_components());
         broker.tasks.spawn(broker.clone().compile_bound());
+        broker.tasks.spawn(broker.clone().watch_trials());
         broker.tasks.spawn(broker.clone().reconcile());
         broker.tasks.spawn(broker.clone().hold());
         Ok(broker)

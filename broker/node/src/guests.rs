@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_host::{
     Binding, Delivery, Envelope, Filtered, GuestFault, Host, LogLine, OwnFigures, PushRefusal, Response,
-    RouteTable, Sealed, Step, ToOpen, ToSeal, Usage,
+    RouteTable, Sealed, Spent, Step, ToOpen, ToSeal, Usage,
 };
 use posthouse_model::{GuestLimits, Name, PluginVersion, Quotas, SubscriptionId, TenantId, World};
 
@@ -41,6 +41,12 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Returns the figures that versions raised here, by tenant.
     fn figures(&self) -> Vec<OwnFigures>;
+
+    /// Returns what calls of a version have taken since it was loaded here; nothing where that is not counted.
+    fn spent(&self, version: PluginVersion) -> Spent {
+        let _ = version;
+        Spent::default()
+    }
 
     /// Says what a tenant's guests may use.
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits);
@@ -137,6 +143,10 @@ impl Guests for HostGuests {
 
     fn figures(&self) -> Vec<OwnFigures> {
         self.0.figures()
+    }
+
+    fn spent(&self, version: PluginVersion) -> Spent {
+        self.0.spent(version)
     }
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {

@@ -71,6 +71,7 @@ struct Figures {
     decided_again: Counter,
     guest_faults: Family<Guest, Counter>,
     bindings_broken: Family<Guest, Counter>,
+    tried: Family<TriedLabel, Counter>,
     guests: Arc<GuestFigures>,
     own: Arc<OwnFigureSeries>,
     pushes: Family<Push, Counter>,
@@ -118,6 +119,13 @@ struct Tenant {
 struct Guest {
     tenant: TenantLabel,
     world: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct TriedLabel {
+    tenant: TenantLabel,
+    world: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
@@ -227,6 +235,17 @@ impl Metrics {
             .bindings_broken
             .get_or_create(&self.guest(tenant, world))
             .inc();
+    }
+
+    /// Counts a message for which a version that is tried was, or was to be, compared with the one in use.
+    pub fn tried(&self, tenant: TenantId, world: World, outcome: &'static str) {
+        let Guest { tenant, world } = self.guest(tenant, world);
+        let label = TriedLabel {
+            tenant,
+            world,
+            outcome,
+        };
+        self.0.tried.get_or_create(&label).inc();
     }
 
     /// Counts an attempt to deliver.
@@ -392,6 +411,7 @@ impl Figures {
             decided_again: Counter::default(),
             guest_faults: Family::default(),
             bindings_broken: Family::default(),
+            tried: Family::default(),
             guests: Arc::default(),
             own: Arc::default(),
             pushes: Family::default(),
@@ -451,6 +471,11 @@ impl Figures {
             "plugin_bindings_broken",
             "Bindings taken out of use because their plugin trapped too often",
             self.bindings_broken.clone(),
+        );
+        registry.register(
+            "plugin_trial_messages",
+            "Messages for which a version that is tried was compared with the one in use, by what came of it",
+            self.tried.clone(),
         );
         registry.register_collector(Box::new(Arc::clone(&self.guests)));
         registry.register_collector(Box::new(Arc::clone(&self.own)));

@@ -14,8 +14,8 @@ use super::shapes::{
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
     ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
     SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
-    WorldView,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
+    TrialRequest, TrialView, UnbindRequest, WorldView,
 };
 
 /// Who signed a request.
@@ -501,6 +501,23 @@ pub trait Administration: Send + Sync + 'static {
         scope: &Scope,
         request: QuarantineRequest,
     ) -> impl Future<Output = Result<BindingView, AdminError>> + Send;
+
+    /// Lists trials at the scope's tenant's places and, for root, the platform's.
+    fn trials(&self, scope: &Scope) -> impl Future<Output = Result<Page<TrialView>, AdminError>> + Send;
+
+    /// Tries a version of a bound plugin beside the one in use. As with `bind`.
+    fn begin_trial(
+        &self,
+        scope: &Scope,
+        request: TrialRequest,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+
+    /// Ends a trial. As with `bind`.
+    fn end_trial(
+        &self,
+        scope: &Scope,
+        request: TrialEndRequest,
+    ) -> impl Future<Output = Result<Done, AdminError>> + Send;
 
     /// Says what became of a message of the scope's tenant.
     fn explain(

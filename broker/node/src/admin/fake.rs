@@ -498,6 +498,18 @@ impl Administration for Fake {
         reached("quarantine", scope, &format!("{request:?}"))
     }
 
+    async fn trials(&self, scope: &Scope) -> Result<Page<TrialView>, AdminError> {
+        reached("trials", scope, "")
+    }
+
+    async fn begin_trial(&self, scope: &Scope, request: TrialRequest) -> Result<Done, AdminError> {
+        reached("begin_trial", scope, &format!("{request:?}"))
+    }
+
+    async fn end_trial(&self, scope: &Scope, request: TrialEndRequest) -> Result<Done, AdminError> {
+        reached("end_trial", scope, &format!("{request:?}"))
+    }
+
     async fn explain(&self, scope: &Scope, message: Decimal) -> Result<Explanation, AdminError> {
         reached("explain", scope, &format!("{message}"))
     }

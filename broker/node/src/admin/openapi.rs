@@ -14,7 +14,8 @@ use super::shapes::{
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
     ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
     SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, UnbindRequest,
+    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
+    TrialRequest, TrialView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -209,6 +210,9 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::Unbind => json::<UnbindRequest, Done>(generator),
         Operation::ReadKept => json::<KeptRequest, KeptPage>(generator),
         Operation::Quarantine => json::<QuarantineRequest, BindingView>(generator),
+        Operation::ListTrials => none::<Page<TrialView>>(generator),
+        Operation::BeginTrial => json::<TrialRequest, Done>(generator),
+        Operation::EndTrial => json::<TrialEndRequest, Done>(generator),
         Operation::Explain => none::<Explanation>(generator),
         Operation::DeleteQueue
         | Operation::DeleteTopic

@@ -300,6 +300,9 @@ async fn perform<A: Administration>(
         Operation::Unbind => answer(does.unbind(scope, call.unbind_request()?).await),
         Operation::ReadKept => answer(does.kept(scope, call.body()?).await),
         Operation::Quarantine => answer(does.quarantine(scope, call.quarantine_request()?).await),
+        Operation::ListTrials => answer(does.trials(scope).await),
+        Operation::BeginTrial => answer(does.begin_trial(scope, call.body()?).await),
+        Operation::EndTrial => answer(does.end_trial(scope, call.body()?).await),
         Operation::Explain => answer(does.explain(scope, call.message()?).await),
     }
 }

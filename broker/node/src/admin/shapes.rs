@@ -17,6 +17,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod trials;
 
 use std::borrow::Cow;
 
@@ -34,6 +35,7 @@ pub use signing::*;
 pub use status::*;
 pub use tenants::*;
 pub use topics::*;
+pub use trials::*;
 
 /// A number as decimal text.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -235,7 +235,7 @@ fn view(acting: &Acting<'_>, plugin: &PluginOf) -> PluginView {
 }
 
 /// Returns the version that is asked for, or the newest.
-fn version_of(plugin: &PluginOf, asked: Option<u64>) -> Result<PluginVersion, AdminError> {
+pub(super) fn version_of(plugin: &PluginOf, asked: Option<u64>) -> Result<PluginVersion, AdminError> {
     let mut versions = plugin.versions.iter().map(|record: &PluginRecord| record.version);
     let found = match asked {
         Some(asked) => versions.find(|version| version.0 == asked),
@@ -265,7 +265,7 @@ fn log_line(node: &str, line: WrittenLine) -> PluginLogLine {
 // === impl Acting ===
 
 impl Acting<'_> {
-    fn plugin(&self, name: &Name) -> Result<PluginOf, AdminError> {
+    pub(super) fn plugin(&self, name: &Name) -> Result<PluginOf, AdminError> {
         let found = self.broker.plugin(self.tenant, name);
         found.ok_or_else(|| AdminError::not_found(format!("no plugin {name}")))
     }

@@ -18,6 +18,7 @@ use posthouse_model::{
 
 use super::kv::{KvUses, Lending};
 use super::names::Resolved;
+use super::trials::{Answer, ByTried, Question, Tried, Which};
 use super::{Broker, BrokerError};
 
 /// A topic as a publish finds it.
@@ -45,6 +46,26 @@ struct Bound {
     binding: Binding,
     on_failure: FailurePolicy,
     quarantined: Option<String>,
+    /// What is tried beside it.
+    tried: Option<Tried>,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Has nothing of a body shown where what is tried says something else.
+    fn hide_bodies(&mut self) {
+        if let Some(tried) = &mut self.tried {
+            tried.is_sealed = true;
+        }
+    }
+
+    fn version_of(&self, which: Which) -> PluginVersion {
+        match (which, &self.tried) {
+            (Which::Tried, Some(tried)) => tried.binding().version,
+            (Which::Tried, None) | (Which::InUse, _) => self.binding.version,
+        }
+    }
 }
 
 // === routing ===
@@ -114,15 +135,55 @@ impl Broker {
             Place::Platform,
         ];
         let bound = self.bound(topic.tenant, &places, World::Route)?;
-        let answers = self.ask_router(topic, &bound, &messages, uses).await?;
+        let answers = self.ask_routers(topic, &bound, &messages, uses).await?;
         let mut routed = Vec::with_capacity(messages.len());
-        for (message, answer) in messages.into_iter().zip(answers) {
+        for (message, (version, answer)) in messages.into_iter().zip(answers) {
             routed.push(
-                self.follow_router(topic, &bound, decided_at, message, answer, uses)
+                self.follow_router(topic, &bound, decided_at, message, version, answer, uses)
                     .await?,
             );
         }
         Ok(routed)
+    }
+
+    /// Asks the topic's router, or about its share of messages the version of it that is tried, and has both compared.
+    async fn ask_routers(
+        &self,
+        topic: &TopicContext,
+        bound: &Bound,
+        messages: &[Message],
+        uses: &mut KvUses,
+    ) -> Result<Vec<(PluginVersion, Result<Vec<SubscriptionId>, GuestFault>)>, BrokerError> {
+        let version = bound.binding.version;
+        let Some(tried) = &bound.tried else {
+            let answers = self.ask_router(topic, bound, messages, uses).await?;
+            return Ok(answers.into_iter().map(|answer| (version, answer)).collect());
+        };
+        let envelopes: Vec<Envelope> = messages.iter().map(envelope).collect();
+        let by_tried = self.route_by_tried(tried, &topic.table, &envelopes).await;
+        let undecided: Vec<Message> = messages
+            .iter()
+            .zip(&by_tried)
+            .filter(|(_, by_tried)| !matches!(by_tried, ByTried::Decided(_)))
+            .map(|(message, _)| message.clone())
+            .collect();
+        let mut in_use = self.ask_router(topic, bound, &undecided, uses).await?.into_iter();
+        let mut answers = Vec::with_capacity(messages.len());
+        for (envelope, by_tried) in envelopes.into_iter().zip(by_tried) {
+            let (by, answer) = match by_tried {
+                ByTried::Decided(matched) => (Which::Tried, Ok(matched)),
+                ByTried::Failed => {
+                    answers.push((version, in_use.next().unwrap_or(Err(GuestFault::Stopped))));
+                    continue;
+                }
+                ByTried::NotAsked => (Which::InUse, in_use.next().unwrap_or(Err(GuestFault::Stopped))),
+            };
+            let question = Question::Route(Arc::clone(&topic.table), envelope);
+            let said = answer.clone().map(Answer::routed);
+            self.compare(tried, &bound.binding, by, question, said);
+            answers.push((bound.version_of(by), answer));
+        }
+        Ok(answers)
     }
 
     async fn ask_router(
@@ -153,10 +214,10 @@ impl Broker {
         bound: &Bound,
         decided_at: LogIndex,
         mut message: Message,
+        version: PluginVersion,
         answer: Result<Vec<SubscriptionId>, GuestFault>,
         uses: &mut KvUses,
     ) -> Result<Routed, BrokerError> {
-        let version = bound.binding.version;
         let fault = match answer {
             Ok(matched) => {
                 let verdict = Verdict::Routed(matched.clone());
@@ -238,12 +299,15 @@ impl Broker {
         uses: &mut KvUses,
     ) -> Result<Vec<Incoming>, BrokerError> {
         let places = [Place::Incarnation(found.incarnation), Place::Tenant(found.tenant)];
-        let Some(bound) = self.bound_if_any(found.tenant, &places, World::Filter) else {
+        let Some(mut bound) = self.bound_if_any(found.tenant, &places, World::Filter) else {
             return Ok(messages
                 .into_iter()
                 .map(|message| Incoming { message, keep: true })
                 .collect());
         };
+        if found.sealed_under.is_some() {
+            bound.hide_bodies();
+        }
         let mut incoming = Vec::with_capacity(messages.len());
         for message in messages {
             let mut lending = Lending {
@@ -312,10 +376,13 @@ impl Broker {
                 Place::Incarnation(topic.incarnation),
                 Place::Tenant(topic.tenant),
             ];
-            let Some(bound) = self.bound_if_any(topic.tenant, &places, World::Filter) else {
+            let Some(mut bound) = self.bound_if_any(topic.tenant, &places, World::Filter) else {
                 publication.matched.push(subscription);
                 continue;
             };
+            if topic.sealed_under.is_some() {
+                bound.hide_bodies();
+            }
             let plain = Message {
                 decisions: Vec::new(),
                 ..publication.message.clone()
@@ -349,6 +416,38 @@ impl Broker {
         Ok(publication)
     }
 
+    /// Asks the filter, or about its share of messages the version of it that is tried, and has both compared.
+    async fn ask_filters(
+        &self,
+        bound: &Bound,
+        message: &Message,
+        lending: &mut Lending<'_>,
+    ) -> Result<(PluginVersion, Result<Filtered, GuestFault>), BrokerError> {
+        let (envelope, body) = (envelope(message), clear(&message.body));
+        let by_tried = match &bound.tried {
+            Some(tried) => self.filter_by_tried(tried, &envelope, &body).await,
+            None => ByTried::NotAsked,
+        };
+        let has_failed = matches!(by_tried, ByTried::Failed);
+        let (by, answer) = match by_tried {
+            ByTried::Decided(filtered) => (Which::Tried, Ok(filtered)),
+            ByTried::Failed | ByTried::NotAsked => {
+                self.load(bound.binding.version).await?;
+                let binding = self.lend_kv(&bound.binding, lending).await?;
+                let asked = (envelope.clone(), body.clone());
+                (
+                    Which::InUse,
+                    self.guests.filter(&binding, asked.0, asked.1).await,
+                )
+            }
+        };
+        if let Some(tried) = bound.tried.as_ref().filter(|_| !has_failed) {
+            let said = answer.clone().map(Answer::Filtered);
+            self.compare(tried, &bound.binding, by, Question::Filter(envelope, body), said);
+        }
+        Ok((bound.version_of(by), answer))
+    }
+
     async fn filter(
         &self,
         bound: &Bound,
@@ -357,15 +456,12 @@ impl Broker {
         mut message: Message,
         lending: &mut Lending<'_>,
     ) -> Result<Judged, BrokerError> {
-        let version = bound.binding.version;
-        let answer = match &bound.quarantined {
-            Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
-            None => {
-                self.load(version).await?;
-                let binding = self.lend_kv(&bound.binding, lending).await?;
-                let body = clear(&message.body);
-                self.guests.filter(&binding, envelope(&message), body).await
+        let (version, answer) = match &bound.quarantined {
+            Some(reason) => {
+                let fault = GuestFault::Said(format!("quarantined: {reason}"));
+                (bound.binding.version, Err(fault))
             }
+            None => self.ask_filters(bound, &message, lending).await?,
         };
         let decide = |message: &mut Message, verdict| {
             message.decisions.push(Decision {
@@ -672,7 +768,9 @@ impl Broker {
     }
 
     fn bound_if_any(&self, tenant: TenantId, places: &[Place], world: World) -> Option<Bound> {
-        self.binding_record(places, world).map(|record| Bound {
+        let record = self.binding_record(places, world)?;
+        let tried = self.tried_beside(&record, tenant);
+        Some(Bound {
             binding: Binding {
                 version: record.version,
                 tenant,
@@ -682,6 +780,7 @@ impl Broker {
             },
             on_failure: record.on_failure,
             quarantined: record.quarantined,
+            tried,
         })
     }
 
@@ -695,6 +794,27 @@ impl Broker {
             self.deciding.reach(record.changed);
         }
         record
+    }
+
+    /// Returns what is tried beside a binding that is in use.
+    fn tried_beside(&self, record: &BindingRecord, tenant: TenantId) -> Option<Tried> {
+        let is_tried = matches!(record.world, World::Route | World::Filter);
+        if !is_tried || record.quarantined.is_some() {
+            return None;
+        }
+        let tried = self.directory.view(|directory| {
+            let trial = directory.trial(record.place, record.world)?;
+            let runs = trial.end.is_none() && trial.beside == record.version;
+            runs.then(|| {
+                (
+                    trial.began,
+                    Tried::new(trial, tenant, record.configuration.clone()),
+                )
+            })
+        });
+        let (began, tried) = tried?;
+        self.deciding.reach(began);
+        Some(tried)
     }
 
     /// Makes sure that a plugin's version can be called.

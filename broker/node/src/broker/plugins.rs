@@ -164,7 +164,10 @@ impl Broker {
         self.change_bindings(command).await.map(|_| ())
     }
 
-    async fn change_bindings(&self, command: DirectoryCommand) -> Result<DirectoryReply, BrokerError> {
+    pub(super) async fn change_bindings(
+        &self,
+        command: DirectoryCommand,
+    ) -> Result<DirectoryReply, BrokerError> {
         let reply = self.direct(command, Kind::Topic).await?;
         // What this node has not seen yet it cannot tell the sets of.
         self.refresh(None).await?;

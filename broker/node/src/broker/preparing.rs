@@ -133,7 +133,7 @@ impl Broker {
         self.load(version).await
     }
 
-    /// Compiles what is bound and what can be rolled back to, so that it is there before it is asked, until the broker
+    /// Compiles what is bound, what can be rolled back to and what is tried, so that it is there before it is asked, until the broker
     /// stops.
     pub(super) async fn compile_bound(self) {
         let mut compiled: HashSet<PluginVersion> = HashSet::new();
@@ -200,7 +200,7 @@ fn sets_of(directory: &Directory, places: impl Iterator<Item = Place>) -> Option
 
 fn bound_versions(directory: &Directory) -> BTreeSet<PluginVersion> {
     let bindings = directory.bindings();
-    bindings
-        .flat_map(|binding| std::iter::once(binding.version).chain(binding.previous))
-        .collect()
+    let bound = bindings.flat_map(|binding| std::iter::once(binding.version).chain(binding.previous));
+    let running = directory.trials().filter(|trial| trial.end.is_none());
+    bound.chain(running.map(|trial| trial.version)).collect()
 }

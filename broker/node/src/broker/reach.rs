@@ -30,6 +30,7 @@ use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
 use super::report::NodeReport;
 use super::topics::PublishAsk;
+use super::trials::TrialReport;
 use super::{Broker, BrokerError, held, names, reconcile};
 
 /// How long a call looks for a leader that does it.
@@ -109,6 +110,8 @@ pub(super) enum Ask {
     Scrub,
     /// Has a version of a plugin ready to be asked.
     Prepare { version: PluginVersion },
+    /// What the node has seen of versions that are tried.
+    Trials,
     /// What plugins wrote there.
     PluginLines(LinesWanted),
     /// What a plugin keeps in a set.
@@ -145,6 +148,7 @@ pub(super) enum Told {
     Trace(Trace),
     Stay(Stay),
     Prepared,
+    Trials(Vec<TrialReport>),
     PluginLines(LinesOf),
     KeptEntries(Vec<(String, KvEntry)>),
 }
@@ -583,6 +587,7 @@ impl Broker {
                 self.scrubs.begin();
                 Ok(Told::Scrubs)
             }
+            Ask::Trials => Ok(Told::Trials(self.trial_reports())),
             Ask::Prepare { version } => self.prepare_here(version).await.map(|()| Told::Prepared),
             Ask::Kept(wanted) => {
                 let group = self.member(wanted.set)?;

@@ -11,7 +11,7 @@ use super::client::{CliError, Client, Connection};
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
-    ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, Done, FailureView, Page,
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, Done, EndView, FailureView, Page,
     PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
 };
 
@@ -22,6 +22,7 @@ mod held;
 mod kept;
 mod log;
 mod project;
+mod shadow;
 mod trial;
 mod trial_keys;
 
@@ -137,6 +138,14 @@ pub enum ServedCommand {
     /// Shows what the plugin of a binding keeps.
     #[command(subcommand)]
     Kv(KvCommand),
+    /// Tries a version of a router or filter beside the one in use: compared, or as a canary, with a gate or without.
+    Shadow(shadow::ShadowArgs),
+    /// Lists versions that are tried, with what came of it and messages on which they differ.
+    Trials,
+    /// Puts a version that is tried in use. `rollback` goes back.
+    Promote(shadow::TrialArgs),
+    /// Ends a trial; the version in use stays.
+    Stop(shadow::TrialArgs),
     /// Prints what a plugin wrote on all nodes, and the traps that were noted of it, newest last.
     Logs {
         /// The plugin.
@@ -340,6 +349,10 @@ impl ServedCommand {
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
             }
             ServedCommand::Kv(command) => command.perform(client).await,
+            ServedCommand::Shadow(args) => shadow::begin(client, args).await,
+            ServedCommand::Trials => shadow::list(client).await,
+            ServedCommand::Promote(args) => shadow::end(client, args, EndView::Promote).await,
+            ServedCommand::Stop(args) => shadow::end(client, args, EndView::Stop).await,
             ServedCommand::Logs {
                 plugin,
                 lines,
@@ -410,7 +423,7 @@ fn read_text(path: &Path) -> Result<String, CliError> {
 // === impl PlaceArgs ===
 
 impl PlaceArgs {
-    fn shape(self) -> Result<PlaceView, CliError> {
+    pub(super) fn shape(self) -> Result<PlaceView, CliError> {
         let flags = [
             (self.whole_tenant, PlaceView::Tenant),
             (self.whole_platform, PlaceView::Platform),

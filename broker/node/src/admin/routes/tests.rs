@@ -99,6 +99,8 @@ fn body_for(operation: Operation) -> &'static str {
         Operation::Decrypt => r#"{"wrapped_base64":"AAAA"}"#,
         Operation::PushPlugin => "component",
         Operation::Bind => r#"{"place":{"at":"platform"},"plugin":"p"}"#,
+        Operation::BeginTrial => r#"{"place":{"at":"topic","topic":"t"},"plugin":"p"}"#,
+        Operation::EndTrial => r#"{"place":{"at":"topic","topic":"t"},"world":"route","end":"stop"}"#,
         Operation::Unbind | Operation::Quarantine | Operation::ReadKept => {
             r#"{"place":{"at":"topic","topic":"t"},"world":"route"}"#
         }
@@ -118,6 +120,7 @@ fn method_for(operation: Operation) -> String {
         Operation::ListSigningKeys => "signing_keys",
         Operation::ListPlugins => "plugins",
         Operation::ListBindings => "bindings",
+        Operation::ListTrials => "trials",
         Operation::ReadPluginLogs => "plugin_logs",
         Operation::ReadKept => "kept",
         other => other.name(),

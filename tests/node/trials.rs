@@ -1,0 +1,249 @@
+//! Versions that are tried beside those in use: compared, as canaries, promoted and taken back by a gate.
+
+use posthouse_tests::{Answer, Client, Node};
+use serde_json::Value;
+
+use crate::plugins::{explain, publish_tag, push, receive, refused, topic_to_queue};
+use crate::sealing::run;
+use crate::{get, node, until};
+
+/// To the built-in router `lazy` does not match `lazy.#`, to the other one it does.
+const SAME: &str = "lazy.cat";
+const DIFFERENT: &str = "lazy";
+
+/// A topic with a router of its own in two versions: the built-in in use, and one that reads `#` in another way.
+fn routed() -> (Node, Client) {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[("filterType", "2")], "q", "lazy.#");
+    push(&node, "router", "plugins/topic-router");
+    run(&node, &["plugin", "bind", "router", "--topic", "t"]);
+    push(&node, "router", "examples/plugins/zero-or-more-router");
+    (node, client)
+}
+
+fn publish(client: &mut Client, key: &str) -> Answer {
+    let message = [("topicName", "t"), ("msgBody", "x"), ("routingKey", key)];
+    client.ask("PublishMessage", &message).unwrap()
+}
+
+/// Returns the only trial there is.
+fn trial(node: &Node) -> Value {
+    let trials: Value = serde_json::from_str(&run(node, &["plugin", "trials", "--json"])).unwrap();
+    let [trial] = &trials.as_array().unwrap()[..] else {
+        panic!("{trials}")
+    };
+    trial.clone()
+}
+
+/// Waits until a trial shows what it is to show.
+fn trial_with(node: &Node, shows: impl Fn(&Value) -> bool) -> Value {
+    until(|| Some(trial(node)).filter(|trial| shows(trial)))
+}
+
+/// Returns the version that is in use at the topic.
+fn in_use(node: &Node) -> u64 {
+    let bindings: Value = serde_json::from_str(&run(node, &["plugin", "bindings", "--json"])).unwrap();
+    let mut bindings = bindings.as_array().unwrap().iter();
+    let bound = bindings.find(|one| one["place"]["topic"] == "t").unwrap();
+    bound["version"].as_u64().unwrap()
+}
+
+#[test]
+fn a_shadow_is_compared_and_what_it_says_changes_nothing() {
+    let (node, mut client) = routed();
+    run(&node, &["plugin", "shadow", "router", "--topic", "t"]);
+    for _ in 0..3 {
+        publish(&mut client, SAME).success().unwrap();
+    }
+    assert_eq!(publish(&mut client, DIFFERENT).codes(), (6030, 10730));
+    let shown = trial_with(&node, |trial| trial["calls"] == 4);
+    assert_eq!(
+        (
+            &shown["same"],
+            &shown["different"],
+            &shown["failed"],
+            &shown["decided"]
+        ),
+        (&3.into(), &1.into(), &0.into(), &0.into()),
+        "{shown}"
+    );
+    let sample = &shown["samples"][0];
+    assert_eq!(sample["in_use"], "subscriptions ", "{shown}");
+    assert_ne!(sample["tried"], "subscriptions ", "{shown}");
+    let told = run(&node, &["plugin", "trials"]);
+    assert!(told.contains(sample["message_id"].as_str().unwrap()), "{told}");
+    let counted =
+        "posthouse_plugin_trial_messages_total{tenant=\"1\",world=\"route\",outcome=\"different\"} 1";
+    let metrics = get(&node, "/metrics").1;
+    assert!(metrics.contains(counted), "{metrics}");
+    run(&node, &["plugin", "stop", "--topic", "t", "--world", "route"]);
+    publish(&mut client, SAME).success().unwrap();
+    let ended = trial(&node);
+    assert_eq!((&ended["state"], &ended["calls"]), (&"stopped".into(), &4.into()));
+}
+
+#[test]
+fn a_canary_decides_its_share_and_is_put_in_use_and_taken_back_by_hand() {
+    let (node, mut client) = routed();
+    let before = in_use(&node);
+    let shadow = ["plugin", "shadow", "router", "--topic", "t", "--canary"];
+    run(&node, &[&shadow[..], &["100"]].concat());
+    let sent = publish(&mut client, DIFFERENT).success().unwrap();
+    assert_eq!(receive(&mut client, "q"), "x");
+    let shown = trial_with(&node, |trial| trial["different"] == 1);
+    assert_eq!((&shown["decided"], &shown["calls"]), (&1.into(), &1.into()));
+    let told = explain(&node, sent.text("msgId"));
+    assert_eq!(told["decisions"][0]["version"], shown["version"], "{told}");
+
+    run(&node, &[&shadow[..], &["50"]].concat());
+    let (mut by_tried, mut by_in_use) = (0_u64, 0_u64);
+    for _ in 0..40 {
+        let sent = publish(&mut client, SAME).success().unwrap();
+        let version = explain(&node, sent.text("msgId"))["decisions"][0]["version"].as_u64();
+        match version == shown["version"].as_u64() {
+            true => by_tried += 1,
+            false => by_in_use += 1,
+        }
+    }
+    assert!(by_tried > 0 && by_in_use > 0, "{by_tried} and {by_in_use}");
+    let shown = trial_with(&node, |trial| trial["same"] == 40);
+    assert_eq!(
+        shown["decided"].as_u64(),
+        Some(by_tried),
+        "it counts anew: {shown}"
+    );
+
+    run(&node, &["plugin", "promote", "--topic", "t", "--world", "route"]);
+    assert_eq!(Some(in_use(&node)), shown["version"].as_u64());
+    publish(&mut client, DIFFERENT).success().unwrap();
+    run(&node, &["plugin", "rollback", "router"]);
+    assert_eq!(in_use(&node), before);
+    assert_eq!(publish(&mut client, DIFFERENT).codes(), (6030, 10730));
+}
+
+#[test]
+fn a_gate_puts_in_use_what_is_good() {
+    let (node, mut client) = routed();
+    let shadow = [
+        "plugin",
+        "shadow",
+        "router",
+        "--topic",
+        "t",
+        "--gate-calls",
+        "5",
+        "--errors-max",
+        "1",
+        "--differences-max",
+        "10",
+        "--promote",
+    ];
+    run(&node, &shadow);
+    let before = in_use(&node);
+    for _ in 0..4 {
+        publish(&mut client, SAME).success().unwrap();
+    }
+    trial_with(&node, |trial| trial["same"] == 4);
+    assert_eq!(in_use(&node), before, "four are too few");
+    publish(&mut client, SAME).success().unwrap();
+    let promoted = trial_with(&node, |trial| trial["state"] == "promoted");
+    assert_eq!(Some(in_use(&node)), promoted["version"].as_u64());
+    publish(&mut client, DIFFERENT).success().unwrap();
+}
+
+#[test]
+fn a_gate_takes_back_a_canary_that_fails_and_no_publish_does() {
+    let (node, mut client) = routed();
+    push(&node, "router", "tests/plugins/traps");
+    let before = in_use(&node);
+    let shadow = [
+        "plugin",
+        "shadow",
+        "router",
+        "--topic",
+        "t",
+        "--canary",
+        "100",
+        "--gate-calls",
+        "20",
+        "--errors-max",
+        "10",
+        "--promote",
+    ];
+    run(&node, &shadow);
+    let trap = [
+        ("topicName", "t"),
+        ("msgBody", "x"),
+        ("routingKey", SAME),
+        ("msgTag.1", "trap"),
+    ];
+    for _ in 0..3 {
+        client.ask("PublishMessage", &trap).unwrap().success().unwrap();
+    }
+    let fallen = trial_with(&node, |trial| trial["state"] == "fell back");
+    assert_eq!(fallen["reason"], "3 of 3 calls failed", "{fallen}");
+    assert_eq!(in_use(&node), before);
+    client.ask("PublishMessage", &trap).unwrap().success().unwrap();
+    assert_eq!(trial(&node)["calls"], 3, "it is asked no more");
+}
+
+#[test]
+fn what_differs_about_a_sealed_body_is_shown_without_it() {
+    let node = node();
+    let mut client = node.client();
+    for queue in ["sealed", "open"] {
+        client
+            .ask("CreateQueue", &[("queueName", queue)])
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+    run(&node, &["key", "create", "k"]);
+    run(&node, &["queue", "seal", "sealed", "--key", "k"]);
+    push(&node, "prices", "examples/plugins/json-filter");
+    let config = r#"{"when":{"field":"/price","above":100}}"#;
+    for queue in ["sealed", "open"] {
+        run(
+            &node,
+            &["plugin", "bind", "prices", "--queue", queue, "--config", config],
+        );
+    }
+    // Another version lets everything pass.
+    push(&node, "prices", "tests/plugins/hostile-filter");
+    for (queue, shown) in [("sealed", Value::Null), ("open", Value::from(r#"{"price":50}"#))] {
+        run(&node, &["plugin", "shadow", "prices", "--queue", queue]);
+        let send = [("queueName", queue), ("msgBody", r#"{"price":50}"#)];
+        client.ask("SendMessage", &send).unwrap().success().unwrap();
+        let trial = until(|| {
+            let trials: Value = serde_json::from_str(&run(&node, &["plugin", "trials", "--json"])).unwrap();
+            let mut trials = trials.as_array().unwrap().iter();
+            let trial = trials.find(|one| one["place"]["queue"] == queue).unwrap();
+            (trial["different"] == 1).then(|| trial.clone())
+        });
+        let sample = &trial["samples"][0];
+        assert_eq!(
+            (&sample["in_use"], &sample["tried"], &sample["body"]),
+            (&"drop".into(), &"pass".into(), &shown),
+            "{trial}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_tried_is_refused_and_says_why() {
+    let (node, mut client) = routed();
+    publish_tag(&mut client, "t", "none");
+    let shadow = |plugin, place: &'static [&str]| {
+        refused(&node, &[], &[&["plugin", "shadow", plugin], place].concat())
+    };
+    let told = shadow("http-push", &["--http-endpoints"]);
+    assert!(told.contains("only plugins that route or filter"), "{told}");
+    let told = shadow("router", &["--whole-tenant"]);
+    assert!(told.contains("nothing of that world is bound there"), "{told}");
+    let told = shadow("topic-router", &["--topic", "t"]);
+    assert!(told.contains("another plugin"), "{told}");
+    let ending = ["plugin", "stop", "--topic", "t", "--world", "route"];
+    let told = refused(&node, &[], &ending);
+    assert!(told.contains("no such trial"), "{told}");
+}
