@@ -137,9 +137,9 @@ impl Broker {
         let bound = self.bound(topic.tenant, &places, World::Route)?;
         let answers = self.ask_routers(topic, &bound, &messages, uses).await?;
         let mut routed = Vec::with_capacity(messages.len());
-        for (message, (version, answer)) in messages.into_iter().zip(answers) {
+        for (message, answer) in messages.into_iter().zip(answers) {
             routed.push(
-                self.follow_router(topic, &bound, decided_at, message, version, answer, uses)
+                self.follow_router(topic, &bound, decided_at, message, answer, uses)
                     .await?,
             );
         }
@@ -214,8 +214,7 @@ impl Broker {
         bound: &Bound,
         decided_at: LogIndex,
         mut message: Message,
-        version: PluginVersion,
-        answer: Result<Vec<SubscriptionId>, GuestFault>,
+        (version, answer): (PluginVersion, Result<Vec<SubscriptionId>, GuestFault>),
         uses: &mut KvUses,
     ) -> Result<Routed, BrokerError> {
         let fault = match answer {
@@ -435,10 +434,7 @@ impl Broker {
                 self.load(bound.binding.version).await?;
                 let binding = self.lend_kv(&bound.binding, lending).await?;
                 let asked = (envelope.clone(), body.clone());
-                (
-                    Which::InUse,
-                    self.guests.filter(&binding, asked.0, asked.1).await,
-                )
+                (Which::InUse, self.guests.filter(&binding, asked.0, asked.1).await)
             }
         };
         if let Some(tried) = bound.tried.as_ref().filter(|_| !has_failed) {

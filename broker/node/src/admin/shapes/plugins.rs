@@ -143,7 +143,7 @@ pub struct BindRequest {
     #[serde(default)]
     pub on_failure: FailureView,
     /// When it is taken out of use because its plugin traps.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BreakerView::is_absent")]
     pub breaker: BreakerView,
 }
 
@@ -276,7 +276,7 @@ pub struct BindingView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined_ms: Option<u64>,
     /// When it is taken out of use because its plugin traps.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BreakerView::is_absent")]
     pub breaker: BreakerView,
 }
 
@@ -316,6 +316,15 @@ impl From<&PluginRecord> for PluginVersionView {
             bytes: record.bytes,
             pushed_ms: record.pushed.millis(),
         }
+    }
+}
+
+// === impl BreakerView ===
+
+impl BreakerView {
+    /// Returns whether it says nothing.
+    fn is_absent(&self) -> bool {
+        *self == BreakerView::default()
     }
 }
 
