@@ -72,7 +72,11 @@ fn bounds() -> String {
 /// Swaps a key back and forth, and says how that went.
 fn swap() -> Result<String, String> {
     let swapped = |version, value: &[u8]| kv::swap("swapped", version, value, None).map_err(refused);
-    let mut went = vec![swapped(7, b"by a wrong version")?, swapped(0, b"one")?, swapped(0, b"two")?];
+    let mut went = vec![
+        swapped(7, b"by a wrong version")?,
+        swapped(0, b"one")?,
+        swapped(0, b"two")?,
+    ];
     let own = get("swapped")?.map(|entry| entry.version).unwrap_or_default();
     went.push(swapped(own, b"three")?);
     went.push(swapped(own, b"four")?);
