@@ -38,6 +38,12 @@ mod lent {
     pub struct LentDataKey;
 }
 
+/// What a decision sees of a store; none is lent here.
+mod kv {
+    #[derive(Clone, Debug, Eq, PartialEq)]
+    pub struct KvSession;
+}
+
 /// The most elements of a list, above the contract's own bounds.
 const LIST_MAX: usize = 80;
 
