@@ -247,3 +247,29 @@ fn what_cannot_be_tried_is_refused_and_says_why() {
     let told = refused(&node, &[], &ending);
     assert!(told.contains("no such trial"), "{told}");
 }
+
+#[test]
+fn neither_of_two_versions_may_keep_a_store() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    let shadow = |plugin: &str| refused(&node, &[], &["plugin", "shadow", plugin, "--topic", "t"]);
+    for (plugin, in_use, tried) in [
+        (
+            "keeps-at-last",
+            "examples/plugins/json-filter",
+            "examples/plugins/once",
+        ),
+        (
+            "kept-at-first",
+            "examples/plugins/once",
+            "examples/plugins/json-filter",
+        ),
+    ] {
+        push(&node, plugin, in_use);
+        run(&node, &["plugin", "bind", plugin, "--topic", "t"]);
+        push(&node, plugin, tried);
+        let told = shadow(plugin);
+        assert!(told.contains("keeps a store"), "{told}");
+    }
+}

@@ -506,10 +506,17 @@ impl Broker {
         gate: Option<Gate>,
     ) -> Result<(), BrokerError> {
         self.prepare(version, [place]).await?;
-        if self.guests.uses_kv(version) {
-            // It would read what the version in use keeps, and what it writes would be of no decision.
-            let text = "a version that keeps a store cannot be tried beside another: bind it where nothing depends on it";
-            return Err(BrokerError::Argument(text.to_owned()));
+        let in_use = self
+            .directory
+            .view(|directory| Some(directory.binding(place, world)?.version));
+        for version in [Some(version), in_use].into_iter().flatten() {
+            self.load(version).await?;
+            if self.guests.uses_kv(version) {
+                // Both would read what decisions have kept, and what the one writes that does not decide is nobody's.
+                let text =
+                    format!("version {version} keeps a store: it cannot be tried, nor another beside it");
+                return Err(BrokerError::Argument(text));
+            }
         }
         let command = DirectoryCommand::BeginTrial {
             place,
