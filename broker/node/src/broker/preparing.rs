@@ -133,8 +133,8 @@ impl Broker {
         self.load(version).await
     }
 
-    /// Compiles what is bound, what can be rolled back to and what is tried, so that it is there before it is asked, until the broker
-    /// stops.
+    /// Compiles what is bound, what can be rolled back to and what is tried, so that it is there before it is asked, until
+    /// the broker stops.
     pub(super) async fn compile_bound(self) {
         let mut compiled: HashSet<PluginVersion> = HashSet::new();
         let mut complete_at = None;
