@@ -185,14 +185,14 @@ impl Course {
     }
 
     fn receive(&self, wanderer: &mut Wanderer, queue: usize, most: u64, wait: u64) -> Vec<(Name, String)> {
-        let (queue_name, most, wait) = (queue_name(queue), most.to_string(), wait.to_string());
+        let (queue_name, most_text, wait) = (queue_name(queue), most.to_string(), wait.to_string());
         let client = wanderer.client();
         let (span, answer) = self.call(|| {
             client.ask(
                 "BatchReceiveMessage",
                 &[
                     ("queueName", &queue_name),
-                    ("numOfMsg", &most),
+                    ("numOfMsg", &most_text),
                     ("pollingWaitSeconds", &wait),
                 ],
             )
@@ -232,7 +232,12 @@ impl Course {
                 other => Err(other),
             },
         };
-        self.note(Call::Receive { span, queue, got });
+        self.note(Call::Receive {
+            span,
+            queue,
+            max: most,
+            got,
+        });
         handles
     }
 

@@ -75,6 +75,8 @@ pub enum Call {
         span: Span,
         /// Of which queue.
         queue: usize,
+        /// How many at most.
+        max: u64,
         /// What came, or how it ended.
         got: Result<Vec<Got>, End>,
     },
@@ -115,8 +117,8 @@ struct Unseen {
     began: At,
     /// How often it may have leased one message unseen.
     leases_max: u64,
-    /// Whether nothing of it was seen.
-    is_lost: bool,
+    /// How many messages it may have leased each time.
+    max: u64,
 }
 
 /// Returns everything in a history that cannot be, given what is promised. It ends with all queues read until empty.
@@ -133,8 +135,14 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
             } => {
                 stories.entry(name.clone()).or_default().sent = Some((*span, *delay, *end));
             }
-            Call::Receive { span, queue, got } => {
-                unseen.entry(*queue).or_default().extend(rules.unseen(*span, got));
+            Call::Receive {
+                span,
+                queue,
+                max,
+                got,
+            } => {
+                let may_have = rules.unseen(*span, *max, got);
+                unseen.entry(*queue).or_default().extend(may_have);
                 for one in got.iter().flatten() {
                     stories
                         .entry(one.name.clone())
@@ -165,7 +173,11 @@ pub fn violations(calls: &[Call], rules: &Rules) -> Vec<String> {
         );
     }
     let of_ordered = unseen.get(&rules.ordered_queue).map_or(&[][..], Vec::as_slice);
-    found.extend(order_violations(&stories, rules, of_ordered));
+    found.extend(order_violations(calls, &stories, rules));
+    // A message whose own counts cannot be says it better.
+    if found.is_empty() {
+        found.extend(unexplained(&stories, rules, of_ordered));
+    }
     found
 }
 
@@ -182,18 +194,18 @@ impl Rules {
     /// Returns what a receive may have leased unseen. Asked again within the cluster it answers no lease that ended
     /// meanwhile, and leases anew: one that lasted may have leased a message several times, the last time seen or not. What
     /// was refused as not done has leased nothing.
-    fn unseen(&self, span: Span, got: &Result<Vec<Got>, End>) -> Option<Unseen> {
+    fn unseen(&self, span: Span, max: u64, got: &Result<Vec<Got>, End>) -> Option<Unseen> {
         let ended = self.leases_between(span.began, span.ended);
-        let (leases_max, is_lost) = match got {
+        let leases_max = match got {
             Err(End::NotDone) => return None,
             Ok(_) if ended == 0 => return None,
-            Ok(_) => (ended, false),
-            Err(End::Done | End::MayBeDone) => (1 + ended, true),
+            Ok(_) => ended,
+            Err(End::Done | End::MayBeDone) => 1 + ended,
         };
         Some(Unseen {
             began: span.began,
             leases_max,
-            is_lost,
+            max,
         })
     }
 
@@ -282,42 +294,64 @@ impl Story {
     }
 }
 
-/// One producer's messages reach the one consumer of the ordered queue in their order; a receive whose answer was lost
-/// may hold some back, each once.
-fn order_violations(stories: &BTreeMap<Name, Story>, rules: &Rules, unseen: &[Unseen]) -> Vec<String> {
-    let mut first: BTreeMap<usize, Vec<(At, u64)>> = BTreeMap::new();
-    for (name, story) in stories {
-        // What was not acknowledged may be stored after the sends that followed it.
-        let counts = story
-            .sent
-            .is_some_and(|(_, delay, end)| delay.is_zero() && end == End::Done);
-        if name.queue != rules.ordered_queue || !counts {
-            continue;
-        }
-        if let Some((span, _)) = story.got.first() {
-            first
-                .entry(name.producer)
-                .or_default()
-                .push((span.ended, name.number));
+/// Returns the messages that reached the one consumer of the ordered queue out of order. A message that was acknowledged
+/// before the send of another one began lies before it, and comes first unless it is leased just then: never leased
+/// until it is received for the first time, nothing later may have come before. A lease that ends puts it back in
+/// its place.
+fn order_violations(calls: &[Call], stories: &BTreeMap<Name, Story>, rules: &Rules) -> Vec<String> {
+    let mut receives: Vec<(Span, &[Got])> = Vec::new();
+    for call in calls {
+        if let Call::Receive {
+            span,
+            queue,
+            got: Ok(got),
+            ..
+        } = call
+            && *queue == rules.ordered_queue
+        {
+            receives.push((*span, got));
         }
     }
+    receives.sort_by_key(|(span, _)| span.began);
     let mut found = Vec::new();
-    for (producer, mut seen) in first {
-        seen.sort_unstable();
-        let mut highest = 0;
-        let mut late = 0;
-        for (_, number) in seen {
-            late += u64::from(number < highest);
-            highest = highest.max(number);
-        }
-        let lost = unseen.iter().filter(|receive| receive.is_lost).count() as u64;
-        if late > lost {
+    // Of what came until now, the message whose send began last.
+    let mut newest: Option<(At, &Name)> = None;
+    for one in receives.iter().flat_map(|(_, got)| got.iter()) {
+        let Some((sent, _, end)) = stories.get(&one.name).and_then(|story| story.sent) else {
+            continue;
+        };
+        if let Some((began, later)) = newest
+            // What was not acknowledged may have been stored long after its call.
+            && (one.count, end) == (1, End::Done)
+            && sent.ended < began
+        {
             found.push(format!(
-                "{late} messages of producer {producer} out of order, {lost} receives lost"
+                "{:?}: out of order, received for the first time after {later:?}, sent later",
+                one.name
             ));
         }
+        newest = newest.max(Some((sent.began, &one.name)));
     }
     found
+}
+
+/// Returns whether more leases of the ordered queue's messages were seen by nobody than receives can have made. A lease
+/// that nobody saw is all that lets later messages pass.
+fn unexplained(stories: &BTreeMap<Name, Story>, rules: &Rules, unseen: &[Unseen]) -> Option<String> {
+    let missing: u64 = stories
+        .iter()
+        .filter(|(name, _)| name.queue == rules.ordered_queue)
+        .filter_map(|(_, story)| {
+            let last = story.got.last()?;
+            Some(last.1.count.saturating_sub(story.got.len() as u64))
+        })
+        .sum();
+    let made: u64 = unseen
+        .iter()
+        .map(|receive| receive.leases_max * receive.max)
+        .sum();
+    (missing > made)
+        .then(|| format!("{missing} leases that nobody saw, and at most {made} can have been made"))
 }
 
 #[cfg(test)]
@@ -358,6 +392,7 @@ mod tests {
         Call::Receive {
             span: span(began, ended),
             queue: 0,
+            max: 1,
             got: Ok(vec![Got {
                 name: name(number),
                 id: "7".to_owned(),
@@ -399,6 +434,7 @@ mod tests {
         let lost = |until: u64| Call::Receive {
             span: span(2, until),
             queue: 0,
+            max: 1,
             got: Err(End::MayBeDone),
         };
         let counted = |until: u64, count: u64| {
@@ -414,6 +450,7 @@ mod tests {
         let ended_by = |began: u64, end: End| Call::Receive {
             span: span(began, began + 1),
             queue: 0,
+            max: 1,
             got: Err(end),
         };
         let refused = [
@@ -489,6 +526,58 @@ mod tests {
     }
 
     #[test]
+    fn order_is_looked_at_message_by_message() {
+        let lost = |at: u64| Call::Receive {
+            span: span(at, at + 1),
+            queue: 0,
+            max: 1,
+            got: Err(End::MayBeDone),
+        };
+        let sends = [send(1, 0, End::Done), send(2, 2, End::Done), lost(3)];
+        let passed = [sends.as_slice(), &[receive(2, 5, 6, 1), receive(1, 25, 26, 1)]].concat();
+        assert!(
+            one(&passed).contains("out of order"),
+            "never leased before: no lost receive explains it"
+        );
+        let at_once = [
+            send(1, 0, End::Done),
+            send(2, 2, End::Done),
+            Call::Receive {
+                span: span(5, 6),
+                queue: 0,
+                max: 2,
+                got: Ok([2, 1]
+                    .map(|number| Got {
+                        name: name(number),
+                        id: "7".to_owned(),
+                        count: 1,
+                    })
+                    .to_vec()),
+            },
+        ];
+        assert!(one(&at_once).contains("out of order"));
+        let overlapping = [
+            send(1, 0, End::Done),
+            send(2, 0, End::Done),
+            receive(2, 5, 6, 1),
+            receive(1, 7, 8, 1),
+        ];
+        assert_eq!(violations(&overlapping, &RULES), Vec::<String>::new());
+        let in_doubt = [
+            send(1, 0, End::MayBeDone),
+            send(2, 2, End::Done),
+            receive(2, 5, 6, 1),
+            receive(1, 7, 8, 1),
+        ];
+        assert_eq!(violations(&in_doubt, &RULES), Vec::<String>::new());
+        let two_by_one = [sends.as_slice(), &[receive(2, 25, 26, 2), receive(1, 27, 28, 2)]].concat();
+        assert!(
+            one(&two_by_one).contains("nobody saw"),
+            "one receive of one message"
+        );
+    }
+
+    #[test]
     fn an_answer_that_is_given_late_is_of_an_earlier_lease() {
         let calls = [
             send(1, 0, End::Done),
@@ -506,6 +595,7 @@ mod tests {
         let lost = Call::Receive {
             span: span(3, 4),
             queue: 0,
+            max: 1,
             got: Err(End::MayBeDone),
         };
         let calls = [

@@ -145,7 +145,13 @@ impl Clients {
             Err(fault) => Err(end_of(fault)),
         };
         let span = self.since(began);
-        self.world.notes.call(Call::Receive { span, queue, got });
+        let max = max.into();
+        self.world.notes.call(Call::Receive {
+            span,
+            queue,
+            max,
+            got,
+        });
         handles
     }
 
