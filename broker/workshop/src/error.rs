@@ -40,6 +40,14 @@ pub enum WorkshopError {
         /// What to install.
         remedy: &'static str,
     },
+    /// A tool is there, and could not be run.
+    #[error("{tool} could not be run: {source}")]
+    ToolNotRun {
+        /// Which.
+        tool: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// A tool was run and failed. What it said went to standard error.
     #[error("{tool} failed: what it says is above")]
     ToolFailed {

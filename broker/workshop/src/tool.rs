@@ -35,8 +35,8 @@ impl Tool {
                 remedy: self.remedy,
             };
         }
-        WorkshopError::Files {
-            path: self.name.into(),
+        WorkshopError::ToolNotRun {
+            tool: self.name,
             source: error,
         }
     }

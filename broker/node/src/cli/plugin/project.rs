@@ -157,8 +157,7 @@ async fn test(
     json: bool,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Output, CliError> {
-    let cases = Case::read_all(project, wanted)?;
-    let trial = Trial::open(project.world, read_component(project)?, environment).await?;
+    let (cases, trial, _) = prepared(project, wanted, environment).await?;
     let mut tested = Vec::with_capacity(cases.len());
     for case in cases {
         let differences = case.differences(&trial).await;
@@ -207,10 +206,7 @@ async fn measure(
     json: bool,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Output, CliError> {
-    let cases = Case::read_all(project, wanted)?;
-    let component = read_component(project)?;
-    let bytes = component.len();
-    let trial = Trial::open(project.world, component, environment).await?;
+    let (cases, trial, bytes) = prepared(project, wanted, environment).await?;
     let mut measured = Vec::with_capacity(cases.len());
     for case in &cases {
         measured.push(bench::figures(case, &trial).await);
@@ -222,6 +218,19 @@ async fn measure(
         cases: measured,
     };
     Ok(Output::of(json, &measured, text))
+}
+
+/// Returns a project's cases, its component ready to be asked, and that one's size.
+async fn prepared(
+    project: &Project,
+    wanted: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Vec<Case>, Trial, usize), CliError> {
+    let cases = Case::read_all(project, wanted)?;
+    let component = read_component(project)?;
+    let bytes = component.len();
+    let trial = Trial::open(project.world, component, environment).await?;
+    Ok((cases, trial, bytes))
 }
 
 fn read_component(project: &Project) -> Result<Bytes, CliError> {
