@@ -42,6 +42,12 @@ pub enum PushRefusal {
         /// What is.
         found: String,
     },
+    /// It exports what more than one world must.
+    #[error("a plugin is of one world; this component exports {found}: build one component for each")]
+    SeveralWorlds {
+        /// The interfaces of worlds that it exports.
+        found: String,
+    },
     /// It has the right names with the wrong types behind them.
     #[error(
         "the component does not fit the contract: {0}; build it against the `wit/` of this version, which `posthouse plugin \
@@ -226,7 +232,7 @@ mod tests {
     use super::*;
 
     /// Each refusal, and what it tells its reader to do.
-    fn refusals() -> [(PushRefusal, &'static str); 9] {
+    fn refusals() -> [(PushRefusal, &'static str); 10] {
         let text = || "told".to_owned();
         [
             (
@@ -249,6 +255,10 @@ mod tests {
                     found: text(),
                 },
                 "--world",
+            ),
+            (
+                PushRefusal::SeveralWorlds { found: text() },
+                "one component for each",
             ),
             (PushRefusal::WrongTypes(text()), "posthouse plugin new"),
             (PushRefusal::DoesNotCompile(text()), "posthouse plugin new"),

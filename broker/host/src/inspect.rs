@@ -9,6 +9,8 @@ use crate::{config::COMPONENT_BYTES_MAX, fault::PushRefusal, text};
 const PACKAGE: &str = "posthouse:plugin/";
 /// The contract's version, without its last number: those that differ in it alone fit each other.
 const VERSION: &str = "@0.1.";
+/// Every world.
+const WORLDS: [World; 4] = [World::Route, World::Filter, World::Deliver, World::Seal];
 /// The longest name that is shown in a refusal, in bytes.
 const SHOWN_BYTES_MAX: usize = 256;
 
@@ -47,11 +49,7 @@ pub(crate) fn inspect(world: World, component: &[u8]) -> Result<Wants, PushRefus
         }
     }
     let wanted = exported(world);
-    if !surface
-        .exports
-        .iter()
-        .any(|export| interface(export) == Some(wanted))
-    {
+    if !surface.exports(wanted) {
         let found = if surface.exports.is_empty() {
             "nothing".to_owned()
         } else {
@@ -61,6 +59,16 @@ pub(crate) fn inspect(world: World, component: &[u8]) -> Result<Wants, PushRefus
             world,
             missing: format!("{PACKAGE}{wanted}"),
             found,
+        });
+    }
+    let worlds: Vec<&str> = WORLDS
+        .into_iter()
+        .map(exported)
+        .filter(|wanted| surface.exports(wanted))
+        .collect();
+    if worlds.len() > 1 {
+        return Err(PushRefusal::SeveralWorlds {
+            found: worlds.join(" and "),
         });
     }
     let kv = surface
@@ -102,6 +110,13 @@ impl Surface {
             }
         }
         Ok(surface)
+    }
+
+    /// Says whether an interface of the contract is offered.
+    fn exports(&self, wanted: &str) -> bool {
+        self.exports
+            .iter()
+            .any(|export| interface(export) == Some(wanted))
     }
 }
 

@@ -214,6 +214,7 @@ fn speaks_of_world(refusal: &PushRefusal) -> bool {
         PushRefusal::ImportNotGranted { import, .. } => import.starts_with("posthouse:plugin/"),
         PushRefusal::TooLarge { .. }
         | PushRefusal::NotAComponent(_)
+        | PushRefusal::SeveralWorlds { .. }
         | PushRefusal::WrongTypes(_)
         | PushRefusal::DoesNotCompile(_)
         | PushRefusal::CompileLimit(_)
