@@ -20,6 +20,14 @@ pub(crate) struct KeyTable {
     nodes: Vec<Node>,
 }
 
+/// The nodes that a routing key's walk has come to: kept from one message to the next, so that no word needs memory of
+/// its own.
+#[derive(Default)]
+pub(crate) struct Walk {
+    reached: Vec<NodeId>,
+    next: Vec<NodeId>,
+}
+
 /// Where keys with the same beginning stand after it.
 #[derive(Default)]
 struct Node {
@@ -49,15 +57,16 @@ impl KeyTable {
     }
 
     /// Returns the positions that a message with this routing key reaches, in no order and perhaps repeated.
-    pub(crate) fn matches(&self, routing_key: &str) -> Vec<u32> {
-        let mut reached = vec![0];
+    pub(crate) fn matches(&self, routing_key: &str, walk: &mut Walk) -> Vec<u32> {
+        walk.begin();
         for word in routing_key.split(WORD_END) {
-            reached = self.after(&reached, word);
+            walk.step(self, word);
         }
-        reached
-            .iter()
-            .flat_map(|&id| self.nodes[id].ends.iter().copied())
-            .collect()
+        let ends = || walk.reached.iter().map(|&id| &self.nodes[id].ends);
+        // Exactly as many as there are: what is handed to the host is shrunk to that, which is another allocation.
+        let mut positions = Vec::with_capacity(ends().map(Vec::len).sum());
+        ends().for_each(|ends| positions.extend_from_slice(ends));
+        positions
     }
 
     fn insert(&mut self, key: &str, position: u32) {
@@ -84,23 +93,35 @@ impl KeyTable {
         }
         child
     }
+}
 
-    /// Returns the nodes that one more word leads to, each once: a node of `#` is reached from itself and from its
+// === impl Walk ===
+
+impl Walk {
+    /// Goes back to the root.
+    fn begin(&mut self) {
+        self.reached.clear();
+        self.reached.push(0);
+    }
+
+    /// Goes on to the nodes that one more word leads to, each once: a node of `#` is reached from itself and from its
     /// parent, and without this a key such as `#.#.#` would double the work with each word.
-    fn after(&self, reached: &[NodeId], word: &str) -> Vec<NodeId> {
-        let mut next = Vec::with_capacity(reached.len());
-        for &id in reached {
-            let node = &self.nodes[id];
-            next.extend(node.exact.get(word));
-            next.extend(node.one_word);
-            next.extend(node.words);
+    fn step(&mut self, table: &KeyTable, word: &str) {
+        self.next.clear();
+        for &id in &self.reached {
+            let node = &table.nodes[id];
+            self.next.extend(node.exact.get(word));
+            self.next.extend(node.one_word);
+            self.next.extend(node.words);
             if node.repeats {
-                next.push(id);
+                self.next.push(id);
             }
         }
-        next.sort_unstable();
-        next.dedup();
-        next
+        if self.next.len() > 1 {
+            self.next.sort_unstable();
+            self.next.dedup();
+        }
+        std::mem::swap(&mut self.reached, &mut self.next);
     }
 }
 
@@ -110,11 +131,12 @@ mod tests {
 
     /// The nodes that a routing key's walk looks at, summed over its words.
     fn nodes_looked_at(table: &KeyTable, routing_key: &str) -> usize {
-        let mut reached = vec![0];
+        let mut walk = Walk::default();
+        walk.begin();
         let mut looked_at = 0;
         for word in routing_key.split(WORD_END) {
-            looked_at += reached.len();
-            reached = table.after(&reached, word);
+            looked_at += walk.reached.len();
+            walk.step(table, word);
         }
         looked_at
     }
@@ -124,7 +146,7 @@ mod tests {
         let keys: Vec<_> = (0..10_000).map(|shop| vec![format!("shop{shop}.*.#")]).collect();
         let table = KeyTable::new(keys.iter().map(Vec::as_slice));
         assert_eq!(nodes_looked_at(&table, "shop77.order.paid"), 3);
-        assert_eq!(table.matches("shop77.order.paid"), [77]);
+        assert_eq!(table.matches("shop77.order.paid", &mut Walk::default()), [77]);
     }
 
     #[test]
@@ -133,6 +155,6 @@ mod tests {
         let table = KeyTable::new([key.as_slice()].into_iter());
         let routing_key = ["a"; 16].join(".");
         assert!(nodes_looked_at(&table, &routing_key) <= 16 * 17);
-        assert_eq!(table.matches(&routing_key), [0]);
+        assert_eq!(table.matches(&routing_key, &mut Walk::default()), [0]);
     }
 }

@@ -6,7 +6,7 @@
 mod binding_keys;
 mod tags;
 
-use binding_keys::KeyTable;
+use binding_keys::{KeyTable, Walk};
 use bindings::exports::posthouse::plugin::router::{FilterType, Guest, GuestTable, Subscription};
 use bindings::posthouse::plugin::types::Envelope;
 use tags::TagTable;
@@ -50,19 +50,25 @@ impl GuestTable for Table {
     }
 
     fn match_(&self, batch: Vec<Envelope>) -> Vec<Vec<u32>> {
-        batch.iter().map(|envelope| self.positions(envelope)).collect()
+        let mut walk = Walk::default();
+        let envelopes = batch.iter();
+        envelopes
+            .map(|envelope| self.positions(envelope, &mut walk))
+            .collect()
     }
 }
 
 impl Table {
     /// Returns the positions of the subscriptions that a message reaches: ascending, each once.
-    fn positions(&self, envelope: &Envelope) -> Vec<u32> {
+    fn positions(&self, envelope: &Envelope, walk: &mut Walk) -> Vec<u32> {
         let mut positions = match self {
             Self::Tags(table) => table.matches(&envelope.tags),
-            Self::BindingKeys(table) => table.matches(&envelope.routing_key),
+            Self::BindingKeys(table) => table.matches(&envelope.routing_key, walk),
         };
-        positions.sort_unstable();
-        positions.dedup();
+        if positions.len() > 1 {
+            positions.sort_unstable();
+            positions.dedup();
+        }
         positions
     }
 }
@@ -148,7 +154,7 @@ mod tests {
             ("", &[2, 5]),
         ] {
             assert_eq!(
-                table.positions(&envelope(&[], routing_key)),
+                table.positions(&envelope(&[], routing_key), &mut Walk::default()),
                 expected,
                 "{routing_key:?}"
             );
@@ -165,14 +171,21 @@ mod tests {
             (&["A"], &[0]),
             (&["a", "b"], &[0, 1, 2]),
         ] {
-            assert_eq!(table.positions(&envelope(tags, "")), expected, "{tags:?}");
+            assert_eq!(
+                table.positions(&envelope(tags, ""), &mut Walk::default()),
+                expected,
+                "{tags:?}"
+            );
         }
     }
 
     #[test]
     fn a_subscription_without_binding_keys_is_reached_by_nothing() {
         let table = table(FilterType::BindingKeys, &asked(&[&[]]));
-        assert_eq!(table.positions(&envelope(&["a"], "a")), [0; 0]);
+        assert_eq!(
+            table.positions(&envelope(&["a"], "a"), &mut Walk::default()),
+            [0; 0]
+        );
     }
 
     #[test]
@@ -193,7 +206,7 @@ mod tests {
                 keys.iter().any(|key| matches_naively(&key.split('.').collect::<Vec<_>>(), &words))
             });
             let table = table(FilterType::BindingKeys, &keys);
-            prop_assert_eq!(table.positions(&envelope(&[], &routing_key)), expected);
+            prop_assert_eq!(table.positions(&envelope(&[], &routing_key), &mut Walk::default()), expected);
         }
 
         #[test]
@@ -206,7 +219,7 @@ mod tests {
             });
             let tags: Vec<_> = tags.iter().map(String::as_str).collect();
             let table = table(FilterType::Tags, &asked);
-            prop_assert_eq!(table.positions(&envelope(&tags, "")), expected);
+            prop_assert_eq!(table.positions(&envelope(&tags, ""), &mut Walk::default()), expected);
         }
     }
 }
