@@ -98,6 +98,23 @@ fn a_refused_call_is_counted_with_its_code_and_one_over_the_rate_as_throttled() 
 }
 
 #[test]
+fn a_tenant_that_is_removed_leaves_the_figures_of_plugins() {
+    let node = node();
+    let tenants = || {
+        let (_, figures) = get(&node, "/metrics");
+        let of_tenants = figures.lines();
+        of_tenants
+            .filter(|line| line.starts_with("posthouse_plugin_memory_bytes{"))
+            .count()
+    };
+    let before = tenants();
+    run(&node, &["tenant", "create", "acme"]);
+    until(|| (tenants() == before + 1).then_some(()));
+    run(&node, &["tenant", "remove", "acme"]);
+    until(|| (tenants() == before).then_some(()));
+}
+
+#[test]
 fn sends_are_decided_again_for_what_decides_and_for_nothing_else() {
     let node = node();
     let mut client = node.client();

@@ -51,6 +51,9 @@ pub trait Guests: Send + Sync + 'static {
     /// Says what a tenant's guests may use.
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits);
 
+    /// Lets go of all that is kept for a tenant that is no more.
+    fn forget_tenant(&self, tenant: TenantId);
+
     /// Returns what each tenant's guests have used and use.
     fn usage(&self) -> Vec<(TenantId, Usage)>;
 
@@ -151,6 +154,10 @@ impl Guests for HostGuests {
 
     fn set_quota(&self, tenant: TenantId, quotas: &Quotas, limits: &GuestLimits) {
         self.0.set_quota(tenant, quotas, limits);
+    }
+
+    fn forget_tenant(&self, tenant: TenantId) {
+        self.0.forget_tenant(tenant);
     }
 
     fn usage(&self) -> Vec<(TenantId, Usage)> {

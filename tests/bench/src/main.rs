@@ -25,6 +25,10 @@ use crate::goals::{
 use crate::options::{Goal, Options};
 use crate::report::Report;
 
+/// The allocator of `posthouse`, for what is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let mut report = Report::default();

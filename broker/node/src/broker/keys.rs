@@ -248,6 +248,7 @@ impl Broker {
                 match known {
                     Some((quotas, limits)) => self.guests.set_quota(*tenant, &quotas, &limits),
                     None => {
+                        self.guests.forget_tenant(*tenant);
                         self.keyring.forget_tenant(*tenant);
                         self.deliveries.forget_tenant(*tenant);
                     }

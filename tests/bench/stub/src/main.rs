@@ -79,6 +79,10 @@ impl Guests for StubRouter {
         self.0.set_quota(tenant, quotas, limits);
     }
 
+    fn forget_tenant(&self, tenant: TenantId) {
+        self.0.forget_tenant(tenant);
+    }
+
     fn usage(&self) -> Vec<(TenantId, Usage)> {
         self.0.usage()
     }
