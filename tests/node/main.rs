@@ -21,6 +21,7 @@ mod pack;
 mod plugin_removal;
 mod plugins;
 mod push;
+mod recording;
 mod refusals;
 mod sealing;
 mod signing;

@@ -30,10 +30,10 @@ use crate::admin::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
     MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
-    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
-    TrialRequest, TrialView, UnbindRequest,
+    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
+    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
+    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
+    TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -619,6 +619,26 @@ impl Administration for Service {
 
     async fn quarantine(&self, scope: &Scope, request: QuarantineRequest) -> Result<BindingView, AdminError> {
         plugins::quarantine(&self.acting(scope).await?, request).await
+    }
+
+    async fn record(&self, scope: &Scope, request: RecordRequest) -> Result<RecordingView, AdminError> {
+        plugins::record(&self.acting(scope).await?, &request).await
+    }
+
+    async fn read_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> Result<RecordingView, AdminError> {
+        plugins::read_recording(&self.acting(scope).await?, &request).await
+    }
+
+    async fn end_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> Result<RecordingView, AdminError> {
+        plugins::end_recording(&self.acting(scope).await?, &request).await
     }
 
     async fn explain(&self, scope: &Scope, message: Decimal) -> Result<Explanation, AdminError> {

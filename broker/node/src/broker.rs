@@ -28,6 +28,7 @@ mod preparing;
 mod queues;
 mod reach;
 mod reconcile;
+mod recorder;
 mod report;
 mod scrub;
 mod topics;
@@ -72,6 +73,10 @@ pub use plugin_logs::{LinesOf, LinesWanted, WrittenLevel, WrittenLine};
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
 pub use reach::{Nobody, Others};
+use recorder::Recorder;
+pub use recorder::{
+    RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX, Recorded, RecordedCall, RecordedOn, RecordingBounds,
+};
 pub use report::{DamageReport, GroupReport, NodeReport};
 pub use scrub::Scrubbing;
 pub use topics::Draft;
@@ -140,6 +145,7 @@ pub struct Parts {
     deciding: Deciding,
     breaker: Breaker,
     kv_turns: KvTurns,
+    recorder: Recorder,
     listings: Listings,
     scrubs: Scrubs,
     tables: RwLock<HashMap<Incarnation, Arc<posthouse_host::RouteTable>>>,
@@ -245,6 +251,7 @@ impl Broker {
                 deciding: Deciding::since(directory.applied()),
                 breaker: Breaker::new(assembly.breaking),
                 kv_turns: KvTurns::default(),
+                recorder: Recorder::default(),
                 listings: Listings::new(assembly.store.projection()),
                 scrubs: Scrubs::new(),
                 tables: RwLock::default(),
@@ -280,6 +287,7 @@ impl Broker {
         broker
             .tasks
             .spawn(broker.clone().forget_history(assembly.explain));
+        broker.tasks.spawn(broker.clone().forget_recordings());
         broker.tasks.spawn(broker.clone().scrub(assembly.scrubbing));
         broker.tasks.spawn(broker.clone().balance());
         broker.tasks.spawn(broker.clone().gather_components());

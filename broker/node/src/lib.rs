@@ -5,6 +5,7 @@ pub mod administration;
 pub mod admission;
 pub mod bodies;
 pub mod broker;
+mod case_values;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

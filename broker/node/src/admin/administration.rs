@@ -12,10 +12,10 @@ use super::shapes::{
     DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
     MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
-    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
-    TrialRequest, TrialView, UnbindRequest, WorldView,
+    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
+    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
+    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
+    TrialEndRequest, TrialRequest, TrialView, UnbindRequest, WorldView,
 };
 
 /// Who signed a request.
@@ -518,6 +518,26 @@ pub trait Administration: Send + Sync + 'static {
         scope: &Scope,
         request: TrialEndRequest,
     ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+    /// Has all nodes keep the calls of a binding's plugin that fail.
+    fn record(
+        &self,
+        scope: &Scope,
+        request: RecordRequest,
+    ) -> impl Future<Output = Result<RecordingView, AdminError>> + Send;
+
+    /// Returns what was recorded of a binding.
+    fn read_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> impl Future<Output = Result<RecordingView, AdminError>> + Send;
+
+    /// Ends a recording, and forgets what was recorded.
+    fn end_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> impl Future<Output = Result<RecordingView, AdminError>> + Send;
 
     /// Says what became of a message of the scope's tenant.
     fn explain(

@@ -510,6 +510,26 @@ impl Administration for Fake {
         reached("end_trial", scope, &format!("{request:?}"))
     }
 
+    async fn record(&self, scope: &Scope, request: RecordRequest) -> Result<RecordingView, AdminError> {
+        reached("record", scope, &format!("{request:?}"))
+    }
+
+    async fn read_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> Result<RecordingView, AdminError> {
+        reached("read_recording", scope, &format!("{request:?}"))
+    }
+
+    async fn end_recording(
+        &self,
+        scope: &Scope,
+        request: UnbindRequest,
+    ) -> Result<RecordingView, AdminError> {
+        reached("end_recording", scope, &format!("{request:?}"))
+    }
+
     async fn explain(&self, scope: &Scope, message: Decimal) -> Result<Explanation, AdminError> {
         reached("explain", scope, &format!("{message}"))
     }

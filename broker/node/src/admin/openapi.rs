@@ -12,10 +12,10 @@ use super::shapes::{
     DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
     MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
     PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate,
-    SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings,
-    SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest,
-    TrialRequest, TrialView, UnbindRequest,
+    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
+    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
+    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
+    TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -209,6 +209,8 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::Bind => json::<BindRequest, BindingView>(generator),
         Operation::Unbind => json::<UnbindRequest, Done>(generator),
         Operation::ReadKept => json::<KeptRequest, KeptPage>(generator),
+        Operation::Record => json::<RecordRequest, RecordingView>(generator),
+        Operation::ReadRecording | Operation::EndRecording => json::<UnbindRequest, RecordingView>(generator),
         Operation::Quarantine => json::<QuarantineRequest, BindingView>(generator),
         Operation::ListTrials => none::<Page<TrialView>>(generator),
         Operation::BeginTrial => json::<TrialRequest, Done>(generator),

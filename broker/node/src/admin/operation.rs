@@ -96,6 +96,9 @@ operations! {
     Unbind: Post "/bindings/unbind", "Unbinds what is bound to a place";
     ReadKept: Post "/bindings/kept", "Tells what a binding's plugin keeps";
     Quarantine: Post "/bindings/quarantine", "Takes a binding out of use, or puts it back";
+    Record: Post "/bindings/record", "Has all nodes keep the calls of a binding's plugin that fail, for a while";
+    ReadRecording: Post "/bindings/recorded", "Returns what was recorded of a binding";
+    EndRecording: Post "/bindings/record/end", "Ends a recording, and forgets what was recorded";
     ListTrials: Get "/trials", "Lists versions that are tried beside those in use, with what came of it";
     BeginTrial: Post "/trials", "Tries a version of a bound plugin beside the one in use";
     EndTrial: Post "/trials/end", "Ends a trial: the version is put in use, or not";

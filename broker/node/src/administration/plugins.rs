@@ -1,22 +1,30 @@
 //! Plugins and bindings.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use posthouse_model::{
     BindingRecord, BreakerRecord, DirectoryRefusal, KvEntry, KvId, Name, Place, PluginRecord, PluginVersion,
-    SetId, Span, Time, World,
+    ReplicaId, SetId, Span, Time, World,
 };
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
     ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, KeptEntry, KeptPage, KeptRequest, Page,
-    PluginLogLine, PluginLogs, PluginPushed, PluginVersionView, PluginView, QuarantineRequest, UnbindRequest,
-    hexadecimal,
+    PlaceView, PluginLogLine, PluginLogs, PluginPushed, PluginVersionView, PluginView, QuarantineRequest,
+    RecordRequest, RecordedCallView, RecordingView, UnbindRequest, WorldView, hexadecimal,
 };
 use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
-use crate::broker::{KeptWanted, LinesOf, LinesWanted, PluginOf, WrittenLevel, WrittenLine};
+use crate::broker::{
+    KeptWanted, LinesOf, LinesWanted, PluginOf, Recorded, RecordedOn, RecordingBounds, WrittenLevel,
+    WrittenLine,
+};
 
 /// The most that is told at once of what a plugin keeps.
 const KEPT_PAGE_MAX: usize = 1_000;
+/// How long calls are recorded when the request does not say, in seconds, and how many.
+const RECORDING_SECONDS_USUAL: u64 = 600;
+const RECORDED_CALLS_USUAL: u32 = 20;
 
 pub(super) async fn list(acting: &Acting<'_>, query: &ListQuery) -> Result<Page<PluginView>, AdminError> {
     let plugins = acting.broker.plugins(acting.tenant).await?;
@@ -79,6 +87,72 @@ pub(super) async fn remove_version(
         .remove_plugin(version_of(&plugin, Some(version))?)
         .await?;
     Ok(Done {})
+}
+
+pub(super) async fn record(
+    acting: &Acting<'_>,
+    request: &RecordRequest,
+) -> Result<RecordingView, AdminError> {
+    let what = recorded(acting, &request.place, request.world)?;
+    let bounds = RecordingBounds {
+        span: Duration::from_secs(request.seconds.unwrap_or(RECORDING_SECONDS_USUAL)),
+        calls: request.calls.unwrap_or(RECORDED_CALLS_USUAL),
+    };
+    let (told, silent) = acting.broker.record(what, Some(bounds)).await?;
+    Ok(recording_view(told, &silent))
+}
+
+pub(super) async fn read_recording(
+    acting: &Acting<'_>,
+    request: &UnbindRequest,
+) -> Result<RecordingView, AdminError> {
+    let what = recorded(acting, &request.place, request.world)?;
+    let (told, silent) = acting.broker.recorded(what).await;
+    Ok(recording_view(told, &silent))
+}
+
+pub(super) async fn end_recording(
+    acting: &Acting<'_>,
+    request: &UnbindRequest,
+) -> Result<RecordingView, AdminError> {
+    let what = recorded(acting, &request.place, request.world)?;
+    let (told, silent) = acting.broker.record(what, None).await?;
+    Ok(recording_view(told, &silent))
+}
+
+fn recorded(acting: &Acting<'_>, place: &PlaceView, world: WorldView) -> Result<Recorded, AdminError> {
+    Ok(Recorded {
+        tenant: acting.tenant,
+        place: acting.place(place)?,
+        world: world.into(),
+    })
+}
+
+fn recording_view(told: Vec<RecordedOn>, silent: &[ReplicaId]) -> RecordingView {
+    let mut view = RecordingView {
+        silent: silent.iter().map(|replica| replica.0).collect(),
+        ..RecordingView::default()
+    };
+    for RecordedOn {
+        node,
+        on,
+        calls,
+        missed,
+    } in told
+    {
+        let calls = (1..).zip(calls).map(|(number, call)| RecordedCallView {
+            at_ms: call.at.millis(),
+            node: node.clone(),
+            number,
+            version: call.version.0,
+            case: call.case,
+        });
+        view.calls.extend(calls);
+        view.missed += missed;
+        view.recording.extend(on.then_some(node));
+    }
+    view.calls.sort_by_key(|call| call.at_ms);
+    view
 }
 
 pub(super) async fn logs(

@@ -234,6 +234,9 @@ impl Broker {
             Err(fault) => fault,
         };
         self.plugin_failed(&bound.binding, World::Route, &fault);
+        if bound.quarantined.is_none() && topic.sealed_under.is_none() {
+            self.record_route(&bound.binding, &topic.table, &envelope(&message), &fault);
+        }
         let text = fault.to_string();
         let verdict = Verdict::Failed(text.clone());
         message.decisions.push(Decision {
@@ -485,6 +488,10 @@ impl Broker {
             }
             Err(fault) => {
                 self.plugin_failed(&bound.binding, World::Filter, &fault);
+                if bound.quarantined.is_none() && !lending.is_sealed {
+                    let asked = (envelope(&message), clear(&message.body));
+                    self.record_filter(&bound.binding, &asked.0, &asked.1, &fault);
+                }
                 let text = kept_text(&fault, &message.body);
                 decide(&mut message, Verdict::Failed(text.clone()));
                 match bound.on_failure {

@@ -27,7 +27,9 @@ use tokio::sync::{Notify, Semaphore};
 use super::decide::identity;
 use super::kv::Lending;
 use super::queues::DECISIONS_MAX;
+use super::recorder::Trail;
 use super::{Broker, BrokerError};
+use crate::case_values::{action_value, response_value};
 use crate::egress::{self, EgressError};
 use doors::{Door, Doors, Pass};
 use pace::Paces;
@@ -458,15 +460,22 @@ impl Broker {
             body: &body,
             was_sealed,
         };
+        let mut trail = None;
+        if record.quarantined.is_none() && !self.is_kept_sealed(&effort) {
+            trail = self.trail(&binding);
+        }
         let driven = match &record.quarantined {
             Some(reason) => Err(GuestFault::Said(format!("quarantined: {reason}"))),
-            None => self.steps(&effort, &binding).await,
+            None => self.steps(&effort, &binding, trail.as_mut()).await,
         };
         let fault = match driven {
             Ok(done) => return done,
             Err(fault) => fault,
         };
         self.plugin_failed(&binding, World::Deliver, &fault);
+        if let Some(trail) = trail {
+            self.record_delivery(&binding, &delivery, &body, trail, &fault);
+        }
         match record.on_failure {
             FailurePolicy::Reject => Ended::unsettled(SettledOutcome::Retry(REST), 0),
             FailurePolicy::Park => self.park_delivery(course, fault).await,
@@ -485,7 +494,7 @@ impl Broker {
             configuration: record.configuration,
             kv: None,
         };
-        self.steps(effort, &binding)
+        self.steps(effort, &binding, None)
             .await
             .unwrap_or(Ended::unsettled(SettledOutcome::Retry(REST), 0))
     }
@@ -501,7 +510,12 @@ impl Broker {
         }
     }
 
-    async fn steps(&self, effort: &Effort<'_>, binding: &Binding) -> Result<Ended, GuestFault> {
+    async fn steps(
+        &self,
+        effort: &Effort<'_>,
+        binding: &Binding,
+        mut trail: Option<&mut Trail>,
+    ) -> Result<Ended, GuestFault> {
         if let Err(error) = self.load(binding.version).await {
             return Err(GuestFault::Said(error.to_string()));
         }
@@ -515,6 +529,7 @@ impl Broker {
                 Stepped::Ended(ended) => return Ok(ended),
                 Stepped::GoesOn(step) => step,
             };
+            let asked_for = trail.is_some().then(|| action_value(&step.action));
             let response = match step.action {
                 Action::Done(_) => unreachable!("an attempt that is done has ended"),
                 Action::Http(request) => {
@@ -552,6 +567,9 @@ impl Broker {
                     Err(error) => Response::Failed(error.to_string()),
                 },
             };
+            if let (Some(trail), Some(asked_for)) = (trail.as_deref_mut(), asked_for) {
+                trail.step(asked_for, response_value(&response));
+            }
             let asked = Asked::Resume(step.state, response);
             stepped = self.ask_to_deliver(effort, binding, asked, so_far).await?;
         }
@@ -578,7 +596,7 @@ impl Broker {
             };
             let mut lending = Lending {
                 world: World::Deliver,
-                is_sealed: effort.was_sealed || self.is_sealed(Place::Incarnation(course.topic)),
+                is_sealed: self.is_kept_sealed(effort),
                 uses: &mut uses,
             };
             let Ok(lent) = self.lend_kv(binding, &mut lending).await else {
@@ -620,6 +638,11 @@ impl Broker {
             }
         }
         Ok(rest)
+    }
+
+    /// Returns whether what an attempt is about is kept sealed, or will be.
+    fn is_kept_sealed(&self, effort: &Effort<'_>) -> bool {
+        effort.was_sealed || self.is_sealed(Place::Incarnation(effort.course.topic))
     }
 
     async fn step(&self, effort: &Effort<'_>, binding: &Binding, asked: &Asked) -> Result<Step, GuestFault> {

@@ -28,6 +28,7 @@ use super::kv::KeptWanted;
 use super::plugin_logs::{LinesOf, LinesWanted};
 use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
+use super::recorder::{RecordAsk, Recorded, RecordedOn};
 use super::report::NodeReport;
 use super::topics::PublishAsk;
 use super::trials::TrialReport;
@@ -116,6 +117,8 @@ pub(super) enum Ask {
     PluginLines(LinesWanted),
     /// What a plugin keeps in a set.
     Kept(KeptWanted),
+    /// Begins a recording there, ends it, or tells it.
+    Record(Recorded, RecordAsk),
 }
 
 /// What a node decided that leads a set, and the term in which it does.
@@ -151,6 +154,7 @@ pub(super) enum Told {
     Trials(Vec<TrialReport>),
     PluginLines(LinesOf),
     KeptEntries(Vec<(String, KvEntry)>),
+    Recorded(RecordedOn),
 }
 
 /// What names the calls that this node passes on.
@@ -595,6 +599,7 @@ impl Broker {
                 let now = group.now();
                 Ok(Told::KeptEntries(group.view(|state| wanted.of(state, now))))
             }
+            Ask::Record(what, ask) => Ok(Told::Recorded(self.record_here(what, ask))),
             Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }
     }

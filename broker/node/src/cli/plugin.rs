@@ -14,6 +14,7 @@ use crate::admin::shapes::{
     ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, Done, EndView, FailureView, Page,
     PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
 };
+use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
 
 mod bench;
 mod case;
@@ -22,6 +23,7 @@ mod held;
 mod kept;
 mod log;
 mod project;
+mod record;
 mod shadow;
 mod trial;
 mod trial_keys;
@@ -134,6 +136,27 @@ pub enum ServedCommand {
         world: World,
         #[command(flatten)]
         verdict: Verdict,
+    },
+    /// Has all nodes keep the calls of a binding's plugin that fail, for a while, as cases that `plugin test` repeats anywhere.
+    /// They say what bodies say; of what is sealed nothing is recorded.
+    Record {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// The world.
+        #[arg(long, value_enum)]
+        world: World,
+        /// For how long.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=RECORDING_SECONDS_MAX))]
+        seconds: u64,
+        /// The most calls on each node.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORDED_CALLS_MAX)))]
+        max: u32,
+        /// Begins nothing: writes what was recorded into this folder, a file a call.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "end")]
+        into: Option<PathBuf>,
+        /// Ends it, and has the nodes forget what was recorded.
+        #[arg(long)]
+        end: bool,
     },
     /// Shows what the plugin of a binding keeps.
     #[command(subcommand)]
@@ -347,6 +370,24 @@ impl ServedCommand {
                 };
                 let view: BindingView = client.tell(Operation::Quarantine, &[], &request).await?;
                 client.output(&view, bindings_text(std::slice::from_ref(&view)))
+            }
+            ServedCommand::Record {
+                place,
+                world,
+                seconds,
+                max,
+                into,
+                end,
+            } => {
+                let named = UnbindRequest {
+                    place: place.shape()?,
+                    world: world.into(),
+                };
+                match (into, end) {
+                    (Some(folder), _) => record::fetch(client, &named, &folder).await,
+                    (None, true) => record::end(client, &named).await,
+                    (None, false) => record::begin(client, named, seconds, max).await,
+                }
             }
             ServedCommand::Kv(command) => command.perform(client).await,
             ServedCommand::Shadow(args) => shadow::begin(client, args).await,

@@ -63,6 +63,9 @@ fn commands_are_understood() {
         "plugin remove json-filter 7",
         "plugin quarantine --queue orders --world filter --reason slow",
         "plugin quarantine --queue orders --world filter --release",
+        "plugin record --queue orders --world filter --seconds 60 --max 5",
+        "plugin record --queue orders --world filter --into cases",
+        "plugin record --queue orders --world filter --end",
         "plugin logs json-filter --lines 5",
         "plugin logs json-filter --follow --json",
     ] {
@@ -90,6 +93,8 @@ fn commands_that_make_no_sense_are_refused_before_anything_is_asked() {
         "sub create news mail --endpoint http://a --queue b",
         "plugin bind p --queue a --topic b",
         "plugin remove p",
+        "plugin record --queue a --world filter --end --into cases",
+        "plugin record --queue a --world filter --seconds 86401",
         "plugin bind p --queue a --subscription c",
         "plugin quarantine --queue a --world filter",
         "explain x",

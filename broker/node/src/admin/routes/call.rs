@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::operation::Asks;
 use crate::admin::shapes::{
     AccessKeyCreate, BindRequest, Decimal, DeleteRequest, MasterKeyChange, PlaceView, PublishRequest,
-    QuarantineRequest, ReceiveRequest, SendRequest, UnbindRequest, WorldView,
+    QuarantineRequest, ReceiveRequest, RecordRequest, SendRequest, UnbindRequest, WorldView,
 };
 use crate::admin::{AdminError, Caller, ListQuery, LogQuery, Operation, PluginPush, Scope};
 
@@ -221,6 +221,13 @@ impl Call {
 
     pub(super) fn unbind_request(&self) -> Result<UnbindRequest, AdminError> {
         let request: UnbindRequest = self.body()?;
+        self.check_place(&request.place)?;
+        Ok(request)
+    }
+
+    pub(super) fn record_request(&self) -> Result<RecordRequest, AdminError> {
+        let request: RecordRequest = self.body()?;
+        request.check()?;
         self.check_place(&request.place)?;
         Ok(request)
     }

@@ -101,9 +101,12 @@ fn body_for(operation: Operation) -> &'static str {
         Operation::Bind => r#"{"place":{"at":"platform"},"plugin":"p"}"#,
         Operation::BeginTrial => r#"{"place":{"at":"topic","topic":"t"},"plugin":"p"}"#,
         Operation::EndTrial => r#"{"place":{"at":"topic","topic":"t"},"world":"route","end":"stop"}"#,
-        Operation::Unbind | Operation::Quarantine | Operation::ReadKept => {
-            r#"{"place":{"at":"topic","topic":"t"},"world":"route"}"#
-        }
+        Operation::Unbind
+        | Operation::Quarantine
+        | Operation::ReadKept
+        | Operation::Record
+        | Operation::ReadRecording
+        | Operation::EndRecording => r#"{"place":{"at":"topic","topic":"t"},"world":"route"}"#,
         _ => "",
     }
 }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminError;
+use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
 
 /// The longest configuration of a binding, in bytes.
 pub const CONFIGURATION_BYTES_MAX: usize = 64 * 1024;
@@ -280,6 +281,52 @@ pub struct BindingView {
     pub breaker: BreakerView,
 }
 
+/// Has all nodes keep the calls of a binding's plugin that fail.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordRequest {
+    /// Where it is bound. What is sealed is not recorded.
+    pub place: PlaceView,
+    /// The world.
+    pub world: WorldView,
+    /// For how long, 1 to 86,400 seconds; ten minutes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
+    /// How many calls on each node at most, 1 to 100; 20 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u32>,
+}
+
+/// What was recorded of a binding.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordingView {
+    /// The nodes that record.
+    pub recording: Vec<String>,
+    /// The calls of all nodes, the oldest first.
+    pub calls: Vec<RecordedCallView>,
+    /// How many more failed for which there was no room.
+    #[serde(default)]
+    pub missed: u64,
+    /// The replicas of nodes that did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<u64>,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordedCallView {
+    /// When, by the node's clock.
+    pub at_ms: u64,
+    /// The node that made it.
+    pub node: String,
+    /// Which of those that the node recorded, from 1.
+    pub number: u64,
+    /// The version that failed.
+    pub version: u64,
+    /// What the plugin was given and what it failed with: a case file for `posthouse plugin test`.
+    pub case: String,
+}
+
 /// Lines that a plugin wrote, newest last.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLogs {
@@ -352,6 +399,35 @@ impl BindRequest {
         if seconds.is_some_and(|seconds| !(1..=seconds_max).contains(&seconds)) {
             return Err(AdminError::malformed(format!(
                 "`breaker.seconds` must be 1 to {seconds_max}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+// === impl RecordRequest ===
+
+impl RecordRequest {
+    /// Checks what can be checked without knowing the binding.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what has no bound, and no time or number at all.
+    pub fn check(&self) -> Result<(), AdminError> {
+        if self
+            .seconds
+            .is_some_and(|seconds| !(1..=RECORDING_SECONDS_MAX).contains(&seconds))
+        {
+            return Err(AdminError::malformed(format!(
+                "`seconds` must be 1 to {RECORDING_SECONDS_MAX}"
+            )));
+        }
+        if self
+            .calls
+            .is_some_and(|calls| !(1..=RECORDED_CALLS_MAX).contains(&calls))
+        {
+            return Err(AdminError::malformed(format!(
+                "`calls` must be 1 to {RECORDED_CALLS_MAX}"
             )));
         }
         Ok(())

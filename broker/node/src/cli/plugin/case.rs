@@ -11,8 +11,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use posthouse_host::{
-    Action, Binding, Delivery, Envelope, Filtered, GuestFault, HttpRequest, KvSession, Outcome, Payload,
-    Response, RouteSubscription, RouteTable, Step,
+    Action, Binding, Delivery, Envelope, Filtered, GuestFault, KvSession, Response, RouteSubscription,
+    RouteTable, Step,
 };
 use posthouse_model::{
     Attribute, ContentFormat, Endpoint, FilterType, Incarnation, MessageId, Name, RetryStrategy, Span,
@@ -21,12 +21,13 @@ use posthouse_model::{
 use posthouse_workshop::Project;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::difference::{Difference, FAIL};
+use super::difference::Difference;
 use super::held::{self, Held};
 use super::trial::Trial;
 use super::trial_keys::GivenSecret;
+use crate::case_values::{FAIL, action_value, body_value, filtered_value};
 use seal::SealCase;
 use secret::SecretText;
 
@@ -99,7 +100,12 @@ struct RoutedText {
     envelope: EnvelopeText,
     #[serde(default)]
     body: BodyText,
-    expect: Value,
+    /// The size of the body, of which a router is told nothing else, where this is a recording.
+    body_bytes: Option<u32>,
+    /// Any answer will do but a failure, without it.
+    expect: Option<Value>,
+    /// What the plugin failed with where this was recorded.
+    failed: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -114,7 +120,8 @@ struct FilterCase {
     envelope: EnvelopeText,
     #[serde(default)]
     body: BodyText,
-    expect: Value,
+    expect: Option<Value>,
+    failed: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -228,8 +235,9 @@ enum StrategyText {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StepText {
-    expect: Value,
+    expect: Option<Value>,
     response: Option<ResponseText>,
+    failed: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -419,16 +427,13 @@ impl RouteCase {
         for (number, (message, answer)) in (1..).zip(self.messages.iter().zip(answers)) {
             let mut expected = message.expect.clone();
             // In which order a router names them means nothing.
-            if let Value::Array(names) = &mut expected {
+            if let Some(Value::Array(names)) = &mut expected {
                 names.sort_by_key(|name| self.position(name));
             }
             let (answered, note) = told(answer, |reached| self.names(reached));
-            differences.extend(Difference::of(
-                format!("message {number}"),
-                &expected,
-                answered,
-                note,
-            ));
+            let expected = (expected.as_ref(), message.failed.as_deref());
+            let at = format!("message {number}");
+            differences.extend(Difference::of_recorded(at, expected, answered, note));
         }
         differences
     }
@@ -440,7 +445,13 @@ impl RouteCase {
         for batch in self.messages.chunks(BATCH_MAX) {
             let envelopes = batch
                 .iter()
-                .map(|message| message.envelope.envelope(&message.body))
+                .map(|message| {
+                    let envelope = message.envelope.envelope(&message.body);
+                    Envelope {
+                        body_bytes: message.body_bytes.unwrap_or(envelope.body_bytes),
+                        ..envelope
+                    }
+                })
                 .collect();
             answers.extend(trial.host.route(binding, &table, envelopes).await);
         }
@@ -487,14 +498,9 @@ impl RouteCase {
 
 impl FilterCase {
     async fn differences(&self, lent: &mut Lent<'_>) -> Vec<Difference> {
-        let (answered, note) = told(self.answer(lent).await, |filtered| match filtered {
-            Filtered::Pass => json!("pass"),
-            Filtered::Drop => json!("drop"),
-            Filtered::Replace { body, attributes } => json!({
-                "replace": { "body": body_value(&body), "attributes": attributes_value(attributes) }
-            }),
-        });
-        Difference::of("the answer", &self.expect, answered, note)
+        let (answered, note) = told(self.answer(lent).await, filtered_value);
+        let expected = (self.expect.as_ref(), self.failed.as_deref());
+        Difference::of_recorded("the answer", expected, answered, note)
             .into_iter()
             .collect()
     }
@@ -515,13 +521,18 @@ impl DeliverCase {
         let mut expected = self.steps.iter();
         for (number, step) in (1..).zip(steps) {
             let (answered, note) = told(step, |step| action_value(&step.action));
-            let nothing = json!(null);
-            let expect = expected.next().map_or(&nothing, |step| &step.expect);
-            differences.extend(Difference::of(format!("step {number}"), expect, answered, note));
+            let at = format!("step {number}");
+            differences.extend(match expected.next() {
+                Some(StepText { expect, failed, .. }) => {
+                    let expected = (expect.as_ref(), failed.as_deref());
+                    Difference::of_recorded(at, expected, answered, note)
+                }
+                None => Difference::of(at, &json!(null), answered, note),
+            });
         }
-        for step in expected {
+        for expect in expected.filter_map(|step| step.expect.as_ref()) {
             let at = "a step that the plugin did not come to";
-            differences.extend(Difference::of(at, &step.expect, json!(null), None));
+            differences.extend(Difference::of(at, expect, json!(null), None));
         }
         differences
     }
@@ -550,7 +561,14 @@ impl DeliverCase {
                 .deliver_resume(&lent.binding, delivery.clone(), state, response)
                 .await;
         }
-        steps.push(step);
+        let had_all_steps = steps.len() == STEPS_MAX;
+        steps.push(step.and_then(|step| match step.action {
+            // As a node says of one that does not come to its end.
+            Action::Http(_) | Action::Enqueue(_) if had_all_steps => {
+                Err(GuestFault::Nonsense(format!("took more than {STEPS_MAX} steps")))
+            }
+            Action::Http(_) | Action::Enqueue(_) | Action::Done(_) => Ok(step),
+        }));
         steps
     }
 }
@@ -691,52 +709,6 @@ fn told<T>(answer: Result<T, GuestFault>, value: impl FnOnce(T) -> Value) -> (Va
             };
             (json!({ FAIL: fault.to_string() }), note)
         }
-    }
-}
-
-fn action_value(action: &Action) -> Value {
-    match action {
-        Action::Http(request) => json!({ "http": request_value(request) }),
-        Action::Enqueue(queue) => json!({ "enqueue": queue.as_str() }),
-        Action::Done(Outcome::Acknowledged) => json!({ "done": "acknowledged" }),
-        Action::Done(Outcome::RetryAfter(wait)) => json!({ "done": { "retry_after_ms": wait.millis() } }),
-        Action::Done(Outcome::Drop(reason)) => json!({ "done": { "drop": reason } }),
-    }
-}
-
-fn request_value(request: &HttpRequest) -> Value {
-    let headers = request.headers.iter();
-    let headers: Map<String, Value> = headers
-        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
-        .collect();
-    json!({
-        "method": request.method,
-        "url": request.url,
-        "headers": headers,
-        "body": match &request.body {
-            Payload::Message => json!("message"),
-            Payload::Bytes(bytes) => json!({ "bytes": body_value(bytes) }),
-        },
-        "timeout_ms": request.timeout.millis(),
-    })
-}
-
-fn attributes_value(attributes: BTreeMap<String, Attribute>) -> Value {
-    let values = attributes.into_iter().map(|(name, value)| {
-        let value = match value {
-            Attribute::Text(text) => json!(text),
-            Attribute::Number(number) => json!({ "number": number }),
-            Attribute::Binary(bytes) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
-        };
-        (name, value)
-    });
-    Value::Object(values.collect())
-}
-
-fn body_value(body: &[u8]) -> Value {
-    match std::str::from_utf8(body) {
-        Ok(text) => json!(text),
-        Err(_) => json!({ "base64": BASE64_STANDARD.encode(body) }),
     }
 }
 

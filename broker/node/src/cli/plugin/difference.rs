@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// What an answer's name is when the plugin failed.
-pub(super) const FAIL: &str = "fail";
+use crate::case_values::FAIL;
+
 /// Its value is compared in full: what is not named is not there.
 const WHOLE: &str = "attributes";
 
@@ -37,6 +37,34 @@ impl Difference {
         (*expected != answered).then(|| Difference {
             at: at.into(),
             expected: expected.clone(),
+            answered,
+            note,
+        })
+    }
+
+    /// Compares an answer with what a case says of it: what is expected, or else nothing but that the plugin does not fail, as it
+    /// did where the case was recorded.
+    pub(super) fn of_recorded(
+        at: impl Into<String>,
+        (expected, failed): (Option<&Value>, Option<&str>),
+        answered: Value,
+        note: Option<String>,
+    ) -> Option<Difference> {
+        if let Some(expected) = expected {
+            return Difference::of(at, expected, answered, note);
+        }
+        let told = answered.get(FAIL)?;
+        let recorded = failed.map(|failed| match told.as_str() == Some(failed) {
+            true => "as it did where this was recorded".to_owned(),
+            false => format!("where this was recorded: {failed}"),
+        });
+        let note = [recorded, note]
+            .into_iter()
+            .flatten()
+            .reduce(|a, b| format!("{a}\n{b}"));
+        Some(Difference {
+            at: at.into(),
+            expected: Value::from("no failure"),
             answered,
             note,
         })
@@ -162,6 +190,27 @@ mod tests {
         assert!(difference(json!({ "fail": "time" }), failed.clone()).is_some());
         let found = difference(json!("pass"), failed).expect("they differ");
         assert_eq!(found.lines()[0], "- \"pass\"");
+    }
+
+    #[test]
+    fn without_an_expectation_any_answer_will_do_but_a_failure() {
+        let recorded = (None, Some("the plugin failed: x"));
+        assert!(Difference::of_recorded("answer", recorded, json!("drop"), None).is_none());
+        let lines = |failed: &str| {
+            let found = Difference::of_recorded("answer", recorded, json!({ "fail": failed }), None);
+            found.expect("it fails").lines()
+        };
+        let again = lines("the plugin failed: x");
+        assert_eq!(again[0], "- \"no failure\"");
+        assert_eq!(
+            again.last().map(String::as_str),
+            Some("  as it did where this was recorded")
+        );
+        let otherwise = lines("the plugin used up its time");
+        assert_eq!(
+            otherwise.last().map(String::as_str),
+            Some("  where this was recorded: the plugin failed: x")
+        );
     }
 
     #[test]

@@ -1,0 +1,205 @@
+//! Calls of a plugin that failed, recorded where it runs and repeated elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use posthouse_tests::Node;
+
+use crate::plugins::{publish, publish_tag, push, refused, topic_to_queue};
+use crate::push::endpoint;
+use crate::sealing::run;
+use crate::{node, program, until};
+
+/// Makes a project of a plugin that was built elsewhere, with no cases.
+fn project(folder: &Path, world: &str, plugin: &str) -> PathBuf {
+    let project = folder.join("project");
+    let new = [
+        "plugin", "new", "repeated", "--lang", "rust", "--world", world, "--dir",
+    ];
+    let made = Command::new(program()).args(new).arg(&project).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::remove_dir_all(project.join("cases")).unwrap();
+    replace(&project, plugin);
+    project
+}
+
+/// Puts another component in the place of a project's own.
+fn replace(project: &Path, plugin: &str) {
+    let component = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(plugin)
+        .join("component.wasm");
+    std::fs::copy(component, project.join("component.wasm")).unwrap();
+}
+
+/// Runs a project's cases; returns whether all hold, and what is said.
+fn test(project: &Path, cache: &Path) -> (bool, String) {
+    let output = Command::new(program())
+        .args(["plugin", "test"])
+        .arg(project)
+        .env("XDG_CACHE_HOME", cache)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned();
+    (output.status.success(), told)
+}
+
+/// Runs so many recorded cases with the plugin that failed on them.
+fn fails_alike(project: &Path, cache: &Path, cases: usize) {
+    let (hold, told) = test(project, cache);
+    assert!(
+        !hold && told.contains(&format!("0 of {cases} cases hold")),
+        "{told}"
+    );
+    let alike = told.matches("as it did where this was recorded").count();
+    assert_eq!(alike, cases, "{told}");
+}
+
+/// Returns a project's cases, by name.
+fn cases(project: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(project.join("cases")).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Has a recording written into a project; returns what the command says.
+fn fetch(node: &Node, binding: &[&str], project: &Path) -> String {
+    let cases = project.join("cases");
+    run(
+        node,
+        &[
+            &["plugin", "record"],
+            binding,
+            &["--into", cases.to_str().unwrap()],
+        ]
+        .concat(),
+    )
+}
+
+#[test]
+fn a_filter_s_failing_calls_are_recorded_while_it_is_asked_for_and_fail_alike_elsewhere() {
+    let node = node();
+    let mut client = node.client();
+    client
+        .ask("CreateQueue", &[("queueName", "q")])
+        .unwrap()
+        .success()
+        .unwrap();
+    push(&node, "guard", "tests/plugins/hostile-filter");
+    run(
+        &node,
+        &["plugin", "bind", "guard", "--queue", "q", "--config", "trap"],
+    );
+    let binding = ["--queue", "q", "--world", "filter"];
+    let mut send = |body: &str| {
+        client
+            .ask("SendMessage", &[("queueName", "q"), ("msgBody", body)])
+            .unwrap()
+    };
+    assert_ne!(send("guilty before").code(), 0);
+    run(
+        &node,
+        &[&["plugin", "record"], &binding[..], &["--max", "2"]].concat(),
+    );
+    send("harmless").success().unwrap();
+    for body in ["guilty one", "guilty two", "guilty three"] {
+        assert_ne!(send(body).code(), 0, "{body}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "filter", "tests/plugins/hostile-filter");
+    let told = fetch(&node, &binding, &project);
+    assert!(told.starts_with("2 of 2 recorded calls are new"), "{told}");
+    let told = fetch(&node, &binding, &project);
+    assert!(told.starts_with("0 of 2 recorded calls are new"), "{told}");
+    fails_alike(&project, folder.path(), 2);
+    // Mended, it passes: another plugin that can do with the configuration.
+    let whole = std::fs::read_to_string(&cases(&project)[0]).unwrap();
+    assert!(whole.contains("\"body\": \"guilty one\""), "{whole}");
+    replace(&project, "tests/plugins/keeps");
+    let (tested, told) = test(&project, folder.path());
+    assert!(tested && told.contains("2 of 2 cases hold"), "{told}");
+    run(&node, &[&["plugin", "record"], &binding[..], &["--end"]].concat());
+    let told = fetch(&node, &binding, &project);
+    assert!(told.starts_with("0 of 0 recorded calls"), "{told}");
+}
+
+#[test]
+fn a_router_s_failing_call_is_recorded_with_the_table_that_it_had() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    push(&node, "ways", "tests/plugins/traps");
+    run(&node, &["plugin", "bind", "ways", "--topic", "t"]);
+    let binding = ["--topic", "t", "--world", "route"];
+    run(&node, &[&["plugin", "record"], &binding[..]].concat());
+    publish_tag(&mut client, "t", "trap");
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "route", "tests/plugins/traps");
+    let told = fetch(&node, &binding, &project);
+    assert!(told.starts_with("1 of 1 recorded calls"), "{told}");
+    fails_alike(&project, folder.path(), 1);
+}
+
+#[test]
+fn a_delivery_that_fails_after_an_answer_is_recorded_with_the_answer() {
+    let node = node();
+    let (url, _pushes) = endpoint(vec![200; 8]);
+    let mut client = node.client();
+    client
+        .ask("CreateTopic", &[("topicName", "t")])
+        .unwrap()
+        .success()
+        .unwrap();
+    push(&node, "hands", "tests/plugins/hostile-deliver");
+    let bind = [
+        "plugin",
+        "bind",
+        "hands",
+        "--topic",
+        "t",
+        "--config",
+        "resume-trap",
+    ];
+    run(&node, &bind);
+    let binding = ["--topic", "t", "--world", "deliver"];
+    run(
+        &node,
+        &[&["plugin", "record"], &binding[..], &["--max", "1"]].concat(),
+    );
+    run(&node, &["sub", "create", "t", "s", "--endpoint", &url]);
+    publish(&mut client, "t", "x").success().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "deliver", "tests/plugins/hostile-deliver");
+    until(|| {
+        fetch(&node, &binding, &project)
+            .starts_with("1 of 1")
+            .then_some(())
+    });
+    fails_alike(&project, folder.path(), 1);
+    let case = std::fs::read_to_string(&cases(&project)[0]).unwrap();
+    assert!(case.contains("\"status\": 200"), "{case}");
+}
+
+#[test]
+fn what_is_sealed_is_not_recorded() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "q", "");
+    run(&node, &["key", "create", "k"]);
+    push(&node, "ways", "tests/plugins/traps");
+    run(&node, &["plugin", "bind", "ways", "--topic", "t"]);
+    let binding = ["--topic", "t", "--world", "route"];
+    run(&node, &[&["plugin", "record"], &binding[..]].concat());
+    run(&node, &["topic", "seal", "t", "--key", "k"]);
+    // Begun before: what comes now is not recorded all the same.
+    publish_tag(&mut client, "t", "trap");
+    let folder = tempfile::tempdir().unwrap();
+    let told = fetch(&node, &binding, folder.path());
+    assert!(told.starts_with("0 of 0 recorded calls"), "{told}");
+    let told = refused(&node, &[], &[&["plugin", "record"], &binding[..]].concat());
+    assert!(told.contains("what is sealed is not recorded"), "{told}");
+    let nowhere = ["plugin", "record", "--queue", "q", "--world", "filter"];
+    let told = refused(&node, &[], &nowhere);
+    assert!(told.contains("nothing of that world is bound there"), "{told}");
+}
