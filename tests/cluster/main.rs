@@ -13,6 +13,7 @@ mod course;
 mod cuts;
 mod damage;
 mod examples;
+mod explaining;
 mod failover;
 mod full;
 mod interrupted;
