@@ -84,6 +84,25 @@ fn no_file_says_what_was_sent_to_a_sealed_queue_or_topic() {
 }
 
 #[test]
+fn explain_tells_the_key_and_the_version_that_a_body_was_sealed_under() {
+    let node = node_with("");
+    let mut client = node.client();
+    run(&node, &["key", "create", "Letters"]);
+    client.create_queue("q", &[]);
+    run(&node, &["queue", "seal", "q", "--key", "Letters"]);
+    let before = client.send("q", "x").text("msgId").to_owned();
+    run(&node, &["key", "rotate", "letters"]);
+    crate::until(|| {
+        let after = client.send("q", "x").text("msgId").to_owned();
+        let told = run(&node, &["explain", &after]);
+        told.contains("letters version 2").then_some(())
+    });
+    // It is told of what was sealed before as it was.
+    let told = run(&node, &["explain", &before]);
+    assert!(told.contains("letters version 1"), "{told}");
+}
+
+#[test]
 fn no_file_says_what_a_filter_said_of_a_body_that_is_sealed() {
     let mut node = node_with("");
     let mut client = node.client();

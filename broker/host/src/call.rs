@@ -217,6 +217,8 @@ pub struct Sealed {
     pub header: Bytes,
     /// What is kept.
     pub ciphertext: Bytes,
+    /// The master key that it is sealed under, and the version, as far as the host knows.
+    pub key: Option<(Name, u32)>,
 }
 
 /// A body to open.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use posthouse_keyring::wrapped_under;
 use posthouse_model::{Attribute, Name, Span, SubscriptionId, bounds};
 
 use crate::{
@@ -278,6 +279,7 @@ pub(crate) fn sealed(
     Ok(Sealed {
         header: Bytes::from(header),
         ciphertext,
+        key: wrapped_under(wrapped),
     })
 }
 

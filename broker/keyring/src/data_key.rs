@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use posthouse_model::{Span, TenantId};
+use posthouse_model::{Name, Span, TenantId};
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
 use crate::envelope::{ENVELOPE_BYTES, KEY_BYTES, KeyBytes, aead_key};
@@ -243,6 +243,14 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Returns the master key that a wrapped data key says it is wrapped under, by its folded name, and the version. Nothing is
+/// opened, so a stranger's bytes may say what they like.
+pub fn wrapped_under(wrapped: &[u8]) -> Option<(Name, u32)> {
+    let (header, _, _) = Header::parse(wrapped).ok()?;
+    let master = Name::parse(header.master).ok()?;
+    Some((master, header.master_version))
+}
+
 pub(crate) fn key_bytes(secret: &Secret) -> Result<KeyBytes, KeyError> {
     let bytes: [u8; KEY_BYTES] = secret.expose().try_into().map_err(|_| KeyError::Malformed {
         what: "key",
@@ -334,6 +342,15 @@ mod tests {
             let opened = made().open([0; NONCE_BYTES], b"", &vec![0; length]);
             assert_eq!(opened, Err(KeyError::Altered));
         }
+    }
+
+    #[test]
+    fn a_wrapped_key_says_which_master_key_opens_it() {
+        let wrapped = wrapped();
+        let (header, _, _) = Header::parse(&wrapped).expect("it is well formed");
+        let told = wrapped_under(&wrapped).map(|(name, version)| (name.to_string(), version));
+        assert_eq!(told, Some((header.master.to_owned(), header.master_version)));
+        assert_eq!(wrapped_under(b"no key"), None);
     }
 
     #[test]

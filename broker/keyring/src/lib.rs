@@ -23,6 +23,7 @@ mod signing;
 
 pub use data_key::{
     DATA_KEY_MESSAGES_MAX, DATA_KEY_SPAN_MAX, DataKey, NONCE_BYTES, SEALED_BYTES_MAX, TAG_BYTES,
+    wrapped_under,
 };
 pub use digest::{hmac_sha1, hmac_sha1_parts, hmac_sha256, hmac_sha256_parts, sha256, verify_equal};
 pub use entropy::{Entropy, SystemEntropy};

@@ -238,7 +238,7 @@ impl Chronicle<'_> {
             let decisions = &parcel.message.decisions;
             let sealed: Vec<Decision> = decisions
                 .iter()
-                .filter(|decision| decision.verdict == Verdict::Sealed)
+                .filter(|decision| decision.verdict.is_sealed())
                 .cloned()
                 .collect();
             self.entered(target, Some(sequence), &parcel.message, &sealed);
@@ -335,9 +335,11 @@ impl From<&Decision> for Told {
                 (Verdict::Routed(told), more)
             }
             Verdict::Failed(fault) => (Verdict::Failed(cut(fault)), 0),
-            short @ (Verdict::Passed(_) | Verdict::Dropped(_) | Verdict::Replaced(_) | Verdict::Sealed) => {
-                (short.clone(), 0)
-            }
+            short @ (Verdict::Passed(_)
+            | Verdict::Dropped(_)
+            | Verdict::Replaced(_)
+            | Verdict::Sealed
+            | Verdict::SealedUnder { .. }) => (short.clone(), 0),
         };
         Told {
             version: decision.version,

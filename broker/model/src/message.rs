@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Incarnation, LogIndex, MessageId, PluginVersion, SubscriptionId, TenantId, Time};
+use crate::{Incarnation, LogIndex, MessageId, Name, PluginVersion, SubscriptionId, TenantId, Time};
 
 /// A message on its way into a set. Its time of production is the entry's.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -122,6 +122,13 @@ pub enum Verdict {
     Sealed,
     /// The plugin failed and the binding's policy was applied; the text is the fault.
     Failed(String),
+    /// It was sealed under this version of a master key.
+    SealedUnder {
+        /// The master key, by its folded name.
+        key: Name,
+        /// The version.
+        version: u32,
+    },
 }
 
 /// A message as it is read back: with what the set added at apply.
@@ -131,6 +138,22 @@ pub struct StoredMessage {
     pub message: Message,
     /// When: the time of the entry that stored it.
     pub produced: Time,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Returns whether it says that the body was sealed.
+    pub fn is_sealed(&self) -> bool {
+        match self {
+            Verdict::Sealed | Verdict::SealedUnder { .. } => true,
+            Verdict::Routed(_)
+            | Verdict::Passed(_)
+            | Verdict::Dropped(_)
+            | Verdict::Replaced(_)
+            | Verdict::Failed(_) => false,
+        }
+    }
 }
 
 // === impl Body ===

@@ -231,6 +231,7 @@ fn explanation_text(explanation: &Explanation) -> String {
         "digest",
         "verdict",
         "subscriptions",
+        "key",
         "reason",
     ]);
     for decision in &explanation.decisions {
@@ -241,6 +242,11 @@ fn explanation_text(explanation: &Explanation) -> String {
             decision.digest.as_deref().map(short).unwrap_or_default(),
             decision.verdict.clone(),
             subscriptions_text(decision),
+            decision
+                .key
+                .as_ref()
+                .map(|key| format!("{} version {}", key.name, key.version))
+                .unwrap_or_default(),
             decision.reason.clone().unwrap_or_default(),
         ]);
     }

@@ -13,8 +13,8 @@ use posthouse_model::{
 use super::messages::cause_text;
 use crate::admin::AdminError;
 use crate::admin::shapes::{
-    ExplainedDecision, ExplainedDelivery, ExplainedMove, ExplainedPlace, ExplainedTransfer, ExplainedTry,
-    Explanation, hexadecimal,
+    ExplainedDecision, ExplainedDelivery, ExplainedKey, ExplainedMove, ExplainedPlace, ExplainedTransfer,
+    ExplainedTry, Explanation, hexadecimal,
 };
 use crate::broker::{Broker, BrokerError, PlaceStay, Seen, Stay, Trace, Visit, kind_word};
 
@@ -210,7 +210,7 @@ impl Case<'_> {
                 Verdict::Passed(subscription) => ("passed", one(subscription), None),
                 Verdict::Dropped(subscription) => ("dropped", one(subscription), None),
                 Verdict::Replaced(subscription) => ("replaced", one(subscription), None),
-                Verdict::Sealed => ("sealed", Vec::new(), None),
+                Verdict::Sealed | Verdict::SealedUnder { .. } => ("sealed", Vec::new(), None),
                 Verdict::Failed(fault) => ("failed", Vec::new(), Some(fault.clone())),
             };
         ExplainedDecision {
@@ -228,6 +228,18 @@ impl Case<'_> {
                 .collect(),
             more_subscriptions: told.more,
             reason,
+            key: match &told.verdict {
+                Verdict::SealedUnder { key, version } => Some(ExplainedKey {
+                    name: key.to_string(),
+                    version: *version,
+                }),
+                Verdict::Routed(_)
+                | Verdict::Passed(_)
+                | Verdict::Dropped(_)
+                | Verdict::Replaced(_)
+                | Verdict::Sealed
+                | Verdict::Failed(_) => None,
+            },
         }
     }
 

@@ -602,7 +602,11 @@ impl Broker {
                 answer => (bound.binding.clone(), answer),
             };
             let version = binding.version;
-            let Sealed { header, ciphertext } = answer.map_err(|fault| {
+            let Sealed {
+                header,
+                ciphertext,
+                key: under,
+            } = answer.map_err(|fault| {
                 self.plugin_failed(&binding, World::Seal, &fault);
                 BrokerError::PluginFailed {
                     world: World::Seal,
@@ -615,7 +619,10 @@ impl Broker {
                 context,
                 version,
             });
-            let verdict = Verdict::Sealed;
+            let verdict = under.map_or(Verdict::Sealed, |(key, version)| Verdict::SealedUnder {
+                key,
+                version,
+            });
             message.decisions.push(Decision {
                 version,
                 directory: decided_at,

@@ -20,7 +20,7 @@ use posthouse_host::{Action, Binding, Delivery, GuestFault, Outcome, Payload, Re
 use posthouse_model::{
     ContentFormat, Endpoint, FailurePolicy, GuestLimits, Incarnation, Kind, Leased, MessageId, MoveCause,
     Name, Place, Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span,
-    StoredMessage, SubscriptionId, TenantId, Verdict, World,
+    StoredMessage, SubscriptionId, TenantId, World,
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -448,7 +448,7 @@ impl Broker {
             .message
             .decisions
             .iter()
-            .any(|decision| decision.verdict == Verdict::Sealed);
+            .any(|decision| decision.verdict.is_sealed());
         let body = match stored.message.body {
             posthouse_model::Body::Clear(body) => body,
             posthouse_model::Body::Sealed(_) => unreachable!("a body is opened before it is delivered"),

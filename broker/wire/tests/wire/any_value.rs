@@ -244,6 +244,7 @@ fn decision() -> impl Strategy<Value = Decision> {
         one().prop_map(Verdict::Passed),
         one().prop_map(Verdict::Dropped),
         one().prop_map(Verdict::Replaced),
+        Just(examples::sealed_under()),
         Just(Verdict::Sealed),
         ".{0,8}".prop_map(Verdict::Failed),
     ];

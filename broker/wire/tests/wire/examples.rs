@@ -955,6 +955,31 @@ pub(crate) fn happenings() -> Vec<Happening> {
     events.into_iter().map(happening).collect()
 }
 
+/// What came after that: under which master key a body was sealed.
+pub(crate) fn happenings_2() -> Vec<Happening> {
+    vec![Happening {
+        tenant: TenantId(1),
+        at: Time::from_millis(1_700_000_000_456),
+        event: Event::Decided {
+            place: Incarnation(5),
+            told: Told {
+                version: PluginVersion(9),
+                directory: LogIndex(77),
+                verdict: sealed_under(),
+                more: 0,
+            },
+        },
+    }]
+}
+
+/// What is said of a body whose master key is known.
+pub(crate) fn sealed_under() -> Verdict {
+    Verdict::SealedUnder {
+        key: name("key"),
+        version: 3,
+    }
+}
+
 pub(crate) fn stored_messages() -> Vec<StoredMessage> {
     let produced = Time::from_millis(1_700_000_000_123);
     [clear_message(), sealed_message(), moved_message()]

@@ -141,6 +141,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             Kind::Happening,
             examples::happenings().iter().map(encode_happening).collect(),
         ),
+        (
+            "happening-2",
+            Kind::Happening,
+            examples::happenings_2().iter().map(encode_happening).collect(),
+        ),
     ]
 }
 
@@ -260,9 +265,14 @@ fn kept_outcomes_read_as_what_they_were() {
 
 #[test]
 fn kept_happenings_read_as_what_they_were() {
-    let payloads = read("happening-1", Kind::Happening);
-    let happenings: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_happening(bytes)).collect();
-    assert_eq!(happenings, Ok(examples::happenings()));
+    for (name, expected) in [
+        ("happening-1", examples::happenings()),
+        ("happening-2", examples::happenings_2()),
+    ] {
+        let payloads = read(name, Kind::Happening);
+        let happenings: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_happening(bytes)).collect();
+        assert_eq!(happenings, Ok(expected), "{name}");
+    }
 }
 
 #[test]

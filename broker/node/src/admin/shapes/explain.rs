@@ -92,6 +92,18 @@ pub struct ExplainedDecision {
     /// Why, where the plugin failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The master key that the body was sealed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<ExplainedKey>,
+}
+
+/// A version of a master key.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExplainedKey {
+    /// The key's name, in lower case.
+    pub name: String,
+    /// The version.
+    pub version: u32,
 }
 
 /// How the deliveries of a message to one subscription went.

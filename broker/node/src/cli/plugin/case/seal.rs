@@ -108,6 +108,7 @@ impl SealCase {
         let Sealed {
             mut header,
             mut ciphertext,
+            key: _,
         } = sealed;
         match open.alter {
             Some(Altered::Header) => header = altered(&header),
