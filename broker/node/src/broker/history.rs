@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use posthouse_model::{
-    Body, BodyKey, Event, Happening, Incarnation, Kind, MessageId, NameRecord, NameState, Outgoing, Sequence,
-    Set, SetId, Span, Standing, SubscriptionId, TenantId, Time, bounds,
+    Body, BodyKey, Event, Happening, Incarnation, Kind, MessageId, NameRecord, NameState, Outgoing,
+    QueueAttributes, Sequence, Set, SetId, Span, Standing, SubscriptionId, TenantId, Time, bounds,
 };
 use posthouse_replica::Group;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,16 @@ pub enum PlaceStay {
         /// Whether a subscription still needs it.
         is_kept: bool,
     },
+}
+
+/// The longest times that queues and topics keep messages, of all sets here: what a set has recorded of a message may be
+/// asked for while another one keeps that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Retentions {
+    topics: Span,
+    queues: Span,
+    /// Whether a queue has a dead letter policy.
+    buries: bool,
 }
 
 // === impl Visit ===
@@ -271,8 +281,12 @@ impl Broker {
     pub(super) async fn forget_history(self, explain: Span) {
         let stop = self.stop.clone();
         loop {
+            let mut longest = Retentions::default();
             for set in self.sets() {
-                let before = set.view(kept_since).before(explain);
+                set.view(|state| longest.take_in(state));
+            }
+            for set in self.sets() {
+                let before = longest.kept_since(set.view(Set::now)).before(explain);
                 self.store.decisions(set.set()).drop_before(before);
             }
             tokio::select! {
@@ -284,19 +298,34 @@ impl Broker {
     }
 }
 
-/// Returns the time before which every message of a set was produced that is still kept.
-fn kept_since(set: &Set) -> Time {
-    let queues = set
-        .queues()
-        .filter_map(|queue| Some(set.queue(queue)?.attributes().retention));
-    let topics = set
-        .topics()
-        .filter_map(|topic| Some(set.topic(topic)?.attributes().retention));
-    let longest = queues.chain(topics).max().unwrap_or(Span::ZERO);
-    // Retention begins when a delay ends.
-    set.now()
-        .before(longest)
-        .before(Span::from_seconds(*bounds::CMQ_DELAY_SECONDS.end()))
+// === impl Retentions ===
+
+impl Retentions {
+    fn take_in(&mut self, state: &Set) {
+        let topics = state.topics().filter_map(|topic| state.topic(topic));
+        let queues: Vec<&QueueAttributes> = state
+            .queues()
+            .filter_map(|queue| Some(state.queue(queue)?.attributes()))
+            .collect();
+        let longest = topics.map(|topic| topic.attributes().retention).max();
+        self.topics = self.topics.max(longest.unwrap_or(Span::ZERO));
+        for queue in queues {
+            self.queues = self.queues.max(queue.retention);
+            self.buries |= queue.dead_letter.is_some();
+        }
+    }
+
+    /// Returns the time before which every message was produced that is still kept. One may have been in a topic for as
+    /// long as that keeps messages, then in a queue, and then in that one's dead letter queue.
+    fn kept_since(&self, now: Time) -> Time {
+        let buried = if self.buries { self.queues } else { Span::ZERO };
+        // Retention begins when a delay ends.
+        let delay = Span::from_seconds(*bounds::CMQ_DELAY_SECONDS.end());
+        now.before(self.topics)
+            .before(self.queues)
+            .before(buried)
+            .before(delay)
+    }
 }
 
 /// Does what reads files where that holds up nothing else.
@@ -306,4 +335,30 @@ async fn blocking<R: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time::from_seconds(10_000_000);
+
+    #[test]
+    fn a_message_is_known_as_long_as_any_place_may_keep_it() {
+        let hours = |count: u64| Span::from_seconds(count * 3_600);
+        let delay = Span::from_seconds(*bounds::CMQ_DELAY_SECONDS.end());
+        let nothing = Retentions::default();
+        assert_eq!(nothing.kept_since(NOW), NOW.before(delay));
+        let plain = Retentions {
+            topics: hours(24),
+            queues: hours(96),
+            buries: false,
+        };
+        assert_eq!(plain.kept_since(NOW), NOW.before(hours(120)).before(delay));
+        let buried = Retentions {
+            buries: true,
+            ..plain
+        };
+        assert_eq!(buried.kept_since(NOW), NOW.before(hours(216)).before(delay));
+    }
 }
