@@ -5,9 +5,11 @@ use std::process::Command;
 
 use posthouse_tests::Node;
 
+use crate::metrics::figure;
 use crate::plugins::{publish, publish_tag, push, refused, topic_to_queue};
 use crate::push::endpoint;
 use crate::sealing::run;
+use crate::steps::Steps;
 use crate::{node, program, until};
 
 /// Makes a project of a plugin that was built elsewhere, with no cases.
@@ -202,4 +204,121 @@ fn what_is_sealed_is_not_recorded() {
     let nowhere = ["plugin", "record", "--queue", "q", "--world", "filter"];
     let told = refused(&node, &[], &nowhere);
     assert!(told.contains("nothing of that world is bound there"), "{told}");
+}
+
+#[test]
+fn what_was_sealed_is_not_recorded_either_where_it_is_delivered_after_the_seal_is_taken_off() {
+    let node = node();
+    let (url, pushes) = endpoint(vec![200; 64]);
+    let mut client = node.client();
+    crate::push::subscribe(&mut client, &url, "SIMPLIFIED");
+    run(&node, &["key", "create", "k"]);
+    push(&node, "hands", "tests/plugins/hostile-deliver");
+    let bind = [
+        "plugin",
+        "bind",
+        "hands",
+        "--topic",
+        "t",
+        "--config",
+        "resume-trap",
+    ];
+    run(&node, &bind);
+    let binding = ["--topic", "t", "--world", "deliver"];
+    run(&node, &[&["plugin", "record"], &binding[..]].concat());
+    run(&node, &["topic", "seal", "t", "--key", "k"]);
+    client.publish("t", "sealed", &[]);
+    run(&node, &["topic", "seal", "t", "--off"]);
+    // It fails again and again, of which at least one attempt is made after the seal was taken off.
+    for _ in 0..2 {
+        pushes.recv_timeout(crate::push::PUSH).unwrap();
+    }
+    client.publish("t", "clear", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("cases");
+    until(|| {
+        let told = run(
+            &node,
+            &[
+                &["plugin", "record"],
+                &binding[..],
+                &["--into", written.to_str().unwrap()],
+            ]
+            .concat(),
+        );
+        (!told.starts_with("0 of 0")).then_some(())
+    });
+    for case in cases(folder.path()) {
+        let case = std::fs::read_to_string(case).unwrap();
+        assert!(case.contains(r#""body": "clear""#), "{case}");
+    }
+}
+
+#[test]
+fn a_filter_is_recorded_with_what_it_found_in_its_store_and_what_its_call_wrote_before() {
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("q", &[]);
+    push(&node, "numbers", "tests/plugins/keeps");
+    run(&node, &["plugin", "bind", "numbers", "--queue", "q"]);
+    let binding = ["--queue", "q", "--world", "filter"];
+    run(&node, &[&["plugin", "record"], &binding[..]].concat());
+    client.send("q", "two alone");
+    // The second, and then the third, which it refuses: and so the call, which has counted nothing.
+    let batch = [
+        ("queueName", "q"),
+        ("msgBody.1", "two alone"),
+        ("msgBody.2", "two alone"),
+    ];
+    let refused = client.ask("BatchSendMessage", &batch).unwrap();
+    assert!(
+        refused.0.to_string().contains("this is number 3"),
+        "{}",
+        refused.0
+    );
+    client.send("q", "two alone");
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "filter", "tests/plugins/keeps");
+    let told = fetch(&node, &binding, &project);
+    assert!(told.starts_with("1 of 1 recorded calls"), "{told}");
+    fails_alike(&project, folder.path(), 1);
+    // It fails because of what it found: by another store it does not.
+    let file = &cases(&project)[0];
+    let case = std::fs::read_to_string(file).unwrap();
+    assert!(case.contains(r#""count": "2""#), "{case}");
+    std::fs::write(file, case.replace(r#""count": "2""#, r#""count": "1""#)).unwrap();
+    let (hold, told) = test(&project, folder.path());
+    assert!(hold && told.contains("1 of 1 cases hold"), "{told}");
+}
+
+#[test]
+fn each_step_of_a_delivery_is_recorded_with_what_it_found_in_its_store() {
+    let node = node();
+    let (url, pushes) = endpoint(vec![200, 200, 410]);
+    let mut client = node.client();
+    crate::push::subscribe(&mut client, &url, "SIMPLIFIED");
+    push(&node, "counts", "tests/plugins/keeps-deliver");
+    run(&node, &["plugin", "bind", "counts", "--topic", "t"]);
+    let binding = ["--topic", "t", "--world", "deliver"];
+    run(
+        &node,
+        &[&["plugin", "record"], &binding[..], &["--max", "1"]].concat(),
+    );
+    for published in 1..=3 {
+        client.publish("t", "x", &[]);
+        pushes.recv_timeout(crate::push::PUSH).unwrap();
+        // One after the other: the last is to find what the others have counted.
+        let settled = |outcome| figure(&node, "push_attempts_total", &format!("outcome=\"{outcome}\""));
+        until(|| (settled("acknowledged") >= f64::from(published.min(2))).then_some(()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let project = project(folder.path(), "deliver", "tests/plugins/keeps-deliver");
+    until(|| {
+        fetch(&node, &binding, &project)
+            .starts_with("1 of 1")
+            .then_some(())
+    });
+    let case = std::fs::read_to_string(&cases(&project)[0]).unwrap();
+    assert!(case.contains("gone after 2 were taken"), "{case}");
+    fails_alike(&project, folder.path(), 1);
 }

@@ -16,7 +16,7 @@ use posthouse_model::{
     StoredMessage, SubscriptionId, TenantId, Time, Verdict, World,
 };
 
-use super::kv::{KvUses, Lending};
+use super::kv::{KvUses, Lending, store_of};
 use super::names::Resolved;
 use super::trials::{Answer, ByTried, Question, Tried, Which};
 use super::{Broker, BrokerError};
@@ -136,6 +136,13 @@ impl Broker {
         ];
         let bound = self.bound(topic.tenant, &places, World::Route)?;
         let answers = self.ask_routers(topic, &bound, &messages, uses).await?;
+        let has_failed = answers.iter().any(|(_, answer)| answer.is_err());
+        if has_failed && bound.quarantined.is_none() && topic.sealed_under.is_none() {
+            let fault = answers.iter().map(|(_, answer)| answer.as_ref().err().cloned());
+            let asked: Vec<_> = messages.iter().map(envelope).zip(fault).collect();
+            let found = uses.found_at_first(store_of(&bound.binding, World::Route));
+            self.record_route(&bound.binding, &topic.table, &asked, found);
+        }
         let mut routed = Vec::with_capacity(messages.len());
         for (message, answer) in messages.into_iter().zip(answers) {
             routed.push(
@@ -234,9 +241,6 @@ impl Broker {
             Err(fault) => fault,
         };
         self.plugin_failed(&bound.binding, World::Route, &fault);
-        if bound.quarantined.is_none() && topic.sealed_under.is_none() {
-            self.record_route(&bound.binding, &topic.table, &envelope(&message), &fault);
-        }
         let text = fault.to_string();
         let verdict = Verdict::Failed(text.clone());
         message.decisions.push(Decision {
@@ -490,7 +494,8 @@ impl Broker {
                 self.plugin_failed(&bound.binding, World::Filter, &fault);
                 if bound.quarantined.is_none() && !lending.is_sealed {
                     let asked = (envelope(&message), clear(&message.body));
-                    self.record_filter(&bound.binding, &asked.0, &asked.1, &fault);
+                    let found = lending.uses.found(store_of(&bound.binding, World::Filter));
+                    self.record_filter(&bound.binding, &asked.0, &asked.1, found, &fault);
                 }
                 let text = kept_text(&fault, &message.body);
                 decide(&mut message, Verdict::Failed(text.clone()));

@@ -25,7 +25,7 @@ use posthouse_model::{
 use tokio::sync::{Notify, Semaphore};
 
 use super::decide::identity;
-use super::kv::Lending;
+use super::kv::{Lending, store_of};
 use super::queues::DECISIONS_MAX;
 use super::recorder::Trail;
 use super::{Broker, BrokerError};
@@ -523,7 +523,9 @@ impl Broker {
         let mut so_far = SoFar::default();
         // The first one was taken when the message was claimed.
         let mut paid = matches!(course.endpoint, Endpoint::Http(_));
-        let mut stepped = self.ask_to_deliver(effort, binding, Asked::Begin, so_far).await?;
+        let mut stepped = self
+            .ask_to_deliver(effort, binding, Asked::Begin, so_far, trail.as_deref_mut())
+            .await?;
         for _ in 0..STEPS_MAX {
             let step = match stepped {
                 Stepped::Ended(ended) => return Ok(ended),
@@ -571,7 +573,9 @@ impl Broker {
                 trail.step(asked_for, response_value(&response));
             }
             let asked = Asked::Resume(step.state, response);
-            stepped = self.ask_to_deliver(effort, binding, asked, so_far).await?;
+            stepped = self
+                .ask_to_deliver(effort, binding, asked, so_far, trail.as_deref_mut())
+                .await?;
         }
         match stepped {
             Stepped::Ended(ended) => Ok(ended),
@@ -587,6 +591,7 @@ impl Broker {
         binding: &Binding,
         asked: Asked,
         so_far: SoFar,
+        mut trail: Option<&mut Trail>,
     ) -> Result<Stepped, GuestFault> {
         let Effort { course, leased, .. } = *effort;
         let rest = Stepped::Ended(Ended::unsettled(SettledOutcome::Retry(REST), so_far.status));
@@ -602,7 +607,11 @@ impl Broker {
             let Ok(lent) = self.lend_kv(binding, &mut lending).await else {
                 return Ok(rest);
             };
-            let step = self.step(effort, &lent, &asked).await?;
+            let step = self.step(effort, &lent, &asked).await;
+            if let Some(trail) = trail.as_deref_mut() {
+                trail.found = uses.found_at_first(store_of(binding, World::Deliver));
+            }
+            let step = step?;
             let Action::Done(outcome) = step.action else {
                 return Ok(Stepped::GoesOn(step));
             };

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use posthouse_host::{Binding, KvReader, KvSession};
 use posthouse_model::{
-    Decided, KvEntry, KvId, KvRoom, KvUse, Place, PluginVersion, Refusal, Set, SetCommand, SetId, TenantId,
-    Time, World,
+    Decided, KvEntry, KvId, KvRoom, KvUse, KvWrite, Place, PluginVersion, Refusal, Set, SetCommand, SetId,
+    TenantId, Time, World, kv_cost,
 };
 use posthouse_replica::Group;
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,29 @@ pub(super) struct KvTurns(Mutex<HashMap<(SetId, KvId), Weak<Turn>>>);
 /// wait out of order is given up, and made again with all that it wanted taken in order.
 pub(super) struct KvUses {
     set: SetId,
-    held: BTreeMap<KvId, (KvSession, OwnedMutexGuard<()>)>,
+    held: BTreeMap<KvId, Held>,
     missed: Option<KvId>,
+}
+
+/// A store that a decision uses.
+struct Held {
+    session: KvSession,
+    /// What plugins are shown of it, where they are recorded.
+    shown: Option<Shown>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// What plugins were shown of a store during a decision, without what it has written itself. Clones share it.
+#[derive(Clone, Default)]
+struct Shown(Arc<Mutex<Found>>);
+
+/// What a plugin found in its store.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Found {
+    /// What it asked for: of what a key held the first answer, or none.
+    pub(super) entries: BTreeMap<String, Option<Bytes>>,
+    /// How much more there was room for, if it wrote.
+    pub(super) room: Option<KvRoom>,
 }
 
 /// Which of what a plugin keeps in a set is to be told.
@@ -66,6 +88,7 @@ pub(super) struct Lending<'a> {
 struct Applied {
     group: Group<Set>,
     store: KvId,
+    shown: Option<Shown>,
 }
 
 // === impl KvTurns ===
@@ -100,7 +123,7 @@ impl KvUses {
         let uses: Vec<KvUse> = self
             .held
             .iter()
-            .filter_map(|(store, (session, _))| session.used(*store))
+            .filter_map(|(store, held)| held.session.used(*store))
             .collect();
         if uses.is_empty() {
             return command;
@@ -111,6 +134,22 @@ impl KvUses {
         }
     }
 
+    /// Returns what a plugin that is recorded found in its store, before anything that this decision has written.
+    pub(super) fn found_at_first(&self, store: KvId) -> Option<Found> {
+        let shown = self.held.get(&store)?.shown.as_ref()?;
+        Some(shown.0.lock().clone())
+    }
+
+    /// Returns what a plugin that is recorded found in its store, after all that this decision has written.
+    pub(super) fn found(&self, store: KvId) -> Option<Found> {
+        let mut found = self.found_at_first(store)?;
+        let used = self.held.get(&store)?.session.used(store);
+        for (key, write) in used.into_iter().flat_map(|used| used.writes) {
+            found.write(key, write);
+        }
+        Some(found)
+    }
+
     fn is_after_all(&self, store: KvId) -> bool {
         self.held.last_key_value().is_none_or(|(last, _)| *last < store)
     }
@@ -119,12 +158,42 @@ impl KvUses {
 impl KvReader for Applied {
     fn get(&self, key: &str) -> Option<KvEntry> {
         let now = self.group.now();
-        self.group
-            .view(|state| state.kv(self.store)?.get(key, now).cloned())
+        let held = self
+            .group
+            .view(|state| state.kv(self.store)?.get(key, now).cloned());
+        if let Some(shown) = &self.shown {
+            let value = held.as_ref().map(|held| held.value.clone());
+            shown.0.lock().entries.entry(key.to_owned()).or_insert(value);
+        }
+        held
     }
 
     fn room(&self) -> KvRoom {
-        self.group.view(|state| state.kv_room(self.store))
+        let room = self.group.view(|state| state.kv_room(self.store));
+        if let Some(shown) = &self.shown {
+            shown.0.lock().room.get_or_insert(room);
+        }
+        room
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    fn write(&mut self, key: String, write: KvWrite) {
+        let cost = |value: &Bytes| kv_cost(&key, value.len());
+        let after = match write {
+            KvWrite::Put(value, _) => Some(value),
+            KvWrite::Delete => None,
+        };
+        let before = self.entries.get(&key).cloned().flatten();
+        if let Some(room) = &mut self.room {
+            room.keys =
+                (room.keys + usize::from(before.is_some())).saturating_sub(usize::from(after.is_some()));
+            let freed = before.as_ref().map_or(0, cost);
+            room.bytes = (room.bytes + freed).saturating_sub(after.as_ref().map_or(0, cost));
+        }
+        self.entries.insert(key, after);
     }
 }
 
@@ -205,11 +274,7 @@ impl Broker {
         let session = match lending.is_sealed {
             true => KvSession::sealed(),
             false => {
-                let store = KvId {
-                    place: binding.identity.place,
-                    world: lending.world,
-                    tenant: binding.tenant,
-                };
+                let store = store_of(binding, lending.world);
                 self.take_kv(lending.uses, store).await?
             }
         };
@@ -220,8 +285,8 @@ impl Broker {
     }
 
     async fn take_kv(&self, uses: &mut KvUses, store: KvId) -> Result<KvSession, BrokerError> {
-        if let Some((session, _)) = uses.held.get(&store) {
-            return Ok(session.clone());
+        if let Some(held) = uses.held.get(&store) {
+            return Ok(held.session.clone());
         }
         let turn = self.kv_turns.of(uses.set, store);
         let turn = match uses.is_after_all(store) {
@@ -235,9 +300,28 @@ impl Broker {
             },
         };
         let group = self.member(uses.set)?.clone();
-        let session = KvSession::new(Box::new(Applied { group, store }));
-        uses.held.insert(store, (session.clone(), turn));
+        let shown = self.records(store).then(Shown::default);
+        let session = KvSession::new(Box::new(Applied {
+            group,
+            store,
+            shown: shown.clone(),
+        }));
+        let held = Held {
+            session: session.clone(),
+            shown,
+            _turn: turn,
+        };
+        uses.held.insert(store, held);
         Ok(session)
+    }
+}
+
+/// Returns the store of a binding, on behalf of the tenant that it is used for.
+pub(super) fn store_of(binding: &Binding, world: World) -> KvId {
+    KvId {
+        place: binding.identity.place,
+        world,
+        tenant: binding.tenant,
     }
 }
 
@@ -344,5 +428,37 @@ impl Broker {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_decision_has_written_is_found_after_it_and_takes_its_room() {
+        let put = |value: &'static str| KvWrite::Put(Bytes::from_static(value.as_bytes()), None);
+        let room = KvRoom {
+            keys: 5,
+            bytes: 1_000,
+        };
+        let mut found = Found {
+            entries: BTreeMap::from([
+                ("a".to_owned(), Some(Bytes::from_static(b"1"))),
+                ("b".to_owned(), None),
+            ]),
+            room: Some(room),
+        };
+        found.write("a".to_owned(), put("22"));
+        found.write("b".to_owned(), put("3"));
+        let bytes = 1_000 - 1 - kv_cost("b", 1);
+        assert_eq!(found.room, Some(KvRoom { keys: 4, bytes }));
+        found.write("b".to_owned(), KvWrite::Delete);
+        let after = BTreeMap::from([
+            ("a".to_owned(), Some(Bytes::from_static(b"22"))),
+            ("b".to_owned(), None),
+        ]);
+        assert_eq!(found.entries, after);
+        assert_eq!(found.room, Some(KvRoom { keys: 5, bytes: 999 }));
     }
 }

@@ -4,16 +4,19 @@
 //! in memory alone: what was recorded says what bodies say, and belongs in no log. Of what is sealed nothing is recorded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
 use posthouse_host::{Binding, Delivery, Envelope, GuestFault, RouteTable};
-use posthouse_model::{Place, PluginVersion, ReplicaId, TenantId, Time, World};
+use posthouse_model::bounds::{KV_TOUCHED_MAX, KV_WRITTEN_BYTES_MAX};
+use posthouse_model::{KvId, KvRoom, Place, PluginVersion, ReplicaId, TenantId, Time, World};
 use posthouse_replica::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::kv::Found;
 use super::reach::{Ask, Told};
 use super::{Broker, BrokerError};
 use crate::case_values::{body_value, delivery_value, envelope_value, table_values};
@@ -29,6 +32,11 @@ const ALL_RECORDINGS_MAX: usize = 1_024;
 /// The most bytes that a node keeps of a tenant's recordings, and of all together.
 const RECORDED_BYTES_MAX: usize = 4 * 1_048_576;
 const ALL_RECORDED_BYTES_MAX: usize = 64 * 1_048_576;
+/// The most attempts to deliver that are followed at once for a tenant, in case that they fail, and for all together.
+const TRAILS_MAX: usize = 32;
+const ALL_TRAILS_MAX: usize = 256;
+/// The most bytes of an attempt's steps.
+const TRAIL_BYTES_MAX: usize = 256 * 1_024;
 /// How long after its end what was recorded is kept.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
 /// How often what is kept no longer is let go of.
@@ -97,12 +105,22 @@ pub(super) enum RecordAsk {
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     recordings: Mutex<BTreeMap<Recorded, Recording>>,
+    trails: Arc<Trails>,
 }
 
-/// The steps of an attempt to deliver, in case that it fails.
+/// How many attempts are followed for each tenant.
 #[derive(Debug, Default)]
+struct Trails(Mutex<BTreeMap<TenantId, usize>>);
+
+/// The steps of an attempt to deliver, in case that it fails.
 pub(super) struct Trail {
+    tenant: TenantId,
+    trails: Arc<Trails>,
     steps: Vec<Value>,
+    /// How many bytes more the steps may have; none once they had too many.
+    bytes_left: Option<usize>,
+    /// What the plugin found in its store when it was asked last.
+    pub(super) found: Option<Found>,
 }
 
 #[derive(Debug)]
@@ -181,6 +199,13 @@ impl Recorder {
         recording.calls.push(call);
     }
 
+    /// Counts a call that failed and that there is no room for.
+    fn miss(&self, what: Recorded) {
+        if let Some(recording) = self.recordings.lock().get_mut(&what) {
+            recording.missed += 1;
+        }
+    }
+
     fn told(&self, what: Recorded, node: &str, now: Duration) -> RecordedOn {
         let recordings = self.recordings.lock();
         let recording = recordings.get(&what);
@@ -202,10 +227,59 @@ impl Recording {
 // === impl Trail ===
 
 impl Trail {
+    /// Begins to follow an attempt, unless too many are followed.
+    fn begin(tenant: TenantId, trails: &Arc<Trails>) -> Option<Trail> {
+        let mut followed = trails.0.lock();
+        let all: usize = followed.values().sum();
+        let own = followed.get(&tenant).copied().unwrap_or_default();
+        if own >= TRAILS_MAX || all >= ALL_TRAILS_MAX {
+            return None;
+        }
+        followed.insert(tenant, own + 1);
+        drop(followed);
+        Some(Trail {
+            tenant,
+            trails: Arc::clone(trails),
+            steps: Vec::new(),
+            bytes_left: Some(TRAIL_BYTES_MAX),
+            found: None,
+        })
+    }
+
     /// Notes what the plugin asked for, and how that went.
     pub(super) fn step(&mut self, asked_for: Value, response: Value) {
-        self.steps
-            .push(json!({ "expect": what_must_be_alike(asked_for), "response": response }));
+        let mut step = found_values(self.found.take());
+        step.insert("expect".to_owned(), what_must_be_alike(asked_for));
+        step.insert("response".to_owned(), response);
+        let step = Value::Object(step);
+        let bytes = step.to_string().len();
+        self.bytes_left = self.bytes_left.and_then(|left| left.checked_sub(bytes));
+        match self.bytes_left {
+            Some(_) => self.steps.push(step),
+            None => self.steps.clear(),
+        }
+    }
+
+    /// Returns all steps, with the one that failed; none where they were too many bytes.
+    fn failed(mut self, failed: Value) -> Option<Vec<Value>> {
+        self.bytes_left?;
+        let mut step = found_values(self.found.take());
+        step.insert("failed".to_owned(), failed);
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.push(Value::Object(step));
+        Some(steps)
+    }
+}
+
+impl Drop for Trail {
+    fn drop(&mut self) {
+        let mut followed = self.trails.0.lock();
+        if let Some(own) = followed.get_mut(&self.tenant) {
+            *own -= 1;
+            if *own == 0 {
+                followed.remove(&self.tenant);
+            }
+        }
     }
 }
 
@@ -298,29 +372,58 @@ impl Broker {
     pub(super) fn trail(&self, binding: &Binding) -> Option<Trail> {
         let what = recorded(binding, World::Deliver);
         let wanted = self.recorder.wants(what, self.clock.monotonic());
-        wanted.then(Trail::default)
+        wanted
+            .then(|| Trail::begin(binding.tenant, &self.recorder.trails))
+            .flatten()
     }
 
-    /// Records that a router failed on a message, of which it is told the size alone.
+    /// Returns whether failing calls of what is lent this store are recorded.
+    pub(super) fn records(&self, store: KvId) -> bool {
+        let KvId { place, world, tenant } = store;
+        let what = Recorded { tenant, place, world };
+        self.recorder.wants(what, self.clock.monotonic())
+    }
+
+    /// Records that a router failed on some of the messages that it was asked about together. Of their bodies it is told the
+    /// sizes alone. Where it has a store, what it finds for one is what it wrote for those before.
     pub(super) fn record_route(
         &self,
         binding: &Binding,
         table: &RouteTable,
-        envelope: &Envelope,
-        fault: &GuestFault,
+        asked: &[(Envelope, Option<GuestFault>)],
+        found: Option<Found>,
     ) {
-        self.record_call(binding, World::Route, fault, |failed| {
+        let case = |asked: &[(Envelope, Option<GuestFault>)], found| {
             let (filter_type, subscriptions) = table_values(table);
-            json!({
-                "filter_type": filter_type,
-                "subscriptions": subscriptions,
-                "messages": [{
+            let messages = asked.iter().map(|(envelope, fault)| {
+                let mut message = json!({
                     "envelope": envelope_value(envelope),
                     "body_bytes": envelope.body_bytes,
-                    "failed": failed,
-                }],
-            })
-        });
+                });
+                if let Some(fault) = fault {
+                    message["failed"] = Value::from(fault.to_string());
+                }
+                message
+            });
+            let mut case = found_values(found);
+            case.insert("filter_type".to_owned(), filter_type);
+            case.insert("subscriptions".to_owned(), subscriptions);
+            case.insert("messages".to_owned(), messages.collect());
+            case
+        };
+        if found.is_some() {
+            let fault = asked.iter().filter_map(|(_, fault)| fault.as_ref());
+            if let Some(fault) = fault.max_by_key(|fault| fault.is_guilty()) {
+                self.record_call(binding, World::Route, fault, |_| case(asked, found));
+            }
+            return;
+        }
+        for one in asked {
+            if let (_, Some(fault)) = one {
+                let alone = std::slice::from_ref(one);
+                self.record_call(binding, World::Route, fault, |_| case(alone, None));
+            }
+        }
     }
 
     /// Records that a filter failed on a message.
@@ -329,14 +432,15 @@ impl Broker {
         binding: &Binding,
         envelope: &Envelope,
         body: &[u8],
+        found: Option<Found>,
         fault: &GuestFault,
     ) {
         self.record_call(binding, World::Filter, fault, |failed| {
-            json!({
-                "envelope": envelope_value(envelope),
-                "body": body_value(body),
-                "failed": failed,
-            })
+            let mut case = found_values(found);
+            case.insert("envelope".to_owned(), envelope_value(envelope));
+            case.insert("body".to_owned(), body_value(body));
+            case.insert("failed".to_owned(), failed);
+            case
         });
     }
 
@@ -349,14 +453,20 @@ impl Broker {
         trail: Trail,
         fault: &GuestFault,
     ) {
-        self.record_call(binding, World::Deliver, fault, |failed| {
-            let mut steps = trail.steps;
-            steps.push(json!({ "failed": failed }));
-            json!({
-                "delivery": delivery_value(delivery),
-                "body": body_value(body),
-                "steps": steps,
-            })
+        let Some(steps) = trail.failed(Value::from(fault.to_string())) else {
+            self.recorder.miss(recorded(binding, World::Deliver));
+            return;
+        };
+        self.record_call(binding, World::Deliver, fault, |_| {
+            let fields = [
+                ("delivery", delivery_value(delivery)),
+                ("body", body_value(body)),
+                ("steps", Value::Array(steps)),
+            ];
+            fields
+                .map(|(name, value)| (name.to_owned(), value))
+                .into_iter()
+                .collect()
         });
     }
 
@@ -366,7 +476,7 @@ impl Broker {
         binding: &Binding,
         world: World,
         fault: &GuestFault,
-        case: impl FnOnce(Value) -> Value,
+        case: impl FnOnce(Value) -> Map<String, Value>,
     ) {
         let what = recorded(binding, world);
         if !fault.is_guilty() || !self.recorder.wants(what, self.clock.monotonic()) {
@@ -377,9 +487,7 @@ impl Broker {
         if !configuration.is_empty() {
             whole.insert("config".to_owned(), Value::from(configuration));
         }
-        if let Value::Object(case) = case(Value::from(fault.to_string())) {
-            whole.extend(case);
-        }
+        whole.extend(case(Value::from(fault.to_string())));
         let call = RecordedCall {
             at: self.clock.machine(),
             version: binding.version,
@@ -399,6 +507,25 @@ impl Broker {
             }
         }
     }
+}
+
+/// Returns what a plugin found in its store, as a case says it. How much room there was matters only where there was so little
+/// that a decision could have come to its end.
+fn found_values(found: Option<Found>) -> Map<String, Value> {
+    let mut values = Map::new();
+    let Some(Found { entries, room }) = found else {
+        return values;
+    };
+    let entries = entries.into_iter();
+    let held: Map<String, Value> = entries
+        .filter_map(|(key, value)| Some((key, body_value(&value?))))
+        .collect();
+    values.insert("kv".to_owned(), Value::Object(held));
+    let is_little = |room: &KvRoom| room.keys < KV_TOUCHED_MAX || room.bytes < KV_WRITTEN_BYTES_MAX;
+    if let Some(KvRoom { keys, bytes }) = room.filter(is_little) {
+        values.insert("kv_room".to_owned(), json!({ "keys": keys, "bytes": bytes }));
+    }
+    values
 }
 
 fn recorded(binding: &Binding, world: World) -> Recorded {
@@ -512,6 +639,47 @@ mod tests {
         assert_eq!(recorder.told(WHAT, "1", at(3_609)).calls.len(), 1);
         recorder.sweep(at(3_610));
         assert!(recorder.recordings.lock().is_empty());
+    }
+
+    #[test]
+    fn attempts_that_are_followed_have_bounds() {
+        let trails = Arc::default();
+        let follow = |tenant| Trail::begin(TenantId(tenant), &trails);
+        let own: Vec<Trail> = (0..=TRAILS_MAX).filter_map(|_| follow(1)).collect();
+        assert_eq!(own.len(), TRAILS_MAX);
+        let others = (2..).map_while(&follow).take(ALL_TRAILS_MAX);
+        assert_eq!(others.collect::<Vec<_>>().len(), ALL_TRAILS_MAX - TRAILS_MAX);
+        drop(own);
+        assert!(trails.0.lock().is_empty());
+        let mut trail = follow(1).expect("nothing is followed any more");
+        trail.step(json!("x"), json!("y".repeat(TRAIL_BYTES_MAX / 2)));
+        trail.step(json!("x"), json!("y".repeat(TRAIL_BYTES_MAX / 2)));
+        trail.step(json!("x"), json!("y"));
+        assert_eq!(trail.failed(json!("z")), None);
+    }
+
+    #[test]
+    fn the_room_of_a_store_is_told_where_it_was_little() {
+        let held = |keys, bytes| {
+            let entries = [("a", Some("1")), ("gone", None)];
+            let entry = |(key, value): (&str, Option<&str>)| {
+                let value = value.map(|value| bytes::Bytes::copy_from_slice(value.as_bytes()));
+                (key.to_owned(), value)
+            };
+            found_values(Some(Found {
+                entries: entries.map(entry).into_iter().collect(),
+                room: Some(KvRoom { keys, bytes }),
+            }))
+        };
+        let much = held(KV_TOUCHED_MAX, KV_WRITTEN_BYTES_MAX);
+        assert_eq!(Value::Object(much), json!({ "kv": { "a": "1" } }));
+        let little = held(0, KV_WRITTEN_BYTES_MAX);
+        assert_eq!(
+            Value::Object(little)["kv_room"],
+            json!({ "keys": 0, "bytes": KV_WRITTEN_BYTES_MAX })
+        );
+        assert!(held(KV_TOUCHED_MAX, 7).contains_key("kv_room"));
+        assert!(found_values(None).is_empty());
     }
 
     #[test]

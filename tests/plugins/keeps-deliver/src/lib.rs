@@ -13,6 +13,8 @@ mod bindings {
     use super::KeepsDeliver;
 }
 
+/// What it fails on.
+const GONE: u16 = 410;
 const TIMEOUT_MS: u32 = 5_000;
 
 struct KeepsDeliver;
@@ -39,6 +41,9 @@ impl Guest for KeepsDeliver {
                 count("taken")?;
                 Outcome::Acknowledged
             }
+            Response::Http(answer) if answer.status == GONE => {
+                return Err(format!("gone after {} were taken", kept("taken")?));
+            }
             _ => {
                 count("refused")?;
                 Outcome::RetryAfter(100)
@@ -52,9 +57,16 @@ impl Guest for KeepsDeliver {
 }
 
 fn count(key: &str) -> Result<(), String> {
-    let refused = |refusal: kv::Refusal| format!("refused: {refusal:?}");
+    let count = kept(key)? + 1;
+    kv::put(key, count.to_string().as_bytes(), None).map_err(refused)
+}
+
+fn kept(key: &str) -> Result<u64, String> {
     let held = kv::get(key).map_err(refused)?;
     let text = held.and_then(|entry| String::from_utf8(entry.value).ok());
-    let count = text.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default() + 1;
-    kv::put(key, count.to_string().as_bytes(), None).map_err(refused)
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+fn refused(refusal: kv::Refusal) -> String {
+    format!("refused: {refusal:?}")
 }

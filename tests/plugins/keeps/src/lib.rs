@@ -30,6 +30,10 @@ impl Guest for Keeps {
                 count("failed")?;
                 Err("as it was told to".to_owned())
             }
+            b"two alone" => match count("count")? {
+                count @ ..=2 => Ok(answer(count.to_string())),
+                more => Err(format!("this is number {more}")),
+            },
             b"bounds" => Ok(answer(bounds())),
             b"swap" => Ok(answer(swap()?)),
             b"fill" => Ok(answer(fill())),

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::difference::Difference;
-use super::held::{self, Held};
+use super::held::{self, Held, Room};
 use super::trial::Trial;
 use super::trial_keys::GivenSecret;
 use crate::case_values::{FAIL, action_value, body_value, filtered_value};
@@ -68,6 +68,7 @@ struct RouteCase {
     config: String,
     #[serde(default)]
     kv: BTreeMap<String, BodyText>,
+    kv_room: Option<Room>,
     expect_kv: Option<Value>,
     #[serde(default)]
     filter_type: FilterTypeText,
@@ -115,6 +116,7 @@ struct FilterCase {
     config: String,
     #[serde(default)]
     kv: BTreeMap<String, BodyText>,
+    kv_room: Option<Room>,
     expect_kv: Option<Value>,
     #[serde(default)]
     envelope: EnvelopeText,
@@ -131,6 +133,7 @@ struct DeliverCase {
     config: String,
     #[serde(default)]
     kv: BTreeMap<String, BodyText>,
+    kv_room: Option<Room>,
     expect_kv: Option<Value>,
     delivery: DeliveryText,
     /// The tenant's, by name: the versions of each, the newest last.
@@ -235,6 +238,9 @@ enum StrategyText {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StepText {
+    /// What the plugin's store holds when it is asked; what it held at the step before, without it.
+    kv: Option<BTreeMap<String, BodyText>>,
+    kv_room: Option<Room>,
     expect: Option<Value>,
     response: Option<ResponseText>,
     failed: Option<String>,
@@ -359,14 +365,13 @@ impl Case {
 
     /// Returns what the plugin's store holds before.
     fn held(&self) -> Held {
-        let kv = match &self.given {
-            Given::Route(case) => &case.kv,
-            Given::Filter(case) => &case.kv,
-            Given::Deliver(case) => &case.kv,
+        match &self.given {
+            Given::Route(case) => held(&case.kv, case.kv_room),
+            Given::Filter(case) => held(&case.kv, case.kv_room),
+            Given::Deliver(case) => held(&case.kv, case.kv_room),
             // It is lent none.
-            Given::Seal(_) => &BTreeMap::new(),
-        };
-        Held::new(kv.iter().map(|(key, value)| (key.clone(), value.bytes())))
+            Given::Seal(_) => held(&BTreeMap::new(), None),
+        }
     }
 
     fn expected_kv(&self) -> Option<&Value> {
@@ -402,6 +407,19 @@ impl<'a> Lent<'a> {
         lent
     }
 
+    /// Begins another step of an attempt, by what the case says that the store holds then.
+    fn begin_step(&mut self, step: Option<&StepText>) {
+        if let Some(StepText {
+            kv: Some(kv),
+            kv_room,
+            ..
+        }) = step
+        {
+            self.held = held(kv, *kv_room);
+        }
+        self.begin();
+    }
+
     /// Begins another decision: what the one before has written is let go.
     fn begin(&mut self) {
         self.session = self.held.session();
@@ -409,6 +427,10 @@ impl<'a> Lent<'a> {
         let uses_kv = self.trial.host.uses_kv(self.binding.version);
         self.binding.kv = uses_kv.then(|| self.session.clone());
     }
+}
+
+fn held(kv: &BTreeMap<String, BodyText>, room: Option<Room>) -> Held {
+    Held::new(kv.iter().map(|(key, value)| (key.clone(), value.bytes())), room)
 }
 
 fn parsed<T: DeserializeOwned>(path: &std::path::Path, text: &str) -> Result<T, CaseError> {
@@ -541,11 +563,12 @@ impl DeliverCase {
     async fn steps(&self, lent: &mut Lent<'_>) -> Vec<Result<Step, GuestFault>> {
         let delivery = self.delivery.delivery();
         let host = &lent.trial.host;
+        lent.begin_step(self.steps.first());
         let mut step = host
             .deliver_begin(&lent.binding, delivery.clone(), self.body.bytes())
             .await;
         let mut steps = Vec::new();
-        for text in self.steps.iter().take(STEPS_MAX) {
+        for (number, text) in (1..).zip(self.steps.iter().take(STEPS_MAX)) {
             let next = match (&step, &text.response) {
                 (Ok(Step { action, state }), Some(response)) if !matches!(action, Action::Done(_)) => {
                     Some((state.clone(), response.response()))
@@ -556,7 +579,7 @@ impl DeliverCase {
             let Some((state, response)) = next else {
                 return steps;
             };
-            lent.begin();
+            lent.begin_step(self.steps.get(number));
             step = host
                 .deliver_resume(&lent.binding, delivery.clone(), state, response)
                 .await;

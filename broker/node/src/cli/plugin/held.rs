@@ -10,17 +10,29 @@ use posthouse_model::{
     bounds::{KV_KEYS_MAX, KV_STORE_BYTES_MAX},
     kv_cost,
 };
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// What a store holds before a plugin is asked. Clones share it.
 #[derive(Clone, Debug)]
-pub(super) struct Held(Arc<BTreeMap<String, KvEntry>>);
+pub(super) struct Held {
+    entries: Arc<BTreeMap<String, KvEntry>>,
+    room: Option<Room>,
+}
+
+/// How much more a store takes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Room {
+    keys: usize,
+    bytes: u64,
+}
 
 // === impl Held ===
 
 impl Held {
-    /// Returns a store that holds these values.
-    pub(super) fn new(values: impl Iterator<Item = (String, Bytes)>) -> Held {
+    /// Returns a store that holds these values, and takes so much more: as much as others do when nothing is said.
+    pub(super) fn new(values: impl Iterator<Item = (String, Bytes)>, room: Option<Room>) -> Held {
         let entries = values.zip(1..).map(|((key, value), version)| {
             let version = KvVersion(version);
             let until = None;
@@ -33,7 +45,10 @@ impl Held {
                 },
             )
         });
-        Held(Arc::new(entries.collect()))
+        Held {
+            entries: Arc::new(entries.collect()),
+            room,
+        }
     }
 
     /// Returns the store as one decision sees it.
@@ -44,13 +59,19 @@ impl Held {
 
 impl KvReader for Held {
     fn get(&self, key: &str) -> Option<KvEntry> {
-        self.0.get(key).cloned()
+        self.entries.get(key).cloned()
     }
 
     fn room(&self) -> KvRoom {
-        let bytes = self.0.iter().map(|(key, entry)| kv_cost(key, entry.value.len()));
+        if let Some(Room { keys, bytes }) = self.room {
+            return KvRoom { keys, bytes };
+        }
+        let bytes = self
+            .entries
+            .iter()
+            .map(|(key, entry)| kv_cost(key, entry.value.len()));
         KvRoom {
-            keys: KV_KEYS_MAX.saturating_sub(self.0.len()),
+            keys: KV_KEYS_MAX.saturating_sub(self.entries.len()),
             bytes: KV_STORE_BYTES_MAX.saturating_sub(bytes.sum()),
         }
     }
