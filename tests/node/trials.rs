@@ -5,11 +5,13 @@ use serde_json::Value;
 
 use crate::plugins::{explain, publish_tag, push, receive, refused, topic_to_queue};
 use crate::sealing::run;
+use crate::steps::Steps;
 use crate::{get, node, until};
 
 /// To the built-in router `lazy` does not match `lazy.#`, to the other one it does.
 const SAME: &str = "lazy.cat";
 const DIFFERENT: &str = "lazy";
+const RULE: &str = r#"{"when":{"field":"/price","above":100}}"#;
 
 /// A topic with a router of its own in two versions: the built-in in use, and one that reads `#` in another way.
 fn routed() -> (Node, Client) {
@@ -81,6 +83,111 @@ fn a_shadow_is_compared_and_what_it_says_changes_nothing() {
     publish(&mut client, SAME).success().unwrap();
     let ended = trial(&node);
     assert_eq!((&ended["state"], &ended["calls"]), (&"stopped".into(), &4.into()));
+}
+
+#[test]
+fn a_version_is_tried_on_what_a_queue_kept_in_a_queue_of_its_own() {
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("orders", &[("rewindSeconds", "3600")]);
+    client.create_queue("scratch", &[]);
+    for price in [50, 150, 250] {
+        client.send("orders", &format!("{{\"price\":{price}}}"));
+    }
+    // Two are waiting, and one is kept to be rewound to.
+    let got = client.receive("orders");
+    client.delete("orders", got.text("receiptHandle"));
+    push(&node, "prices", "examples/plugins/json-filter");
+    let bind = ["plugin", "bind", "prices", "--queue", "scratch", "--config", RULE];
+    run(&node, &bind);
+    push(&node, "prices", "tests/plugins/hostile-filter");
+    run(&node, &["plugin", "shadow", "prices", "--queue", "scratch"]);
+    let told = run(&node, &["queue", "copy", "orders", "--into", "scratch"]);
+    assert_eq!(told, "3 messages of orders copied into scratch\n");
+    assert_eq!(client.receive("scratch").text("msgBody"), r#"{"price":150}"#);
+    assert_eq!(client.receive("scratch").text("msgBody"), r#"{"price":250}"#);
+    let shown = trial_with(&node, |trial| trial["calls"] == 3);
+    assert_eq!(
+        (&shown["same"], &shown["different"], &shown["decided"]),
+        (&2.into(), &1.into(), &0.into()),
+        "{shown}"
+    );
+    assert_eq!(
+        client.receive("orders").text("msgBody"),
+        r#"{"price":150}"#,
+        "the queue is as it was"
+    );
+    let told = run(
+        &node,
+        &[
+            "queue",
+            "copy",
+            "orders",
+            "--into",
+            "scratch",
+            "--since",
+            "99999999999",
+        ],
+    );
+    assert_eq!(told, "0 messages of orders copied into scratch\n");
+}
+
+#[test]
+fn a_queue_is_copied_page_by_page_into_another_one_that_is_sealed_if_it_is() {
+    let node = node();
+    let mut client = node.client();
+    for queue in ["q", "scratch"] {
+        client.create_queue(queue, &[]);
+    }
+    for number in 0..250 {
+        client.send("q", &number.to_string());
+    }
+    let told = refused(&node, &[], &["queue", "copy", "q", "--into", "q"]);
+    assert!(told.contains("into itself"), "{told}");
+    let told = refused(&node, &[], &["queue", "copy", "q", "--into", "nowhere"]);
+    assert!(told.contains("no queue of that name"), "{told}");
+    let told = run(&node, &["queue", "copy", "q", "--into", "scratch"]);
+    assert_eq!(told, "250 messages of q copied into scratch\n");
+    for number in 0..250 {
+        let got = client.receive("scratch");
+        assert_eq!(got.text("msgBody"), number.to_string());
+    }
+    client.send("q", "guilty");
+    push(&node, "hostile", "tests/plugins/hostile-filter");
+    run(
+        &node,
+        &[
+            "plugin",
+            "bind",
+            "hostile",
+            "--queue",
+            "scratch",
+            "--config",
+            "count-and-trap",
+        ],
+    );
+    let told = run(&node, &["queue", "copy", "q", "--into", "scratch", "--json"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["copied"], 250, "{told}");
+    let refused_ones = told["refused"].as_array().unwrap();
+    assert_eq!(refused_ones.len(), 1, "{told}");
+    assert!(
+        refused_ones[0]["why"].as_str().unwrap().contains("filter"),
+        "{told}"
+    );
+    run(
+        &node,
+        &["plugin", "unbind", "--queue", "scratch", "--world", "filter"],
+    );
+
+    run(&node, &["key", "create", "k"]);
+    run(&node, &["queue", "seal", "q", "--key", "k"]);
+    client.send("q", "secret");
+    let told = refused(&node, &[], &["queue", "copy", "q", "--into", "scratch"]);
+    assert!(told.contains("seal the queue"), "{told}");
+    run(&node, &["queue", "seal", "scratch", "--key", "k"]);
+    let told = run(&node, &["queue", "copy", "q", "--into", "scratch"]);
+    assert_eq!(told, "252 messages of q copied into scratch\n");
 }
 
 #[test]

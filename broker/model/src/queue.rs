@@ -189,6 +189,15 @@ impl Queue {
         kept.take(max).map(Sequence).collect()
     }
 
+    /// Returns what is kept of what came at a time or later, by the second, after one of them if given: the first of them, up to
+    /// a bound.
+    pub fn kept_since(&self, since: Time, after: Option<Sequence>, max: usize) -> Vec<Sequence> {
+        let next = after.map_or(0, |after| after.0.saturating_add(1));
+        let from = self.ages.first_since(since, self.next).max(next);
+        let kept = (from..self.next).filter(|sequence| self.is_kept(*sequence));
+        kept.take(max).map(Sequence).collect()
+    }
+
     /// Returns how many messages wait in outboxes.
     pub fn outboxed(&self) -> u64 {
         self.rare

@@ -26,14 +26,14 @@ use posthouse_model::{AccessKeyStatus, DirectoryCommand, Kind, Name, NodeId, Set
 
 use crate::admin::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
-    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
-    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
-    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
-    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
-    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
-    TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, CopiedMessages, CopyRequest, DataKeyView, Decimal,
+    DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
+    MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
+    PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
+    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
+    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
+    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -272,6 +272,20 @@ impl Administration for Service {
         request: RewindRequest,
     ) -> Result<Done, AdminError> {
         queues::rewind(
+            &self.acting_on(scope, Kind::Queue, &queue).await?,
+            &queue,
+            request,
+        )
+        .await
+    }
+
+    async fn copy_queue(
+        &self,
+        scope: &Scope,
+        queue: Name,
+        request: CopyRequest,
+    ) -> Result<CopiedMessages, AdminError> {
+        queues::copy(
             &self.acting_on(scope, Kind::Queue, &queue).await?,
             &queue,
             request,

@@ -7,6 +7,7 @@
 mod balance;
 mod breaker;
 mod components;
+mod copying;
 mod decide;
 mod deciding;
 mod delivery;
@@ -61,6 +62,7 @@ use crate::waiters::Waiters;
 use breaker::Breaker;
 pub use breaker::Breaking;
 pub use components::{Builtins, Components};
+pub use copying::{COPY_MAX, Copied, CopyWish};
 pub use error::{BrokerError, kind_word, world_word};
 pub use events::Events;
 pub use held::Seen;
@@ -73,7 +75,6 @@ pub use plugin_logs::{LinesOf, LinesWanted, WrittenLevel, WrittenLine};
 pub use plugins::PluginOf;
 pub use queues::{Content, Leases, Received, Reception, Wish};
 pub use reach::{Nobody, Others};
-use recorder::Recorder;
 pub use recorder::{
     RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX, Recorded, RecordedCall, RecordedOn, RecordingBounds,
 };
@@ -92,6 +93,7 @@ use kv::KvTurns;
 use listings::Listings;
 use preparing::Loading;
 use reach::Session;
+use recorder::Recorder;
 use scrub::Scrubs;
 use trials::Trials;
 

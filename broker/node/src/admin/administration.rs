@@ -8,14 +8,14 @@ use posthouse_model::{Name, NodeId, SetId, TenantId};
 use super::AdminError;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, Decimal, DecryptRequest,
-    DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
-    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
-    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
-    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
-    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
-    TrialEndRequest, TrialRequest, TrialView, UnbindRequest, WorldView,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, CopiedMessages, CopyRequest, DataKeyView, Decimal,
+    DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
+    MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
+    PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
+    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
+    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
+    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest, WorldView,
 };
 
 /// Who signed a request.
@@ -163,6 +163,14 @@ pub trait Administration: Send + Sync + 'static {
         queue: Name,
         request: RewindRequest,
     ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+
+    /// Copies what a queue keeps into another one.
+    fn copy_queue(
+        &self,
+        scope: &Scope,
+        queue: Name,
+        request: CopyRequest,
+    ) -> impl Future<Output = Result<CopiedMessages, AdminError>> + Send;
 
     /// Puts messages into a queue.
     fn send_messages(

@@ -239,6 +239,15 @@ impl Administration for Fake {
         reached("rewind_queue", scope, &format!("{queue} {request:?}"))
     }
 
+    async fn copy_queue(
+        &self,
+        scope: &Scope,
+        queue: Name,
+        request: CopyRequest,
+    ) -> Result<CopiedMessages, AdminError> {
+        reached("copy_queue", scope, &format!("{queue} {request:?}"))
+    }
+
     async fn topics(&self, scope: &Scope, query: ListQuery) -> Result<Page<NameView>, AdminError> {
         reached("topics", scope, &format!("{query:?}"))
     }

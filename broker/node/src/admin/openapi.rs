@@ -8,14 +8,14 @@ use super::auth::{CONTENT_DIGEST_HEADER, SCHEME};
 use super::operation::Asks;
 use super::shapes::{
     AccessKeyChange, AccessKeyCreate, AccessKeyCreated, AccessKeyView, ActivateRequest, ActiveVersion,
-    BindRequest, BindingView, ClusterScrub, ClusterStatus, DataKeyView, DecryptRequest, DecryptedKey,
-    DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest, MasterKeyChange,
-    MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed, PluginView,
-    PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings, ReceiveRequest,
-    ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest, SentMessages,
-    SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView, SubscriptionCreate,
-    SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView,
-    TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
+    BindRequest, BindingView, ClusterScrub, ClusterStatus, CopiedMessages, CopyRequest, DataKeyView,
+    DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
+    MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
+    PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
+    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
+    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
+    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -171,6 +171,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::SetQueue => json::<QueueSettings, QueueView>(generator),
         Operation::SealQueue | Operation::SealTopic => json::<SealRequest, Done>(generator),
         Operation::RewindQueue => json::<RewindRequest, Done>(generator),
+        Operation::CopyQueue => json::<CopyRequest, CopiedMessages>(generator),
         Operation::SendMessages => json::<SendRequest, SentMessages>(generator),
         Operation::ReceiveMessages => json::<ReceiveRequest, ReceivedMessages>(generator),
         Operation::DeleteMessages => json::<DeleteRequest, DeletedMessages>(generator),

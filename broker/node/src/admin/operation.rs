@@ -49,6 +49,7 @@ operations! {
     DeleteQueue: Delete "/queues/{queue}", "Removes a queue with its messages";
     SealQueue: Put "/queues/{queue}/seal", "Seals what is put into a queue, or no longer";
     RewindQueue: Post "/queues/{queue}/rewind", "Starts a queue again from a time";
+    CopyQueue: Post "/queues/{queue}/copy", "Copies what a queue keeps into another one, and leaves it as it is";
     SendMessages: Post "/queues/{queue}/messages", "Puts messages into a queue";
     ReceiveMessages: Post "/queues/{queue}/receive", "Receives messages from a queue";
     DeleteMessages: Post "/queues/{queue}/delete", "Deletes received messages";

@@ -209,6 +209,7 @@ async fn perform<A: Administration>(
         Operation::SetQueue => answer(does.set_queue(scope, call.name("queue")?, call.body()?).await),
         Operation::DeleteQueue => answer(does.delete_queue(scope, call.name("queue")?).await),
         Operation::SealQueue => answer(does.seal_queue(scope, call.name("queue")?, call.body()?).await),
+        Operation::CopyQueue => answer(does.copy_queue(scope, call.name("queue")?, call.body()?).await),
         Operation::RewindQueue => answer(does.rewind_queue(scope, call.name("queue")?, call.body()?).await),
         Operation::SendMessages => {
             let request = call.send_request()?;

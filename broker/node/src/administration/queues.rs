@@ -1,13 +1,16 @@
 //! Queues: made, shown, changed, sealed, rewound, removed.
 
-use posthouse_model::{Definition, Incarnation, Kind, Name, NameRecord, QueueAttributes, QueueCounts, Time};
+use posthouse_model::{
+    Definition, Incarnation, Kind, Name, NameRecord, QueueAttributes, QueueCounts, Sequence, Time,
+};
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
-    Done, Lifetime, NameView, Page, QueueCreate, QueueSettings, QueueView, RewindRequest, SealRequest,
+    CopiedMessages, CopyRequest, Decimal, Done, Lifetime, NameView, NotCopied, Page, QueueCreate,
+    QueueSettings, QueueView, RewindRequest, SealRequest,
 };
 use crate::admin::{AdminError, ListQuery};
-use crate::broker::{BrokerError, Listed};
+use crate::broker::{BrokerError, CopyWish, Listed};
 
 pub(super) async fn list(acting: &Acting<'_>, query: ListQuery) -> Result<Page<NameView>, AdminError> {
     let page = acting.page_of_names(Kind::Queue, query).await?;
@@ -103,6 +106,30 @@ pub(super) async fn rewind(
     let to = Time::from_millis(request.to_ms);
     acting.broker.rewind(acting.tenant, queue, to).await?;
     Ok(Done {})
+}
+
+pub(super) async fn copy(
+    acting: &Acting<'_>,
+    queue: &Name,
+    request: CopyRequest,
+) -> Result<CopiedMessages, AdminError> {
+    let wish = CopyWish {
+        into: request.into,
+        since: Time::from_millis(request.since_ms),
+        after: request.after.map(|after| Sequence(after.0)),
+        max: usize::from(request.max.unwrap_or(u16::MAX)),
+    };
+    let copied = acting.broker.copy(acting.tenant, queue, wish).await?;
+    acting.broker.metrics.sent(acting.tenant, copied.copied);
+    let refused = copied.refused.into_iter().map(|(message, why)| NotCopied {
+        message_id: message.into(),
+        why,
+    });
+    Ok(CopiedMessages {
+        copied: copied.copied,
+        refused: refused.collect(),
+        next: copied.next.map(|next| Decimal(next.0)),
+    })
 }
 
 /// Returns the incarnation of the dead letter queue that settings name, if it is there.

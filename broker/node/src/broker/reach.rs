@@ -23,6 +23,7 @@ use posthouse_wire::Kind as WireKind;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::copying::{Page, PageAsk};
 use super::history::{Stay, Trace, Visit};
 use super::kv::KeptWanted;
 use super::plugin_logs::{LinesOf, LinesWanted};
@@ -117,6 +118,8 @@ pub(super) enum Ask {
     PluginLines(LinesWanted),
     /// What a plugin keeps in a set.
     Kept(KeptWanted),
+    /// Some of what a queue keeps.
+    Page(PageAsk),
     /// Begins a recording there, ends it, or tells it.
     Record(Recorded, RecordAsk),
 }
@@ -154,6 +157,7 @@ pub(super) enum Told {
     Trials(Vec<TrialReport>),
     PluginLines(LinesOf),
     KeptEntries(Vec<(String, KvEntry)>),
+    Page(Page),
     Recorded(RecordedOn),
 }
 
@@ -599,6 +603,7 @@ impl Broker {
                 let now = group.now();
                 Ok(Told::KeptEntries(group.view(|state| wanted.of(state, now))))
             }
+            Ask::Page(ask) => self.page_here(ask).await.map(Told::Page),
             Ask::Record(what, ask) => Ok(Told::Recorded(self.record_here(what, ask))),
             Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }

@@ -12,9 +12,9 @@ use super::named::{Bodies, SealArgs, Told, delete, send, something_to_change, to
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
-    CountsView, DeadLetter, DeadLetterAfter, Decimal, DeleteRequest, DeletedMessages, Done, NameView,
-    QueueCreate, QueueSettings, QueueView, ReceiveRequest, ReceivedMessage, ReceivedMessages, RewindRequest,
-    SendRequest,
+    CopiedMessages, CopyRequest, CountsView, DeadLetter, DeadLetterAfter, Decimal, DeleteRequest,
+    DeletedMessages, Done, NameView, QueueCreate, QueueSettings, QueueView, ReceiveRequest, ReceivedMessage,
+    ReceivedMessages, RewindRequest, SendRequest,
 };
 
 /// What messages and routes call it.
@@ -103,6 +103,17 @@ pub enum QueueCommand {
         #[arg(required = true, num_args = 1..=bounds::BATCH_MAX)]
         handles: Vec<Decimal>,
     },
+    /// Copies what a queue keeps into another one, and leaves it as it is: to try on it what is bound there.
+    Copy {
+        /// The queue.
+        #[arg(value_parser = Name::parse)]
+        queue: Name,
+        /// The queue that it is put into.
+        #[arg(long, value_parser = Name::parse, value_name = "QUEUE")]
+        into: Name,
+        #[command(flatten)]
+        since: CopySince,
+    },
     /// Starts a queue again from a time: what was produced since is visible again.
     Rewind {
         /// The queue.
@@ -170,6 +181,18 @@ pub struct RewindTo {
     ago: Option<u64>,
 }
 
+/// What was produced since when.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(multiple = false)]
+pub struct CopySince {
+    /// A time, in seconds since 1970; everything that is kept when absent.
+    #[arg(long, value_name = "SECONDS")]
+    since: Option<u64>,
+    /// So long ago.
+    #[arg(long, value_name = "SECONDS")]
+    ago: Option<u64>,
+}
+
 // === impl QueueCommand ===
 
 impl QueueCommand {
@@ -227,6 +250,7 @@ impl QueueCommand {
                 receive(client, &queue, request, delete).await
             }
             QueueCommand::Remove { queue, handles } => remove(client, &queue, handles).await,
+            QueueCommand::Copy { queue, into, since } => copy(client, &queue, into, since).await,
             QueueCommand::Rewind { queue, to } => {
                 let to_ms = to.millis();
                 let request = RewindRequest { to_ms };
@@ -240,6 +264,36 @@ impl QueueCommand {
             }
         }
     }
+}
+
+/// Copies page by page.
+async fn copy(client: &Client, queue: &Name, into: Name, since: CopySince) -> Result<Output, CliError> {
+    let mut request = CopyRequest {
+        into,
+        since_ms: since.millis(),
+        after: None,
+        max: None,
+    };
+    let mut whole = CopiedMessages {
+        copied: 0,
+        refused: Vec::new(),
+        next: None,
+    };
+    loop {
+        let page: CopiedMessages = client.tell(Operation::CopyQueue, &named(queue), &request).await?;
+        whole.copied += page.copied;
+        whole.refused.extend(page.refused);
+        request.after = page.next;
+        if request.after.is_none() {
+            break;
+        }
+    }
+    let into = &request.into;
+    let mut text = format!("{} messages of {queue} copied into {into}\n", whole.copied);
+    for one in &whole.refused {
+        text += &format!("not copied: {}: {}\n", one.message_id, one.why);
+    }
+    client.output(&whole, text)
 }
 
 async fn receive(
@@ -311,6 +365,17 @@ impl Settings {
                 .zip(after)
                 .map(|(queue, after)| DeadLetter { queue, after }),
             remove_dead_letter: self.no_dead_letter,
+        }
+    }
+}
+
+// === impl CopySince ===
+
+impl CopySince {
+    fn millis(self) -> u64 {
+        match (self.since, self.ago) {
+            (None, None) => 0,
+            (to, ago) => RewindTo { to, ago }.millis(),
         }
     }
 }

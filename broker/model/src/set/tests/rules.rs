@@ -793,4 +793,9 @@ fn what_is_kept_of_some_seconds_is_named_up_to_a_bound() {
     assert_eq!(kept(last, last, 9), [Sequence(3), Sequence(4), Sequence(5)]);
     assert_eq!(kept(first, last, 2), [Sequence(2), Sequence(3)]);
     assert_eq!(kept(last + seconds(1), last + seconds(9), 9), []);
+    let since = |since, after: Option<u64>, max| queue.kept_since(since, after.map(Sequence), max);
+    assert_eq!(since(first, None, 2), [Sequence(2), Sequence(3)]);
+    assert_eq!(since(first, Some(3), 9), [Sequence(4), Sequence(5)]);
+    assert_eq!(since(last, Some(1), 1), [Sequence(3)]);
+    assert_eq!(since(first, Some(u64::MAX), 9), []);
 }

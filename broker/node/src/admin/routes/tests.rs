@@ -92,6 +92,7 @@ fn body_for(operation: Operation) -> &'static str {
         Operation::MoveSet => r#"{"from":1,"to":4}"#,
         Operation::SealQueue | Operation::SealTopic => r#"{"master_key":"main"}"#,
         Operation::RewindQueue => r#"{"to_ms":5}"#,
+        Operation::CopyQueue => r#"{"into":"scratch","since_ms":5}"#,
         Operation::SendMessages | Operation::PublishMessages => r#"{"messages":[{"body":"x"}]}"#,
         Operation::DeleteMessages => r#"{"receipt_handles":["7"]}"#,
         Operation::SetAccessKey => r#"{"status":"disabled"}"#,

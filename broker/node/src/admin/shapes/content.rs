@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use posthouse_model::{Attribute, Key, Tag, bounds};
+use posthouse_model::{Attribute, Key, Name, Tag, bounds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,45 @@ pub struct DeleteResult {
 pub struct RewindRequest {
     /// Messages that are kept and were produced then or later become visible again.
     pub to_ms: u64,
+}
+
+/// Copies what a queue keeps into another one, at most a hundred messages at a time.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyRequest {
+    /// The queue that they are put into. What is bound to it decides about them.
+    #[schemars(with = "String")]
+    pub into: Name,
+    /// Messages that are kept and were produced then or later: waiting, leased, delayed or rewindable.
+    pub since_ms: u64,
+    /// Those after this one, the `next` of an earlier answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Decimal>,
+    /// How many, at most: 100, or fewer where they are large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u16>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CopiedMessages {
+    /// How many were put into the other queue, or dropped by what is bound to it.
+    pub copied: u64,
+    /// Those that were refused there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<NotCopied>,
+    /// Where to go on; absent when all were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Decimal>,
+}
+
+/// A message that was not copied.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NotCopied {
+    /// The message.
+    pub message_id: Decimal,
+    /// Why not.
+    pub why: String,
 }
 
 // === impl MessageContent ===
