@@ -151,6 +151,8 @@ fn query_parameters(operation: Operation) -> Vec<Value> {
             parameters.push(("world", worlds, "The world it must export."));
             let platform = "Whether it is for every tenant. For root access keys.";
             parameters.push(("platform", json!({ "type": "boolean" }), platform));
+            let digest = "The digest that the component must have, `sha256:` and 64 hexadecimal digits; any other is refused.";
+            parameters.push(("digest", json!({ "type": "string" }), digest));
         }
     }
     let described = parameters.into_iter().map(|(name, schema, description)| {

@@ -130,7 +130,7 @@ pub enum Asks {
     Page,
     /// `limit`.
     Limit,
-    /// `world`, `platform`.
+    /// `world`, `platform`, `digest`.
     Push,
 }
 

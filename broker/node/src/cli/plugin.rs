@@ -11,8 +11,8 @@ use super::client::{CliError, Client, Connection};
 use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
-    ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, Done, EndView, FailureView, Page,
-    PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, ComponentDigest, Done, EndView,
+    FailureView, Page, PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
 };
 use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
 
@@ -58,6 +58,9 @@ pub enum ServedCommand {
         /// Pushes it for every tenant. Needs a root access key.
         #[arg(long)]
         platform: bool,
+        /// The digest that the component must have, as `plugin build` prints it; any other is refused.
+        #[arg(long, value_name = "SHA256", value_parser = ComponentDigest::parse)]
+        digest: Option<ComponentDigest>,
     },
     /// Lists plugins.
     List,
@@ -280,7 +283,15 @@ impl ServedCommand {
                 file,
                 world,
                 platform,
-            } => push(client, &plugin, &file, world, platform).await,
+                digest,
+            } => {
+                let wanted = Wanted {
+                    world,
+                    platform,
+                    digest,
+                };
+                push(client, &plugin, &file, wanted).await
+            }
             ServedCommand::List => {
                 let plugins: Vec<PluginView> = client.list(Operation::ListPlugins, &[], None).await?;
                 client.output(&plugins, plugins_text(&plugins))
@@ -412,13 +423,14 @@ impl ServedCommand {
     }
 }
 
-async fn push(
-    client: &Client,
-    plugin: &Name,
-    file: &Path,
+/// What a component that is pushed must be, and for whom.
+struct Wanted {
     world: Option<World>,
     platform: bool,
-) -> Result<Output, CliError> {
+    digest: Option<ComponentDigest>,
+}
+
+async fn push(client: &Client, plugin: &Name, file: &Path, wanted: Wanted) -> Result<Output, CliError> {
     let component = std::fs::read(file)
         .map(Bytes::from)
         .map_err(|error| CliError::Usage(format!("{}: {error}", file.display())))?;
@@ -428,10 +440,12 @@ async fn push(
         // Draws on standard error, and only where that is a terminal.
         ProgressBar::new(component.len() as u64).with_style(progress_style())
     };
-    let world = world.map(|world| WorldView::from(world).to_string());
+    let world = wanted.world.map(|world| WorldView::from(world).to_string());
+    let digest = wanted.digest.map(|digest| digest.to_string());
     let mut query = Vec::new();
     query.extend(world.as_deref().map(|world| ("world", world)));
-    query.extend(platform.then_some(("platform", "true")));
+    query.extend(wanted.platform.then_some(("platform", "true")));
+    query.extend(digest.as_deref().map(|digest| ("digest", digest)));
     let outcome: Result<PluginPushed, CliError> = client
         .push(&named(plugin), &query, component, progress.clone())
         .await;

@@ -58,6 +58,7 @@ fn commands_are_understood() {
         "plugin test no-tests --case tagged --json",
         "plugin bench no-tests",
         "plugin push json-filter filter.wasm --world filter --platform",
+        "plugin push json-filter filter.wasm --digest sha256:00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF",
         "plugin bind json-filter --topic news --subscription mail --on-failure park --config x",
         "plugin unbind --whole-tenant --world seal",
         "plugin activate json-filter 7",
@@ -97,6 +98,8 @@ fn commands_that_make_no_sense_are_refused_before_anything_is_asked() {
         "sub create news mail --endpoint http://a --queue b",
         "plugin bind p --queue a --topic b",
         "plugin remove p",
+        "plugin push p p.wasm --digest sha256:00112233",
+        "plugin push p p.wasm --digest md5:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
         "plugin record --queue a --world filter --end --into cases",
         "plugin record --queue a --world filter --seconds 86401",
         "plugin bind p --queue a --subscription c",
@@ -239,6 +242,23 @@ async fn a_component_is_pushed_whole() {
     assert_eq!(json["version"], component.len());
     let digest = crate::admin::auth::ContentDigest::of(&component).to_string();
     assert_eq!(json["digest"], digest);
+    // It says again what was printed; of another component nothing is pushed.
+    let named = |digest: &str| {
+        format!(
+            "plugin push p {} --world filter --digest {digest}",
+            path.display()
+        )
+    };
+    run(&named(&digest)).await.expect("it is the one that is named");
+    run(&named(&format!("sha256:{digest}")))
+        .await
+        .expect("it is the one that is named");
+    let other = crate::admin::auth::ContentDigest::of(b"another").to_string();
+    let refused = run(&named(&other))
+        .await
+        .expect_err("it is another one")
+        .to_string();
+    assert!(refused.contains(&digest) && refused.contains(&other), "{refused}");
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::operation::Asks;
 use crate::admin::shapes::{
-    AccessKeyCreate, BindRequest, Decimal, DeleteRequest, MasterKeyChange, PlaceView, PublishRequest,
-    QuarantineRequest, ReceiveRequest, RecordRequest, SendRequest, UnbindRequest, WorldView,
+    AccessKeyCreate, BindRequest, ComponentDigest, Decimal, DeleteRequest, MasterKeyChange, PlaceView,
+    PublishRequest, QuarantineRequest, ReceiveRequest, RecordRequest, SendRequest, UnbindRequest, WorldView,
 };
 use crate::admin::{AdminError, Caller, ListQuery, LogQuery, Operation, PluginPush, Scope};
 
@@ -38,6 +38,7 @@ struct QueryParameters {
     limit: Option<usize>,
     world: Option<WorldView>,
     platform: Option<bool>,
+    digest: Option<ComponentDigest>,
 }
 
 // === impl Call ===
@@ -204,6 +205,14 @@ impl Call {
         if self.body.is_empty() {
             return Err(AdminError::malformed("the body must be a WebAssembly component"));
         }
+        if let Some(named) = self.query.digest {
+            let found = ComponentDigest::of(&self.body);
+            if found != named {
+                return Err(AdminError::malformed(format!(
+                    "the component is another one than the push names: its digest is {found}, and not {named}"
+                )));
+            }
+        }
         Ok(PluginPush {
             name: self.name("plugin")?,
             world: self.query.world,
@@ -295,6 +304,7 @@ impl QueryParameters {
             ("limit", self.limit.is_some(), limit),
             ("world", self.world.is_some(), push),
             ("platform", self.platform.is_some(), push),
+            ("digest", self.digest.is_some(), push),
         ];
         for (name, is_given, is_taken) in given {
             if is_given && !is_taken {

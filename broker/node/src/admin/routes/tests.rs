@@ -260,6 +260,13 @@ async fn what_is_malformed_is_refused_with_its_field() {
         ("GET", "/queues?limit=1001", "", "limit"),
         ("GET", "/queues?colour=red", "", "colour"),
         ("GET", "/status?limit=5", "", "limit"),
+        ("GET", "/status?digest=00", "", "digest"),
+        (
+            "PUT",
+            "/plugins/p?digest=md5:00",
+            "component",
+            "64 hexadecimal digits",
+        ),
         ("POST", "/queues/a/messages", r#"{"messages":[]}"#, "messages"),
         (
             "POST",

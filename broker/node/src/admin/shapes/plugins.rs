@@ -5,8 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::AdminError;
+use crate::admin::auth::ContentDigest;
 use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
 
+/// What a component's digest begins with.
+const DIGEST_PREFIX: &str = "sha256:";
 /// The longest configuration of a binding, in bytes.
 pub const CONFIGURATION_BYTES_MAX: usize = 64 * 1024;
 /// The longest reason for a quarantine, in bytes.
@@ -73,6 +76,11 @@ pub struct PluginPushed {
     /// SHA-256 of the component, in hexadecimal.
     pub digest: String,
 }
+
+/// SHA-256 of a component: `sha256:` and 64 hexadecimal digits, or these alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ComponentDigest(ContentDigest);
 
 /// Makes every binding of a plugin use a version.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -372,6 +380,42 @@ impl BreakerView {
     /// Returns whether it says nothing.
     fn is_absent(&self) -> bool {
         *self == BreakerView::default()
+    }
+}
+
+// === impl ComponentDigest ===
+
+impl ComponentDigest {
+    /// Returns a component's digest.
+    pub fn of(component: &[u8]) -> ComponentDigest {
+        ComponentDigest(ContentDigest::of(component))
+    }
+
+    /// Reads what somebody wrote.
+    ///
+    /// # Errors
+    ///
+    /// Refuses another algorithm, and what is not as long as a digest.
+    pub fn parse(text: &str) -> Result<ComponentDigest, String> {
+        let digits = text.strip_prefix(DIGEST_PREFIX).unwrap_or(text);
+        let digest = ContentDigest::parse(digits);
+        digest
+            .map(ComponentDigest)
+            .map_err(|_| format!("a digest is `{DIGEST_PREFIX}` and 64 hexadecimal digits"))
+    }
+}
+
+impl TryFrom<String> for ComponentDigest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        ComponentDigest::parse(&text)
+    }
+}
+
+impl std::fmt::Display for ComponentDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{DIGEST_PREFIX}{}", self.0)
     }
 }
 
