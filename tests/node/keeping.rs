@@ -164,6 +164,39 @@ fn where_bodies_are_sealed_nothing_is_kept() {
 }
 
 #[test]
+fn one_key_is_shown_by_its_name_with_what_it_holds() {
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("q", &[]);
+    push(&node, "numbers", "tests/plugins/keeps");
+    bind(&node, "numbers", &["--queue", "q"]);
+    for number in ["1", "2"] {
+        assert_eq!(told(&mut client, "x"), number);
+    }
+    assert_eq!(told(&mut client, "brief"), "false");
+    let get = |key: &str, more: &[&str]| {
+        let get = ["plugin", "kv", "get", key, "--queue", "q", "--world", "filter"];
+        run(&node, &[&get[..], more].concat())
+    };
+    let shown = get("count", &[]);
+    let line = shown.lines().find(|line| line.starts_with("count"));
+    let mut words = line.unwrap_or_default().split_whitespace();
+    assert_eq!(words.nth(1), Some("2"), "{shown}");
+    let kept = |key: &str| -> Value { serde_json::from_str(&get(key, &["--json"])).unwrap() };
+    let count = kept("count");
+    assert_eq!(
+        (&count[0]["key"], &count[0]["text"]),
+        (&"count".into(), &"2".into())
+    );
+    assert_eq!(count[0]["hexadecimal"], "32");
+    assert!(count[0]["expires_ms"].is_null(), "{count}");
+    assert_eq!(count.as_array().map(Vec::len), Some(1), "no other key is told");
+    assert_eq!(kept("cou").as_array().map(Vec::len), Some(0));
+    let nowhere = ["plugin", "kv", "get", "count", "--queue", "q", "--world", "route"];
+    assert!(!refusal(&node, &nowhere).is_empty());
+}
+
+#[test]
 fn a_producers_repeats_pass_once() {
     let node = node();
     let mut client = node.client();

@@ -7,6 +7,7 @@
 )]
 
 mod actions;
+mod cases;
 mod compatibility;
 mod durability;
 mod examples;

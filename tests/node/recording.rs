@@ -13,7 +13,7 @@ use crate::steps::Steps;
 use crate::{node, program, until};
 
 /// Makes a project of a plugin that was built elsewhere, with no cases.
-fn project(folder: &Path, world: &str, plugin: &str) -> PathBuf {
+pub(crate) fn project(folder: &Path, world: &str, plugin: &str) -> PathBuf {
     let project = folder.join("project");
     let new = [
         "plugin", "new", "repeated", "--lang", "rust", "--world", world, "--dir",
@@ -35,7 +35,7 @@ fn replace(project: &Path, plugin: &str) {
 }
 
 /// Runs a project's cases; returns whether all hold, and what is said.
-fn test(project: &Path, cache: &Path) -> (bool, String) {
+pub(crate) fn test(project: &Path, cache: &Path) -> (bool, String) {
     let output = Command::new(program())
         .args(["plugin", "test"])
         .arg(project)

@@ -232,6 +232,7 @@ pub(super) async fn kept(acting: &Acting<'_>, request: KeptRequest) -> Result<Ke
         world: request.world.into(),
         tenant: acting.tenant,
     };
+    bound(acting, store.place, store.world)?;
     let (first, after) = match request.after {
         Some(after) => (SetId(after.set), after.key),
         None => (SetId(0), String::new()),

@@ -346,7 +346,7 @@ impl Case {
         };
         if let Some(expected) = self.expected_kv() {
             let written = held::written(&lent.session, body_value);
-            differences.extend(Difference::of("what it keeps", expected, written, None));
+            differences.extend(Difference::of_all("what it keeps", expected, written));
         }
         trial.forget(&lent.binding);
         differences

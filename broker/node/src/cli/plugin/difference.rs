@@ -42,6 +42,29 @@ impl Difference {
         })
     }
 
+    /// Compares what there is by name with all that is expected to be there: parts may be left out of each, but none of them.
+    pub(super) fn of_all(at: impl Into<String>, expected: &Value, found: Value) -> Option<Difference> {
+        let answered = match (expected, found) {
+            (Value::Object(expected), Value::Object(found)) => found
+                .into_iter()
+                .map(|(name, value)| {
+                    let value = match expected.get(&name) {
+                        Some(expected) => only_what_is_named(expected, value),
+                        None => value,
+                    };
+                    (name, value)
+                })
+                .collect(),
+            (_, found) => found,
+        };
+        (*expected != answered).then(|| Difference {
+            at: at.into(),
+            expected: expected.clone(),
+            answered,
+            note: None,
+        })
+    }
+
     /// Compares an answer with what a case says of it: what is expected, or else nothing but that the plugin does not fail, as it
     /// did where the case was recorded.
     pub(super) fn of_recorded(
@@ -175,6 +198,19 @@ mod tests {
         assert!(lines.contains(&"-       \"b\": \"3\"".to_owned()), "{lines:?}");
         assert!(lines.contains(&"+       \"b\": \"2\"".to_owned()), "{lines:?}");
         assert!(!lines.iter().any(|line| line.contains("POST")), "{lines:?}");
+    }
+
+    #[test]
+    fn of_all_that_is_there_nothing_may_be_left_out_but_parts() {
+        let found = json!({ "a": { "value": "1", "ttl_ms": 5 }, "b": null });
+        let differs = |expected: Value| Difference::of_all("all", &expected, found.clone()).is_some();
+        assert!(!differs(found.clone()));
+        assert!(!differs(json!({ "a": { "value": "1" }, "b": null })));
+        assert!(differs(json!({})));
+        assert!(differs(json!({ "a": { "value": "1" } })));
+        assert!(differs(json!({ "a": { "value": "2" }, "b": null })));
+        assert!(differs(json!({ "a": { "value": "1" }, "b": null, "c": null })));
+        assert!(differs(json!("a")));
     }
 
     #[test]
