@@ -1,38 +1,23 @@
 //! Bytes that change on the disk: found by readers, by a scrub and at open, named, and put right from another store.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use posthouse_model::{
-    Batch, BodyKey, Incarnation, Incoming, LogIndex, Message, MessageId, ReplicaId, Sequence, Sequences,
-    SetCommand, SetId, Span, Stored, StoredMessage, Submission, Term, Time,
-};
+use posthouse_model::{LogIndex, Message, ReplicaId, Term};
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Checkpoint, Config, CutPlan, DamageObserver, Damaged, DamagedPart, Disk, Done, Driving, GroupId,
-    KeepClass, Live, LogPoint, LogRecord, OnDamage, OpenError, Opening, ProjectionKind, RealDisk, RecordKind,
-    SegmentFile, Store, StoreFault,
+    Checkpoint, Config, CutPlan, DamageObserver, Damaged, DamagedPart, Disk, GroupId, KeepClass, LogPoint,
+    OnDamage, OpenError, Opening, RealDisk, SegmentFile, Store, StoreFault,
 };
 
-const SET: SetId = SetId(0);
-const GROUP: GroupId = GroupId(1);
+use crate::fixtures::{
+    GROUP, SET, answer, append, by_hand, cut_by, entry, files, find, key, message, plan, send,
+};
+
 /// Another set, which nothing may be said of that is the first one's.
 const OTHER: GroupId = GroupId(2);
-
-/// Everything is needed.
-struct All;
-
-impl Live for All {
-    fn is_live(&self, _key: BodyKey) -> bool {
-        true
-    }
-
-    fn live_in(&self, _stream: Incarnation, _sequences: Sequences) -> u64 {
-        1
-    }
-}
 
 /// Counts what it is told.
 #[derive(Default)]
@@ -45,106 +30,28 @@ impl DamageObserver for Told {
     }
 }
 
-fn by_hand(on_damage: OnDamage) -> Config {
+fn telling(on_damage: OnDamage) -> Config {
     Config {
-        wal_file_bytes: 8192,
-        wal_block_bytes: 512,
-        memtable_bytes_max: 0,
-        reserve_bytes: 0,
-        quiet: None,
-        driving: Driving::Caller,
-        projection: ProjectionKind::Memory,
         on_damage,
-        ..Config::default()
+        ..by_hand()
     }
 }
 
 fn open(disk: &CrashDisk) -> Store {
-    let config = by_hand(OnDamage::Tell);
+    let config = telling(OnDamage::Tell);
     Store::open(Path::new("/data"), Arc::new(disk.clone()), config).expect("it opens with what is whole")
 }
 
-fn answer() -> (Done, mpsc::Receiver<Result<(), StoreFault>>) {
-    let (tell, told) = mpsc::channel();
-    (Box::new(move |answer| drop(tell.send(answer))), told)
-}
-
-fn message(number: u64) -> Message {
-    Message::plain(MessageId(number << 22), Bytes::from(format!("body {number}")))
-}
-
-fn entry(number: u64) -> Bytes {
-    let messages = vec![Incoming {
-        message: message(number),
-        keep: true,
-    }];
-    let command = SetCommand::Send {
-        queue: Incarnation(7),
-        delay: Span::ZERO,
-        messages,
-        token: None,
-        decided_at: LogIndex(0),
-    };
-    let submissions = vec![Submission { call: None, command }];
-    posthouse_wire::encode_set_batch(&Batch {
-        now: Time::from_seconds(number),
-        submissions,
-    })
-}
-
-fn key(number: u64) -> BodyKey {
-    BodyKey {
-        stream: Incarnation(7),
-        sequence: Sequence(number),
-    }
-}
-
-/// Appends an entry with one message to a group's log, durably.
-fn append(store: &Store, group: GroupId, number: u64) {
-    let (index, term, leader) = (LogIndex(number), Term(1), ReplicaId(1));
-    let record = LogRecord {
-        index,
-        term,
-        leader,
-        kind: RecordKind::Normal,
-        payload: entry(number),
-    };
-    let (done, told) = answer();
-    store.log(group).append(vec![record], done);
-    store.step_log();
-    told.recv().expect("an answer").expect("the disk is well");
-}
-
-/// Appends an entry with one message, durably, and inserts its body.
-fn send(store: &Store, number: u64) {
-    append(store, GROUP, number);
-    let stored = Stored {
-        body: key(number),
-        submission: 0,
-        ordinal: 0,
-        keep_until: Time::from_seconds(number + 60),
-    };
-    let stored_message = StoredMessage {
-        message: message(number),
-        produced: Time::from_seconds(number),
-    };
-    store
-        .bodies(SET)
-        .insert(LogIndex(number), stored, Arc::new(stored_message));
-}
-
 fn cut(store: &Store, at: u64, rewrite: Vec<LogIndex>) -> Result<(), StoreFault> {
-    let (done, told) = answer();
-    let plan = CutPlan {
-        at: LogIndex(at),
-        rewrite,
-        live: Box::new(All),
-        state: Box::new(|| b"state".to_vec()),
-        meta: Bytes::from_static(b"meta"),
-    };
-    store.bodies(SET).cut(plan, done);
-    while store.step_job() {}
-    told.recv().expect("an answer")
+    let meta = Bytes::from_static(b"meta");
+    cut_by(
+        store,
+        CutPlan {
+            rewrite,
+            meta,
+            ..plan(at)
+        },
+    )
 }
 
 /// Fills a store with two segments, one of each of the cuts at 3 and 6, and an entry after them.
@@ -163,22 +70,6 @@ fn filled(seed: u64) -> (CrashDisk, Store) {
     let store = open(&disk);
     fill(&store);
     (disk, store)
-}
-
-/// Returns the files in a folder of the data directory whose names end so, oldest first.
-fn files(disk: &CrashDisk, folder: &str, suffix: &str) -> Vec<PathBuf> {
-    let folder = Path::new("/data").join(folder);
-    let mut names = disk.list(&folder).expect("the folder is there");
-    names.retain(|name| name.ends_with(suffix));
-    names.sort();
-    names.into_iter().map(|name| folder.join(name)).collect()
-}
-
-/// Returns where some bytes are in a file.
-fn find(disk: &CrashDisk, path: &Path, wanted: &[u8]) -> u64 {
-    let bytes = disk.contents(path).expect("the file is there");
-    let at = bytes.windows(wanted.len()).position(|window| window == wanted);
-    at.expect("the bytes are there") as u64
 }
 
 fn scrub(store: &Store) -> u64 {
@@ -386,7 +277,7 @@ fn a_store_opens_without_a_segment_that_cannot_be_opened_and_says_so() {
     let refuses = Store::open(
         Path::new("/data"),
         Arc::new(disk.clone()),
-        by_hand(OnDamage::Refuse),
+        telling(OnDamage::Refuse),
     );
     assert!(matches!(refuses, Err(OpenError::Corrupt { file, .. }) if file == path));
 
@@ -513,7 +404,7 @@ fn a_group_that_lost_an_entry_gives_up_its_log_and_others_go_on() {
         disk.kill();
         let (path, at) = entry_at(&disk, number);
         disk.flip(&path, at + 3, 2);
-        let config = by_hand(OnDamage::Refuse);
+        let config = telling(OnDamage::Refuse);
         let refused = Store::open(Path::new("/data"), Arc::new(disk.clone()), config);
         assert!(
             matches!(&refused, Err(OpenError::Corrupt { file, offset, bytes, .. })
@@ -630,7 +521,7 @@ fn whatever_byte_of_the_log_is_flipped_a_group_lost_nothing_or_says_so() {
         for offset in (0..bytes.len() as u64).step_by(5) {
             disk.flip(&path, offset, (offset % 8) as u8);
             let before = disk.contents(&path).expect("the file is there");
-            let config = by_hand(OnDamage::Tell);
+            let config = telling(OnDamage::Tell);
             match Store::open(Path::new("/data"), Arc::new(disk.clone()), config) {
                 Ok(store) => {
                     let hurt: Vec<GroupId> = store.damage().iter().map(|damaged| damaged.group).collect();
@@ -687,7 +578,7 @@ fn whatever_byte_of_the_last_batch_is_wrong_nothing_of_it_is_lost() {
     for offset in start..end {
         for on_damage in [OnDamage::Refuse, OnDamage::Tell] {
             disk.flip(&path, offset, (offset % 8) as u8);
-            let opened = Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand(on_damage));
+            let opened = Store::open(Path::new("/data"), Arc::new(disk.clone()), telling(on_damage));
             let store = opened.expect("it opens as if nothing had been");
             assert_eq!(store.recovery().torn, None, "{offset}");
             assert_eq!(store.damage(), [], "{offset}");
@@ -708,7 +599,7 @@ fn whatever_byte_of_the_last_batch_is_wrong_nothing_of_it_is_lost() {
 #[test]
 fn a_wrong_byte_of_the_last_batch_in_a_real_file_is_put_right() {
     let dir = tempfile::tempdir().expect("a directory");
-    let open = || Store::open(dir.path(), Arc::new(RealDisk), by_hand(OnDamage::Refuse));
+    let open = || Store::open(dir.path(), Arc::new(RealDisk), telling(OnDamage::Refuse));
     let store = open().expect("a new store");
     append(&store, GROUP, 1);
     append(&store, GROUP, 2);
@@ -753,7 +644,7 @@ fn an_older_checkpoint_takes_the_place_of_a_damaged_one_if_the_log_goes_on_from_
         drop(store);
         disk.kill();
         disk.flip(&newest, 50, 0);
-        let opened = Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand(on_damage));
+        let opened = Store::open(Path::new("/data"), Arc::new(disk.clone()), telling(on_damage));
         let store = opened.expect("it opens");
         assert_eq!(store.damage(), []);
         let found = store.checkpoint(GROUP).expect("readable").expect("one");
@@ -777,7 +668,7 @@ fn a_group_whose_only_checkpoint_is_damaged_has_lost_its_state_and_says_so_until
     match Store::open(
         Path::new("/data"),
         Arc::new(disk.clone()),
-        by_hand(OnDamage::Refuse),
+        telling(OnDamage::Refuse),
     ) {
         Err(error @ OpenError::Corrupt { .. }) => {
             let text = error.to_string();

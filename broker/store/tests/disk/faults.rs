@@ -3,159 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use posthouse_model::{
-    Batch, BodyKey, Incarnation, Incoming, LogIndex, Message, MessageId, ReplicaId, Sequence, Sequences,
-    SetCommand, SetId, Span, Stored, StoredMessage, Submission, Term, Time,
-};
+use posthouse_model::{BodyKey, Incarnation, LogIndex, Message, MessageId, ReplicaId, Sequences, Term, Time};
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
-    Checkpoint, Config, CutPlan, Disk, Done, Driving, Export, GroupId, Import, Live, LogObserver, LogPoint,
-    LogRecord, Op, OpenError, ProjectionKind, RealDisk, RecordKind, Store, StoreFault, SyncPoint,
+    Checkpoint, Config, CutPlan, Disk, Export, GroupId, Import, Live, LogObserver, LogPoint, Op, OpenError,
+    RealDisk, Store, StoreFault, SyncPoint,
 };
 
-const SET: SetId = SetId(0);
-const GROUP: GroupId = GroupId(1);
+use crate::fixtures::{
+    All, GROUP, SET, answer, by_hand, cut_by, entry, files, find, key, message, plan, record, send,
+    send_message,
+};
+
 const WAIT: Duration = Duration::from_secs(30);
-
-/// Everything is needed.
-struct All;
-
-impl Live for All {
-    fn is_live(&self, _key: BodyKey) -> bool {
-        true
-    }
-
-    fn live_in(&self, _stream: Incarnation, _sequences: Sequences) -> u64 {
-        1
-    }
-}
-
-fn by_hand() -> Config {
-    Config {
-        wal_file_bytes: 8192,
-        wal_block_bytes: 512,
-        memtable_bytes_max: 0,
-        reserve_bytes: 0,
-        quiet: None,
-        driving: Driving::Caller,
-        projection: ProjectionKind::Memory,
-        ..Config::default()
-    }
-}
 
 fn open(disk: &CrashDisk) -> Result<Store, OpenError> {
     Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand())
 }
 
-fn record(index: u64, payload: Bytes) -> LogRecord {
-    let (index, term, leader) = (LogIndex(index), Term(1), ReplicaId(1));
-    LogRecord {
-        index,
-        term,
-        leader,
-        kind: RecordKind::Normal,
-        payload,
-    }
-}
-
-fn answer() -> (Done, mpsc::Receiver<Result<(), StoreFault>>) {
-    let (tell, told) = mpsc::channel();
-    (Box::new(move |answer| drop(tell.send(answer))), told)
-}
-
-fn message(number: u64) -> Message {
-    Message::plain(MessageId(number << 22), Bytes::from(format!("body {number}")))
-}
-
-fn entry(number: u64) -> Bytes {
-    entry_of(number, message(number))
-}
-
-fn entry_of(number: u64, message: Message) -> Bytes {
-    let messages = vec![Incoming { message, keep: true }];
-    let command = SetCommand::Send {
-        queue: Incarnation(7),
-        delay: Span::ZERO,
-        messages,
-        token: None,
-        decided_at: LogIndex(0),
-    };
-    let submissions = vec![Submission { call: None, command }];
-    posthouse_wire::encode_set_batch(&Batch {
-        now: Time::from_seconds(number),
-        submissions,
-    })
-}
-
-fn key(number: u64) -> BodyKey {
-    BodyKey {
-        stream: Incarnation(7),
-        sequence: Sequence(number),
-    }
-}
-
-/// Appends an entry with one message, durably, and inserts its body.
-fn send(store: &Store, number: u64) {
-    send_message(store, number, message(number));
-}
-
-fn send_message(store: &Store, number: u64, message: Message) {
-    let (done, told) = answer();
-    let entry = entry_of(number, message.clone());
-    store.log(GROUP).append(vec![record(number, entry)], done);
-    store.step_log();
-    told.recv().expect("an answer").expect("the disk is well");
-    let stored = Stored {
-        body: key(number),
-        submission: 0,
-        ordinal: 0,
-        keep_until: Time::from_seconds(number + 60),
-    };
-    let stored_message = StoredMessage {
-        message,
-        produced: Time::from_seconds(number),
-    };
-    store
-        .bodies(SET)
-        .insert(LogIndex(number), stored, Arc::new(stored_message));
-}
-
 fn cut(store: &Store, at: u64) -> Result<(), StoreFault> {
-    cut_with(store, at, All)
-}
-
-fn cut_with(store: &Store, at: u64, live: impl Live + 'static) -> Result<(), StoreFault> {
-    let (done, told) = answer();
-    let plan = CutPlan {
-        at: LogIndex(at),
-        rewrite: Vec::new(),
-        live: Box::new(live),
-        state: Box::new(|| b"state".to_vec()),
-        meta: Bytes::new(),
-    };
-    store.bodies(SET).cut(plan, done);
-    while store.step_job() {}
-    told.recv().expect("an answer")
-}
-
-/// Returns the files in a folder of the data directory whose names end so.
-fn files(disk: &CrashDisk, folder: &str, suffix: &str) -> Vec<PathBuf> {
-    let folder = Path::new("/data").join(folder);
-    let mut names = disk.list(&folder).expect("the folder is there");
-    names.retain(|name| name.ends_with(suffix));
-    names.sort();
-    names.into_iter().map(|name| folder.join(name)).collect()
-}
-
-/// Returns where some bytes are in a file.
-fn find(disk: &CrashDisk, path: &Path, wanted: &[u8]) -> u64 {
-    let bytes = disk.contents(path).expect("the file is there");
-    let at = bytes.windows(wanted.len()).position(|window| window == wanted);
-    at.expect("the bytes are there") as u64
+    cut_by(store, plan(at))
 }
 
 /// Notes what it is told.
@@ -842,6 +712,10 @@ fn an_import_keeps_what_it_counts_on_and_leaves_nothing_behind() {
             0
         }
     }
+    let of_nothing = |at| CutPlan {
+        live: Box::new(Nothing),
+        ..plan(at)
+    };
     let disk = CrashDisk::new(20);
     let store = open(&disk).expect("a new store");
     let other_disk = CrashDisk::new(21);
@@ -871,7 +745,7 @@ fn an_import_keeps_what_it_counts_on_and_leaves_nothing_behind() {
     let missing: Vec<u64> = import.missing().iter().map(|(file, _)| file.made_at.0).collect();
     assert_eq!(missing, [2, 3]);
     fetch(&import);
-    cut_with(&other, 2, Nothing).expect("the disk is well");
+    cut_by(&other, of_nothing(2)).expect("the disk is well");
     assert!(other.bodies(SET).segments().is_empty());
     drop(import);
     while other.step_job() {}
@@ -887,7 +761,7 @@ fn an_import_keeps_what_it_counts_on_and_leaves_nothing_behind() {
     while other.step_job() {}
     told.recv().expect("an answer").expect("it is whole");
     let import = other.import(GROUP, export.files());
-    cut_with(&other, 4, Nothing).expect("the disk is well");
+    cut_by(&other, of_nothing(4)).expect("the disk is well");
     assert!(import.is_whole(), "a cut takes nothing from it");
     let newer = Checkpoint {
         at: LogIndex(5),
