@@ -21,7 +21,7 @@ use posthouse_model::{
 };
 use posthouse_replica::{Fault, Reason};
 
-use super::reach::{Ask, PATIENCE, Told};
+use super::reach::{Ask, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
 
 /// How often a node looks for components that it lacks, or has and needs no more.
@@ -298,7 +298,7 @@ impl Broker {
         };
         match self.direct(command, Kind::Topic).await? {
             DirectoryReply::Plugin(version) => Ok(version),
-            other => unreachable!("a push is answered with a version, not {other:?}"),
+            other => Err(senseless(&other)),
         }
     }
 

@@ -27,6 +27,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::decide::identity;
 use super::kv::{Lending, store_of};
 use super::queues::DECISIONS_MAX;
+use super::reach::senseless;
 use super::recorder::Trail;
 use super::{Broker, BrokerError};
 use crate::case_values::{action_value, response_value};
@@ -365,7 +366,7 @@ impl Broker {
         };
         match self.set(course.set).propose(command).await? {
             Ok(SetReply::Leased(leased)) => Ok(leased),
-            Ok(other) => unreachable!("a claim is answered with leases, not {other:?}"),
+            Ok(other) => Err(senseless(&other)),
             Err(refusal) => Err(BrokerError::topic(refusal)),
         }
     }

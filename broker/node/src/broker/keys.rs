@@ -15,6 +15,7 @@ use posthouse_replica::{Fault, Reason};
 use tokio::time::Instant;
 
 use super::inquiry::Sight;
+use super::reach::senseless;
 use super::{Broker, BrokerError};
 
 /// The most unwrapped secrets that are kept.
@@ -144,7 +145,7 @@ impl Broker {
         };
         match self.direct(command, Kind::Queue).await? {
             DirectoryReply::MasterKey(version) => Ok(version),
-            other => unreachable!("a master key is answered with its version, not {other:?}"),
+            other => Err(senseless(&other)),
         }
     }
 

@@ -46,7 +46,7 @@ impl Broker {
         };
         let record = match self.direct(command, kind).await? {
             DirectoryReply::Created(record) => record,
-            other => unreachable!("the directory answers a creation with its record, not {other:?}"),
+            other => return Err(senseless(&other)),
         };
         self.define_created(record).await
     }

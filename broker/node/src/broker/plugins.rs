@@ -13,6 +13,7 @@ use posthouse_model::{
 use posthouse_replica::Fault;
 
 use super::names::Resolved;
+use super::reach::senseless;
 use super::{Broker, BrokerError};
 
 /// Every world.
@@ -137,7 +138,7 @@ impl Broker {
         };
         match self.change_bindings(command).await? {
             DirectoryReply::RolledBack(version) => Ok(version),
-            other => unreachable!("a roll-back is answered with a version, not {other:?}"),
+            other => Err(senseless(&other)),
         }
     }
 
