@@ -1,12 +1,16 @@
 //! Any node serves any request, and sees what any other answered before.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use posthouse_tests::Client;
 use serde_json::Value;
 
 use crate::cuts::wired;
-use crate::{NO_QUEUE, ask, cluster, command, create_queue, send, status, take};
+use crate::{
+    NO_QUEUE, ask, ask_as, cluster, command, create_queue, done, drain, send, status, take, wait_for,
+};
 
 /// How long each piece takes to and from a node that is behind.
 const FAR: Duration = Duration::from_millis(100);
@@ -94,6 +98,78 @@ fn what_one_node_answered_every_other_sees_at_once() {
             "{queue}: a new queue is empty"
         );
     }
+}
+
+/// A send, and when it was made.
+struct Sent {
+    body: String,
+    began: Instant,
+    ended: Instant,
+}
+
+/// Sends through a node until told to stop, and returns what was taken in.
+fn send_until(client: &mut Client, node: usize, stop: &AtomicBool, taken: &AtomicUsize) -> Vec<Sent> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let body = format!("{node}/{number}");
+        let letter = [("queueName", "q"), ("msgBody", body.as_str())];
+        let began = Instant::now();
+        let answer = ask_as(client, Some(&body), "SendMessage", &letter);
+        let ended = Instant::now();
+        match answer.code() {
+            0 => acknowledged.push(Sent { body, began, ended }),
+            code => assert_eq!(code, NO_QUEUE, "{}", answer.0),
+        }
+        taken.fetch_add(usize::from(answer.code() == 0), Ordering::Relaxed);
+    }
+    acknowledged
+}
+
+#[test]
+fn sends_that_race_with_a_delete_and_a_new_create_are_where_they_were_taken_in() {
+    const ROUNDS: usize = 20;
+    let cluster = cluster(4);
+    let mut clients: Vec<_> = (1..=3).map(|node| cluster.node(node).client()).collect();
+    create_queue(&mut clients[0], "q");
+    let (stop, taken) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (mut deleting, mut created) = (Instant::now(), Instant::now());
+    let acknowledged: Vec<Sent> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (1..=3)
+            .map(|node| {
+                let mut client = cluster.node(node).client();
+                let (stop, taken) = (&stop, &taken);
+                scope.spawn(move || send_until(&mut client, node, stop, taken))
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            wait_for(&taken, 5);
+            deleting = Instant::now();
+            done(&mut clients[round % 3], "DeleteQueue", &[("queueName", "q")]);
+            create_queue(&mut clients[(round + 1) % 3], "q");
+            created = Instant::now();
+        }
+        wait_for(&taken, 20);
+        stop.store(true, Ordering::Relaxed);
+        senders
+            .into_iter()
+            .flat_map(|sender| sender.join().unwrap())
+            .collect()
+    });
+    let left: BTreeSet<String> = drain(&cluster, 2).into_iter().collect();
+    for sent in &acknowledged {
+        let is_left = left.contains(&sent.body);
+        assert!(sent.began < created || is_left, "{} is lost", sent.body);
+        assert!(
+            sent.ended > deleting || !is_left,
+            "{} is in another queue",
+            sent.body
+        );
+    }
+    let taken_in: BTreeSet<&String> = acknowledged.iter().map(|sent| &sent.body).collect();
+    assert!(left.iter().all(|body| taken_in.contains(body)), "{left:?}");
 }
 
 #[test]
