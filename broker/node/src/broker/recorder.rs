@@ -11,7 +11,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use posthouse_host::{Binding, Delivery, Envelope, GuestFault, RouteTable};
 use posthouse_model::bounds::{KV_TOUCHED_MAX, KV_WRITTEN_BYTES_MAX};
-use posthouse_model::{KvId, KvRoom, Place, PluginVersion, ReplicaId, TenantId, Time, World};
+use posthouse_model::{KvId, KvRoom, MessageId, Place, PluginVersion, ReplicaId, TenantId, Time, World};
 use posthouse_replica::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -73,6 +73,8 @@ pub struct RecordedCall {
     pub at: Time,
     /// The version that failed.
     pub version: PluginVersion,
+    /// The message that it failed on, and with what.
+    pub failed_on: (MessageId, String),
     /// What it was given and what it failed with, as `plugin test` reads it.
     pub case: String,
 }
@@ -178,6 +180,8 @@ impl Recorder {
             .is_some_and(|recording| recording.is_on(now))
     }
 
+    /// Keeps a call that failed. One that fails alike on a message again, because that is tried again or decided again, says
+    /// nothing more, and would leave no room for others.
     fn add(&self, what: Recorded, call: RecordedCall, now: Duration) {
         let mut recordings = self.recordings.lock();
         let (mut own, mut all) = (call.case.len(), call.case.len());
@@ -190,6 +194,11 @@ impl Recorder {
         let Some(recording) = recordings.get_mut(&what).filter(|recording| recording.is_on(now)) else {
             return;
         };
+        let is_known =
+            |known: &RecordedCall| known.version == call.version && known.failed_on == call.failed_on;
+        if recording.calls.iter().any(is_known) {
+            return;
+        }
         if own > RECORDED_BYTES_MAX || all > ALL_RECORDED_BYTES_MAX {
             recording.missed += 1;
             return;
@@ -412,16 +421,18 @@ impl Broker {
             case
         };
         if found.is_some() {
-            let fault = asked.iter().filter_map(|(_, fault)| fault.as_ref());
-            if let Some(fault) = fault.max_by_key(|fault| fault.is_guilty()) {
-                self.record_call(binding, World::Route, fault, |_| case(asked, found));
+            let failed = asked
+                .iter()
+                .filter_map(|(envelope, fault)| Some((envelope.id, fault.as_ref()?)));
+            if let Some(failed) = failed.max_by_key(|(_, fault)| fault.is_guilty()) {
+                self.record_call(binding, World::Route, failed, |_| case(asked, found));
             }
             return;
         }
         for one in asked {
-            if let (_, Some(fault)) = one {
+            if let (envelope, Some(fault)) = one {
                 let alone = std::slice::from_ref(one);
-                self.record_call(binding, World::Route, fault, |_| case(alone, None));
+                self.record_call(binding, World::Route, (envelope.id, fault), |_| case(alone, None));
             }
         }
     }
@@ -435,7 +446,7 @@ impl Broker {
         found: Option<Found>,
         fault: &GuestFault,
     ) {
-        self.record_call(binding, World::Filter, fault, |failed| {
+        self.record_call(binding, World::Filter, (envelope.id, fault), |failed| {
             let mut case = found_values(found);
             case.insert("envelope".to_owned(), envelope_value(envelope));
             case.insert("body".to_owned(), body_value(body));
@@ -457,7 +468,7 @@ impl Broker {
             self.recorder.miss(recorded(binding, World::Deliver));
             return;
         };
-        self.record_call(binding, World::Deliver, fault, |_| {
+        self.record_call(binding, World::Deliver, (delivery.message, fault), |_| {
             let fields = [
                 ("delivery", delivery_value(delivery)),
                 ("body", body_value(body)),
@@ -475,7 +486,7 @@ impl Broker {
         &self,
         binding: &Binding,
         world: World,
-        fault: &GuestFault,
+        (message, fault): (MessageId, &GuestFault),
         case: impl FnOnce(Value) -> Map<String, Value>,
     ) {
         let what = recorded(binding, world);
@@ -487,10 +498,12 @@ impl Broker {
         if !configuration.is_empty() {
             whole.insert("config".to_owned(), Value::from(configuration));
         }
-        whole.extend(case(Value::from(fault.to_string())));
+        let failed = fault.to_string();
+        whole.extend(case(Value::from(failed.as_str())));
         let call = RecordedCall {
             at: self.clock.machine(),
             version: binding.version,
+            failed_on: (message, failed),
             case: format!("{:#}\n", Value::Object(whole)),
         };
         self.recorder.add(what, call, self.clock.monotonic());
@@ -538,6 +551,8 @@ fn recorded(binding: &Binding, world: World) -> Recorded {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     const WHAT: Recorded = Recorded {
@@ -550,10 +565,13 @@ mod tests {
         calls: 9,
     };
 
+    /// Returns a call that is no other's repetition.
     fn call(bytes: usize) -> RecordedCall {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         RecordedCall {
             at: Time::default(),
             version: PluginVersion(1),
+            failed_on: (MessageId(NUMBER.fetch_add(1, Ordering::Relaxed)), String::new()),
             case: "x".repeat(bytes),
         }
     }
@@ -586,6 +604,27 @@ mod tests {
         recorder.add(WHAT, call(1), at(10));
         assert!(!recorder.wants(WHAT, at(10)));
         assert_eq!(recorder.told(WHAT, "1", at(10)).calls, []);
+    }
+
+    #[test]
+    fn a_message_that_fails_again_alike_is_recorded_once() {
+        let recorder = Recorder::default();
+        recorder.begin(WHAT, FOR_LONG, at(0));
+        let first = call(1);
+        let otherwise = RecordedCall {
+            failed_on: (first.failed_on.0, "otherwise".to_owned()),
+            ..first.clone()
+        };
+        let other_version = RecordedCall {
+            version: PluginVersion(2),
+            ..first.clone()
+        };
+        for call in [&first, &first, &otherwise, &other_version, &first] {
+            recorder.add(WHAT, call.clone(), at(0));
+        }
+        let told = recorder.told(WHAT, "1", at(0));
+        assert_eq!(told.calls, [first, otherwise, other_version]);
+        assert_eq!(told.missed, 0);
     }
 
     #[test]

@@ -24,11 +24,14 @@ pub(super) async fn begin(
     };
     let view: RecordingView = client.tell(Operation::Record, &[], &request).await?;
     warn_of_silent(&view);
+    let on = match view.recording.as_slice() {
+        [_] => String::new(),
+        nodes => format!(" on each of {} nodes", nodes.len()),
+    };
     let text = format!(
-        "calls of the {world} plugin at {} that fail are recorded for {seconds} s, {calls} at most on each of {} nodes: \
-         --into FOLDER writes them\n",
+        "calls of the {world} plugin at {} that fail are recorded for {seconds} s, {calls} at most{on}\n\
+         the same command with `--into PROJECT/cases` writes them, and `posthouse plugin test PROJECT` repeats them\n",
         request.place,
-        view.recording.len()
     );
     client.output(&view, text)
 }
