@@ -19,6 +19,7 @@ mod messages;
 mod metrics;
 mod operations;
 mod pack;
+mod parked;
 mod plugin_removal;
 mod plugins;
 mod push;

@@ -210,6 +210,8 @@ pub mod bounds {
     pub const KV_TOUCHED_MAX: usize = 1_024;
     /// Bytes, as they are counted, that one decision writes to a kv store.
     pub const KV_WRITTEN_BYTES_MAX: u64 = 1_048_576;
+    /// Messages of one queue taken in again that it has not let go of yet.
+    pub const READMITTED_MAX: u64 = 100_000;
 }
 
 impl Default for QueueAttributes {

@@ -230,6 +230,31 @@ pub enum SetCommand {
         /// The directory index at which nothing is bound there.
         decided_at: LogIndex,
     },
+    /// Leases these messages of a queue, as far as they are visible and their time in it is not over.
+    ReceiveThese {
+        /// The queue.
+        queue: Incarnation,
+        /// The messages, at most 1,000.
+        sequences: Vec<Sequence>,
+        /// How long they stay hidden.
+        visibility: Span,
+    },
+    /// Takes a message in again that was parked, decided anew. One that was taken in before from the same place is not
+    /// taken in twice.
+    Readmit {
+        /// The queue or topic.
+        target: Incarnation,
+        /// The queue that it was parked in.
+        source: Incarnation,
+        /// Its place there.
+        sequence: Sequence,
+        /// Below it, nothing of that queue will ever be taken in: it is there no more.
+        gone_below: Sequence,
+        /// What it is now.
+        content: Box<Readmitted>,
+        /// The directory index that plugins' decisions were made at; zero when none was asked.
+        decided_at: LogIndex,
+    },
 }
 
 /// What a queue or topic is.
@@ -259,6 +284,15 @@ pub struct Publication {
     pub matched: Vec<SubscriptionId>,
     /// Subscriptions that get another content, which their filter made of it; it has the same id.
     pub replaced: Vec<(SubscriptionId, Message)>,
+}
+
+/// A message that was parked and is taken in again.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Readmitted {
+    /// Into a queue.
+    Queue(Incoming),
+    /// Into a topic.
+    Topic(Publication),
 }
 
 /// What became of a claimed message.
@@ -318,7 +352,7 @@ pub enum SetReply {
     Unsubscribed,
     /// To `Send` and `Publish`: the ids, in order. A repeated token answers the first call's ids.
     Sent(Vec<MessageId>),
-    /// To `Receive` and `Claim`: what was leased, oldest first; none is no message.
+    /// To `Receive`, `ReceiveThese` and `Claim`: what was leased, oldest first; none is no message.
     Leased(Vec<Leased>),
     /// To `Delete`: for each handle, in order, whether it deleted.
     Deleted(Vec<Result<(), Refusal>>),
@@ -339,6 +373,11 @@ pub enum SetReply {
     },
     /// To `Lead`, `Observe`, `Cut`, `Rewrite`, `ForgetKv`.
     Noted,
+    /// To `Readmit`.
+    Readmitted {
+        /// Whether it was taken in now, and not before.
+        anew: bool,
+    },
 }
 
 /// A leased message: where its body is, and what a client is told beside it.

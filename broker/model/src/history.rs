@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Applied, Batch, Decision, Incarnation, Incoming, LogIndex, Message, MessageId, MoveCause, Parcel,
-    PluginVersion, Publication, Sequence, SetCommand, SetReply, Settled, SettledOutcome, Span, Stored,
-    SubscriptionId, TenantId, Time, Verdict,
+    Parking, PluginVersion, Publication, Readmitted, Sequence, SetCommand, SetReply, Settled, SettledOutcome,
+    Span, Stored, SubscriptionId, TenantId, Time, Verdict,
 };
 
 /// The most subscriptions of a verdict that are named.
@@ -144,6 +144,9 @@ impl Happening {
                 (SetCommand::Deposit { target, parcels, .. }, SetReply::Deposited(_)) => {
                     chronicle.deposited(applied, position, *target, parcels);
                 }
+                (SetCommand::Readmit { target, content, .. }, SetReply::Readmitted { anew: true }) => {
+                    chronicle.readmitted(applied, position, *target, content);
+                }
                 (
                     SetCommand::Settle {
                         topic,
@@ -242,6 +245,16 @@ impl Chronicle<'_> {
                 .cloned()
                 .collect();
             self.entered(target, Some(sequence), &parcel.message, &sealed);
+        }
+    }
+
+    fn readmitted(&mut self, applied: &Applied, position: u32, target: Incarnation, content: &Readmitted) {
+        for (ordinal, message) in (0..).zip(content.messages()) {
+            let sequence = self.sequence(applied, position, ordinal);
+            // A message that no subscription gets unchanged is there for those that get it changed.
+            if sequence.is_some() || ordinal == 0 {
+                self.entered(target, sequence, message, &message.decisions);
+            }
         }
     }
 
@@ -353,9 +366,16 @@ impl From<&Decision> for Told {
 fn cut_cause(cause: &MoveCause) -> MoveCause {
     match cause {
         MoveCause::Parked(trap) => MoveCause::Parked(cut(trap)),
-        short @ (MoveCause::ReceivedTooOften | MoveCause::WaitedTooLong | MoveCause::Delivered) => {
-            short.clone()
-        }
+        MoveCause::ParkedBy(parking) => MoveCause::ParkedBy(Box::new(Parking {
+            digest: None,
+            trap: cut(&parking.trap),
+            backtrace: String::new(),
+            ..**parking
+        })),
+        short @ (MoveCause::ReceivedTooOften
+        | MoveCause::WaitedTooLong
+        | MoveCause::Delivered
+        | MoveCause::Redriven) => short.clone(),
     }
 }
 

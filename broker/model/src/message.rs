@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Incarnation, LogIndex, MessageId, Name, PluginVersion, SubscriptionId, TenantId, Time};
+use crate::{Incarnation, LogIndex, MessageId, Name, PluginVersion, SubscriptionId, TenantId, Time, World};
+
+/// The most of what a plugin failed with that a parked message carries, in bytes.
+pub const TRAP_PARKED_BYTES_MAX: usize = 1_024;
+/// The most of a guest's backtrace that a parked message carries, in bytes.
+pub const BACKTRACE_PARKED_BYTES_MAX: usize = 2_048;
 
 /// A message on its way into a set. Its time of production is the entry's.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -94,6 +99,30 @@ pub enum MoveCause {
     Delivered,
     /// Parked: a plugin failed on it. The text is the trap.
     Parked(String),
+    /// Parked: a plugin failed on it, and this is how.
+    ParkedBy(Box<Parking>),
+    /// Sent on its way again from where it was parked.
+    Redriven,
+}
+
+/// How a plugin failed on a message that was parked for it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Parking {
+    /// What it was to decide.
+    pub world: World,
+    /// The version that failed.
+    pub version: PluginVersion,
+    /// SHA-256 of that version's component; none where records are short.
+    pub digest: Option<[u8; 32]>,
+    /// The subscription that it was to decide for, if for one alone.
+    pub subscription: Option<SubscriptionId>,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// What it failed with: at most [`TRAP_PARKED_BYTES_MAX`].
+    pub trap: String,
+    /// The guest's functions that were running, the innermost first, one a line; empty where nothing is known of them. At
+    /// most [`BACKTRACE_PARKED_BYTES_MAX`].
+    pub backtrace: String,
 }
 
 /// What one plugin decided, and which version of it.
@@ -183,6 +212,27 @@ impl std::fmt::Debug for Body {
     }
 }
 
+// === impl MoveCause ===
+
+impl MoveCause {
+    /// Returns how a plugin failed, of a message that was parked and says so.
+    pub fn parking(&self) -> Option<&Parking> {
+        match self {
+            MoveCause::ParkedBy(parking) => Some(parking),
+            MoveCause::ReceivedTooOften
+            | MoveCause::WaitedTooLong
+            | MoveCause::Delivered
+            | MoveCause::Parked(_)
+            | MoveCause::Redriven => None,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.parking()
+            .map_or(0, |parking| parking.trap.len() + parking.backtrace.len())
+    }
+}
+
 // === impl Message ===
 
 impl Message {
@@ -205,6 +255,7 @@ impl Message {
     /// Returns about how many bytes this message adds to an entry.
     pub fn weight(&self) -> usize {
         let tags: usize = self.tags.iter().map(String::len).sum();
-        self.body.len() + tags + self.routing_key.len() + Self::OVERHEAD_BYTES
+        let parking = self.origin.as_ref().map_or(0, |origin| origin.cause.weight());
+        self.body.len() + tags + self.routing_key.len() + parking + Self::OVERHEAD_BYTES
     }
 }

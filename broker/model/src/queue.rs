@@ -198,6 +198,29 @@ impl Queue {
         kept.take(max).map(Sequence).collect()
     }
 
+    /// Returns up to `max` messages that are visible, of those after one.
+    pub fn visible_after(&self, after: Sequence, max: usize) -> Vec<Sequence> {
+        let mut visible = Vec::new();
+        let mut last = after.0;
+        while visible.len() < max
+            && let Some(next) = self.backlog.ready_from(last.saturating_add(1))
+        {
+            visible.push(Sequence(next));
+            last = next;
+        }
+        visible
+    }
+
+    /// Returns below which place nothing is here any more, and nothing can be brought back.
+    pub fn first_kept(&self) -> Sequence {
+        let outboxed = self
+            .rare
+            .as_ref()
+            .and_then(|rare| rare.outboxed.sequences().min());
+        let kept = [self.backlog.oldest(), self.rewindable.min(), outboxed];
+        Sequence(kept.into_iter().flatten().min().unwrap_or(self.next))
+    }
+
     /// Returns how many messages wait in outboxes.
     pub fn outboxed(&self) -> u64 {
         self.rare

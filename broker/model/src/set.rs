@@ -9,6 +9,7 @@
 
 mod alarm;
 mod command;
+mod readmissions;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::{
     ReceiptHandle, Refusal, Sequences, SetCommand, SetId, SetReply, Submission, SubscriptionId, Term, Time,
 };
 use alarm::{Alarms, Place};
+use readmissions::Readmissions;
 use session::Sessions;
 
 /// The latest time that a set believes, in the year 9999: sums of times and spans stay exact.
@@ -53,8 +55,10 @@ pub struct Set {
     outboxes: Arc<Outboxes>,
     alarms: Alarms,
     sessions: Sessions,
-    /// Last: states that were kept before there were any end here.
+    /// Last but one: states that were kept before there were any end before them.
     kv: KvStores,
+    /// Last: states that were kept before there were any end here.
+    readmissions: Readmissions,
 }
 
 // === impl Set ===
@@ -77,6 +81,7 @@ impl Set {
             alarms: Alarms::default(),
             sessions: Sessions::default(),
             kv: KvStores::default(),
+            readmissions: Readmissions::default(),
         }
     }
 

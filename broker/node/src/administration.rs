@@ -30,10 +30,11 @@ use crate::admin::shapes::{
     DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
     MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
     PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
-    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
-    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
-    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
-    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RedriveRequest, RedrivenView,
+    RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate, SigningKeyMade,
+    SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
+    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest, TrialRequest,
+    TrialView, UnbindRequest,
 };
 use crate::admin::{
     AccessKey, AdminCode, AdminError, Administration, Admission, Caller, ListQuery, LogQuery, PluginPush,
@@ -596,6 +597,15 @@ impl Administration for Service {
 
     async fn kept(&self, scope: &Scope, request: KeptRequest) -> Result<KeptPage, AdminError> {
         plugins::kept(&self.acting(scope).await?, request).await
+    }
+
+    async fn redrive_plugin(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        request: RedriveRequest,
+    ) -> Result<RedrivenView, AdminError> {
+        plugins::redrive(&self.acting(scope).await?, &plugin, request).await
     }
 
     async fn plugin_logs(

@@ -30,6 +30,7 @@ mod queues;
 mod reach;
 mod reconcile;
 mod recorder;
+mod redrive;
 mod report;
 mod scrub;
 mod topics;
@@ -78,6 +79,7 @@ pub use reach::{Nobody, Others};
 pub use recorder::{
     RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX, Recorded, RecordedCall, RecordedOn, RecordingBounds,
 };
+pub use redrive::{REDRIVE_MAX, RedriveWish, Redriven};
 pub use report::{DamageReport, GroupReport, NodeReport};
 pub use scrub::Scrubbing;
 pub use topics::Draft;

@@ -25,7 +25,7 @@ use crate::admin::shapes::{Decimal, ExplainedDecision, Explanation, NodeStatus};
 use crate::config::Flags;
 use client::Client;
 pub use client::{CliError, Connection};
-use output::{Output, Record, Table, moment};
+use output::{Output, Record, Table, failure, moment, one_line};
 
 /// The hidden command that compiles a plugin in a process of its own.
 pub const COMPILE_COMMAND: &str = "compile-plugin";
@@ -289,6 +289,21 @@ fn explanation_text(explanation: &Explanation) -> String {
         if !table.is_empty() {
             text.push('\n');
             text.push_str(&table.to_string());
+        }
+    }
+    for (hop, parked) in explanation
+        .moves
+        .iter()
+        .filter_map(|hop| Some((hop, hop.parked.as_ref()?)))
+    {
+        let at = moment(hop.at_ms);
+        text.push_str(&format!(
+            "\n{at}: {}: {}\n",
+            failure(parked),
+            one_line(&parked.trap)
+        ));
+        for frame in parked.backtrace.lines() {
+            text.push_str(&format!("    {}\n", one_line(frame)));
         }
     }
     text

@@ -654,6 +654,7 @@ fn view(received: &Received) -> reply::Received<'_> {
         first_received: received.leased.first_received,
         visible_again: received.leased.visible_again,
         receive_count: received.leased.receive_count,
+        parking: received.parking(),
     }
 }
 

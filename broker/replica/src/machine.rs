@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use posthouse_model::{
     Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply, KvUse,
-    LogIndex, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
+    LogIndex, Message, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
 };
 use posthouse_wire::{DecodeError, Kind};
 
@@ -242,6 +242,8 @@ fn set_command_bytes(command: &SetCommand) -> usize {
         }
         SetCommand::Settle { outcomes, .. } => outcomes.len() * 2 * NUMBER_BYTES,
         SetCommand::Shipped { numbers, .. } => numbers.len() * NUMBER_BYTES,
+        SetCommand::ReceiveThese { sequences, .. } => sequences.len() * NUMBER_BYTES,
+        SetCommand::Readmit { content, .. } => content.messages().map(Message::weight).sum(),
         // The others are a few names and numbers.
         _ => 0,
     }

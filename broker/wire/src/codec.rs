@@ -27,6 +27,8 @@ const NONE_TRIED: [u8; 1] = [0];
 
 /// What the second version of a set's state has at its end beyond the first: nothing that plugins keep.
 const NOTHING_KEPT: [u8; 4] = [0; 4];
+/// What the third version has beyond the second: nothing that was taken in again.
+const NONE_READMITTED: [u8; 1] = [0];
 
 /// What an encoding holds: its first byte. Numbers are never given to another kind.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -105,7 +107,7 @@ impl Kind {
     pub const fn version(self) -> u8 {
         match self {
             Kind::DirectoryState => 6,
-            Kind::SetState => 2,
+            Kind::SetState => 3,
             Kind::SetBatch
             | Kind::DirectoryBatch
             | Kind::StoredMessage
@@ -163,11 +165,9 @@ pub fn encode_set_state<S: Serialize>(set: &S) -> Bytes {
 
 /// Reads a set's state.
 pub fn decode_set_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
-    let [kind, 1, state @ ..] = bytes else {
-        return decode_state(Kind::SetState, bytes);
-    };
-    let now = [&[*kind, Kind::SetState.version()], state, &NOTHING_KEPT].concat();
-    decode_state(Kind::SetState, &now)
+    // The end of each version beyond the one before it.
+    let ends = [&NOTHING_KEPT[..], &NONE_READMITTED];
+    decode_earlier_state(Kind::SetState, &ends, bytes)
 }
 
 /// Returns the bytes of the directory's state.
@@ -179,16 +179,7 @@ pub fn encode_directory_state<S: Serialize>(directory: &S) -> Bytes {
 pub fn decode_directory_state<S: DeserializeOwned>(bytes: &[u8]) -> Result<S, DecodeError> {
     // The end of each version beyond the one before it.
     let ends = [&NO_NODES[..], &NONE_LOCATED, &NONE_SIGNS, &NO_GUARDS, &NONE_TRIED];
-    let (kind, version, state) = match bytes {
-        [kind, version, state @ ..] => (*kind, usize::from(*version), state),
-        _ => return decode_state(Kind::DirectoryState, bytes),
-    };
-    let later = version.checked_sub(1).and_then(|known| ends.get(known..));
-    let Some(later) = later.filter(|later| !later.is_empty()) else {
-        return decode_state(Kind::DirectoryState, bytes);
-    };
-    let now = [&[kind, Kind::DirectoryState.version()], state, &later.concat()].concat();
-    decode_state(Kind::DirectoryState, &now)
+    decode_earlier_state(Kind::DirectoryState, &ends, bytes)
 }
 
 /// Returns the bytes of a machine's state.
@@ -199,6 +190,25 @@ pub fn encode_state<S: Serialize>(kind: Kind, state: &S) -> Bytes {
 /// Reads a machine's state.
 pub fn decode_state<S: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<S, DecodeError> {
     decode(kind, bytes)
+}
+
+/// Reads a state of this version or of an earlier one, which has none of the ends that came later.
+fn decode_earlier_state<S: DeserializeOwned>(
+    kind: Kind,
+    ends: &[&[u8]],
+    bytes: &[u8],
+) -> Result<S, DecodeError> {
+    let [found, version, state @ ..] = bytes else {
+        return decode_state(kind, bytes);
+    };
+    let later = usize::from(*version)
+        .checked_sub(1)
+        .and_then(|known| ends.get(known..));
+    let Some(later) = later.filter(|later| !later.is_empty()) else {
+        return decode_state(kind, bytes);
+    };
+    let now = [&[*found, kind.version()], state, &later.concat()].concat();
+    decode_state(kind, &now)
 }
 
 /// Returns the bytes of a stored message.

@@ -7,9 +7,9 @@ mod json;
 
 use bytes::Bytes;
 use posthouse_model::{
-    ContentFormat, DeadLetterRule, Endpoint, FilterType, Incarnation, MessageId, Name, QueueAttributes,
-    QueueCounts, ReceiptHandle, RetryStrategy, SubscriptionAttributes, SubscriptionId, TenantId, Time,
-    TopicAttributes,
+    ContentFormat, DeadLetterRule, Endpoint, FilterType, Incarnation, MessageId, Name, Parking,
+    QueueAttributes, QueueCounts, ReceiptHandle, RetryStrategy, SubscriptionAttributes, SubscriptionId,
+    TenantId, Time, TopicAttributes, World,
 };
 
 use super::{CmqError, GivenHandle, queue_id, subscription_id, topic_id};
@@ -98,6 +98,8 @@ pub struct Received<'a> {
     pub visible_again: Time,
     /// How often it has been received.
     pub receive_count: u32,
+    /// How a plugin failed on it, if it was parked for that.
+    pub parking: Option<&'a Parking>,
 }
 
 /// Writes an error.
@@ -379,6 +381,28 @@ fn write_received(reply: &mut Object, message: &Received<'_>) {
     if !message.tags.is_empty() {
         reply.texts("msgTag", message.tags.iter().map(String::as_str));
     }
+    if let Some(parking) = message.parking {
+        reply.object("parked", |reply| write_parking(reply, parking));
+    }
+}
+
+/// Writes how a plugin failed. CMQ has no such thing: clients pass over what they do not know.
+fn write_parking(reply: &mut Object, parking: &Parking) {
+    let world = match parking.world {
+        World::Route => "route",
+        World::Filter => "filter",
+        World::Deliver => "deliver",
+        World::Seal => "seal",
+    };
+    reply.text("world", world);
+    reply.number_text("version", parking.version.0);
+    if let Some(digest) = parking.digest {
+        let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        reply.text("digest", &digits);
+    }
+    reply.number("attempt", u64::from(parking.attempt));
+    reply.text("trap", &parking.trap);
+    reply.text("backtrace", &parking.backtrace);
 }
 
 fn endpoint_texts(endpoint: &Endpoint) -> (&'static str, &str) {

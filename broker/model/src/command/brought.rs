@@ -1,6 +1,6 @@
 //! The messages that an entry brings, found by where a set says it stored them from.
 
-use crate::{Batch, Message, SetCommand, StoredMessage};
+use crate::{Batch, Message, Readmitted, SetCommand, StoredMessage};
 
 // === impl Batch ===
 
@@ -33,6 +33,7 @@ impl SetCommand {
                 contents.nth(ordinal)
             }
             SetCommand::Deposit { parcels, .. } => parcels.get(ordinal).map(|parcel| &parcel.message),
+            SetCommand::Readmit { content, .. } => content.messages().nth(ordinal),
             SetCommand::Define { .. }
             | SetCommand::Drop { .. }
             | SetCommand::Subscribe { .. }
@@ -51,8 +52,22 @@ impl SetCommand {
             | SetCommand::Cut
             | SetCommand::Rewrite { .. }
             | SetCommand::Decide { .. }
-            | SetCommand::ForgetKv { .. } => None,
+            | SetCommand::ForgetKv { .. }
+            | SetCommand::ReceiveThese { .. } => None,
         }
+    }
+}
+
+// === impl Readmitted ===
+
+impl Readmitted {
+    /// Returns its contents, as the set counts them: the message first, then its replacements.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        let (message, replaced): (_, &[_]) = match self {
+            Readmitted::Queue(incoming) => (&incoming.message, &[]),
+            Readmitted::Topic(publication) => (&publication.message, &publication.replaced),
+        };
+        std::iter::once(message).chain(replaced.iter().map(|(_, message)| message))
     }
 }
 

@@ -4,9 +4,12 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Incarnation, Incoming, LogIndex, Publication, SetCommand, Settled, Span, SubscriptionId, Token};
+use crate::{
+    Incarnation, Incoming, LogIndex, Publication, Readmitted, Sequence, SetCommand, Settled, Span,
+    SubscriptionId, Token,
+};
 
-/// A `Send`, `Publish` or `Settle`.
+/// A `Send`, `Publish`, `Settle` or `Readmit`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decided(Box<SetCommand>);
 
@@ -31,6 +34,14 @@ enum Written<'a> {
         subscription: SubscriptionId,
         outcomes: &'a [Settled],
     },
+    Readmit {
+        target: Incarnation,
+        source: Incarnation,
+        sequence: Sequence,
+        gone_below: Sequence,
+        content: &'a Readmitted,
+        decided_at: LogIndex,
+    },
 }
 
 /// How it is read.
@@ -53,6 +64,14 @@ enum Read {
         topic: Incarnation,
         subscription: SubscriptionId,
         outcomes: Vec<Settled>,
+    },
+    Readmit {
+        target: Incarnation,
+        source: Incarnation,
+        sequence: Sequence,
+        gone_below: Sequence,
+        content: Box<Readmitted>,
+        decided_at: LogIndex,
     },
 }
 
@@ -116,6 +135,21 @@ impl<'de> Deserialize<'de> for Decided {
                 subscription,
                 outcomes,
             },
+            Read::Readmit {
+                target,
+                source,
+                sequence,
+                gone_below,
+                content,
+                decided_at,
+            } => SetCommand::Readmit {
+                target,
+                source,
+                sequence,
+                gone_below,
+                content,
+                decided_at,
+            },
         };
         Ok(Decided(Box::new(command)))
     }
@@ -167,6 +201,21 @@ fn written(command: &SetCommand) -> Option<Written<'_>> {
             topic: *topic,
             subscription: *subscription,
             outcomes,
+        }),
+        SetCommand::Readmit {
+            target,
+            source,
+            sequence,
+            gone_below,
+            content,
+            decided_at,
+        } => Some(Written::Readmit {
+            target: *target,
+            source: *source,
+            sequence: *sequence,
+            gone_below: *gone_below,
+            content,
+            decided_at: *decided_at,
         }),
         _ => None,
     }

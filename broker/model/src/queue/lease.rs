@@ -7,7 +7,7 @@ use crate::bounds::{LEASES_MAX, MESSAGES_PER_COMMAND_MAX, VISIBILITY_SECONDS};
 use crate::queue::Queue;
 use crate::queue::due::Fate;
 use crate::step::Step;
-use crate::{Leased, ReceiptHandle, Refusal, Span, Time};
+use crate::{Leased, ReceiptHandle, Refusal, Sequence, Span, Time};
 
 // === impl Queue ===
 
@@ -35,6 +35,32 @@ impl Queue {
         }
         let until = step.now + visibility.unwrap_or(self.attributes.visibility);
         Ok(self.lease_oldest(step, max.min(room), until))
+    }
+
+    /// Leases these messages, those of them that are visible and whose time in the queue is not over.
+    pub(crate) fn receive_these(
+        &mut self,
+        step: &mut Step<'_>,
+        sequences: &[Sequence],
+        visibility: Span,
+    ) -> Result<Vec<Leased>, Refusal> {
+        within_seconds("visibilityTimeout", visibility, &VISIBILITY_SECONDS)?;
+        if sequences.len() > MESSAGES_PER_COMMAND_MAX {
+            return Err(out_of_range("numOfMsg"));
+        }
+        if self.backlog.leased_count() as usize + sequences.len() > LEASES_MAX {
+            return Err(Refusal::TooManyLeased {
+                limit: LEASES_MAX as u64,
+            });
+        }
+        let until = step.now + visibility;
+        let mut leased = Vec::new();
+        for Sequence(sequence) in sequences {
+            if self.backlog.is_ready(*sequence) && self.fate(*sequence, step.now) == Fate::Stays {
+                leased.push(self.lease(step, *sequence, until));
+            }
+        }
+        Ok(leased)
     }
 
     /// Deletes a message by its latest lease, while that lasts.

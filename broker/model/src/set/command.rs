@@ -11,8 +11,8 @@ use crate::set::alarm::Place;
 use crate::step::Effects;
 use crate::topic::Topic;
 use crate::{
-    Definition, Generation, Incarnation, KvId, KvUse, LogIndex, MessageId, Name, Refusal, SetCommand,
-    SetReply, SubscriptionAttributes, SubscriptionId, TenantId, Term, Token,
+    Definition, Generation, Incarnation, KvId, KvUse, LogIndex, MessageId, Name, Readmitted, Refusal,
+    SetCommand, SetReply, Span, SubscriptionAttributes, SubscriptionId, TenantId, Term, Token,
 };
 
 // === impl Set ===
@@ -124,6 +124,7 @@ impl Set {
                 match command {
                     SetCommand::Publish { .. } => self.publish(effects, position, command, uses),
                     SetCommand::Settle { .. } => self.settle(effects, position, command, uses),
+                    SetCommand::Readmit { .. } => self.readmit(effects, position, command, uses),
                     _ => self.send(effects, position, command, uses),
                 }
             }
@@ -138,6 +139,16 @@ impl Set {
                 stores.into_iter().for_each(|store| self.forget_kv(store));
                 Ok(SetReply::Noted)
             }
+            SetCommand::ReceiveThese {
+                queue,
+                sequences,
+                visibility,
+            } => self
+                .with_queue(effects, position, *queue, |queue, step| {
+                    queue.receive_these(step, sequences, *visibility)
+                })
+                .map(SetReply::Leased),
+            SetCommand::Readmit { .. } => self.readmit(effects, position, command, &[]),
         }
     }
 
@@ -210,6 +221,7 @@ impl Set {
                 false
             }
         });
+        self.readmissions.drop_target(incarnation);
         Ok(SetReply::Dropped)
     }
 
@@ -362,6 +374,44 @@ impl Set {
     fn forget_kv(&mut self, store: KvId) {
         let mut alarm = self.kv.drop_store(store);
         self.alarms.set(Place::Kv(store), &mut alarm, None);
+    }
+
+    fn readmit(
+        &mut self,
+        effects: &mut Effects,
+        position: u32,
+        command: &SetCommand,
+        uses: &[KvUse],
+    ) -> Result<SetReply, Refusal> {
+        let SetCommand::Readmit {
+            target,
+            source,
+            sequence,
+            gone_below,
+            content,
+            decided_at,
+        } = command
+        else {
+            return Err(Refusal::Malformed("not a readmission".to_owned()));
+        };
+        self.see_messages(content.messages().map(|message| message.id));
+        if self.readmissions.contains(*target, *source, *sequence) {
+            return Ok(SetReply::Readmitted { anew: false });
+        }
+        self.decided(*decided_at)?;
+        self.kv.check(uses, self.now)?;
+        self.readmissions.check_room(*target, *source, *gone_below)?;
+        match &**content {
+            Readmitted::Queue(incoming) => self.with_queue(effects, position, *target, |queue, step| {
+                queue.send(step, Span::ZERO, std::slice::from_ref(incoming), None)
+            }),
+            Readmitted::Topic(publication) => self.with_topic(effects, position, *target, |topic, step| {
+                topic.publish(step, std::slice::from_ref(publication), None)
+            }),
+        }?;
+        self.readmissions.add(*target, *source, *sequence, *gone_below);
+        self.write_kv(uses);
+        Ok(SetReply::Readmitted { anew: true })
     }
 
     fn shipped(

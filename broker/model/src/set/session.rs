@@ -106,7 +106,8 @@ fn items(result: &Result<SetReply, Refusal>) -> usize {
         | SetReply::Settled
         | SetReply::Shipped
         | SetReply::Ticked { .. }
-        | SetReply::Noted => 0,
+        | SetReply::Noted
+        | SetReply::Readmitted { .. } => 0,
     };
     held + 1
 }

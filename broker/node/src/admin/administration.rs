@@ -12,10 +12,11 @@ use super::shapes::{
     DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
     MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
     PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
-    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
-    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
-    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
-    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest, WorldView,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RedriveRequest, RedrivenView,
+    RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate, SigningKeyMade,
+    SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
+    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest, TrialRequest,
+    TrialView, UnbindRequest, WorldView,
 };
 
 /// Who signed a request.
@@ -470,6 +471,14 @@ pub trait Administration: Send + Sync + 'static {
         plugin: Name,
         version: u64,
     ) -> impl Future<Output = Result<Done, AdminError>> + Send;
+
+    /// Sends messages on their way again that were parked because a plugin failed on them.
+    fn redrive_plugin(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        request: RedriveRequest,
+    ) -> impl Future<Output = Result<RedrivenView, AdminError>> + Send;
 
     /// Returns what a plugin wrote in calls for the scope's tenant, newest last.
     fn plugin_logs(

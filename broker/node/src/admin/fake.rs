@@ -478,6 +478,15 @@ impl Administration for Fake {
         reached("remove_plugin_version", scope, &format!("{plugin} {version}"))
     }
 
+    async fn redrive_plugin(
+        &self,
+        scope: &Scope,
+        plugin: Name,
+        request: RedriveRequest,
+    ) -> Result<RedrivenView, AdminError> {
+        reached("redrive_plugin", scope, &format!("{plugin} {request:?}"))
+    }
+
     async fn plugin_logs(
         &self,
         scope: &Scope,

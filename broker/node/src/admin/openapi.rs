@@ -12,10 +12,11 @@ use super::shapes::{
     DecryptRequest, DecryptedKey, DeleteRequest, DeletedMessages, Done, Explanation, KeptPage, KeptRequest,
     MasterKeyChange, MasterKeyCreate, MasterKeyView, NameView, NodeStatus, Page, PluginLogs, PluginPushed,
     PluginView, PublishRequest, QuarantineRequest, QueueCreate, QueueSettings, QueueView, QuotaSettings,
-    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RewindRequest, SealRequest, SendRequest,
-    SentMessages, SetMove, SigningKeyCreate, SigningKeyMade, SigningKeyRotate, SigningKeyView,
-    SubscriptionCreate, SubscriptionSettings, SubscriptionView, TenantCreate, TenantView, TopicCreate,
-    TopicSettings, TopicView, TrialEndRequest, TrialRequest, TrialView, UnbindRequest,
+    ReceiveRequest, ReceivedMessages, RecordRequest, RecordingView, RedriveRequest, RedrivenView,
+    RewindRequest, SealRequest, SendRequest, SentMessages, SetMove, SigningKeyCreate, SigningKeyMade,
+    SigningKeyRotate, SigningKeyView, SubscriptionCreate, SubscriptionSettings, SubscriptionView,
+    TenantCreate, TenantView, TopicCreate, TopicSettings, TopicView, TrialEndRequest, TrialRequest,
+    TrialView, UnbindRequest,
 };
 use super::{AdminError, Operation, ROOT_PATH};
 
@@ -207,6 +208,7 @@ fn bodies(operation: Operation, generator: &mut SchemaGenerator) -> (Carries, Sc
         Operation::ShowPlugin => none::<PluginView>(generator),
         Operation::ActivatePlugin => json::<ActivateRequest, ActiveVersion>(generator),
         Operation::RollBackPlugin => none::<ActiveVersion>(generator),
+        Operation::RedrivePlugin => json::<RedriveRequest, RedrivenView>(generator),
         Operation::ReadPluginLogs => none::<PluginLogs>(generator),
         Operation::ListBindings => none::<Page<BindingView>>(generator),
         Operation::Bind => json::<BindRequest, BindingView>(generator),

@@ -91,6 +91,7 @@ operations! {
     ActivatePlugin: Post "/plugins/{plugin}/activate", "Makes a plugin's bindings use a version";
     RollBackPlugin: Post "/plugins/{plugin}/roll-back", "Puts a plugin's bindings back to the version before";
     RemovePluginVersion: Delete "/plugins/{plugin}/versions/{version}", "Removes a version of a plugin that nothing is bound to";
+    RedrivePlugin: Post "/plugins/{plugin}/redrive", "Sends messages on their way again that were parked because a plugin failed on them";
     ReadPluginLogs: Get "/plugins/{plugin}/logs", "Returns what a plugin wrote, newest last";
     ListBindings: Get "/bindings", "Lists bindings";
     Bind: Post "/bindings", "Binds a plugin to a place";

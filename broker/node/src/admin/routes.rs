@@ -293,6 +293,10 @@ async fn perform<A: Administration>(
             let (plugin, version) = (call.name("plugin")?, call.number("version")?);
             answer(does.remove_plugin_version(scope, plugin, version).await)
         }
+        Operation::RedrivePlugin => {
+            let request = call.redrive_request()?;
+            answer(does.redrive_plugin(scope, call.name("plugin")?, request).await)
+        }
         Operation::ReadPluginLogs => {
             answer(does.plugin_logs(scope, call.name("plugin")?, call.logs()?).await)
         }

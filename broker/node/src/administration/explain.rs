@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use posthouse_model::{
-    Attempt, Departure, Event, Happening, Incarnation, Kind, MessageId, NameRecord, Outgoing, PluginRecord,
-    Sequence, SetId, Standing, SubscriptionId, TenantId, Time, Told, Verdict,
+    Attempt, Departure, Event, Happening, Incarnation, Kind, MessageId, MoveCause, NameRecord, Outgoing,
+    PluginRecord, Sequence, Standing, SubscriptionId, TenantId, Time, Told, Verdict,
 };
 
-use super::messages::cause_text;
+use super::messages::{cause_text, parked_view};
 use crate::admin::AdminError;
 use crate::admin::shapes::{
     ExplainedDecision, ExplainedDelivery, ExplainedKey, ExplainedMove, ExplainedPlace, ExplainedTransfer,
@@ -120,6 +120,7 @@ pub(super) async fn explain(
             .places
             .push(case.place(entry, stay.as_ref(), left, &explanation.decisions));
         for stay in stay.iter() {
+            case.tell_parking(&mut explanation, entry, stay);
             let outgoing = stay.outgoing.iter().map(|one| case.transfer(one));
             explanation.outgoing.extend(outgoing);
             let subscriptions = stay.subscriptions.iter();
@@ -169,12 +170,31 @@ impl Case<'_> {
     }
 
     fn hop(&self, at: Time, from: &Departure, to: Incarnation) -> ExplainedMove {
+        let parked = from
+            .cause
+            .parking()
+            .map(|parking| parked_view(self.broker, self.tenant, from.place, parking));
         ExplainedMove {
             at_ms: at.millis(),
             from: self.name(from.place),
             to: self.name(to),
             receive_count: from.receive_count,
             cause: cause_text(&from.cause),
+            parked,
+        }
+    }
+
+    /// Has the move that a kept message was parked by tell all that the message says of it.
+    fn tell_parking(&self, explanation: &mut Explanation, entry: &Entry, stay: &Stay) {
+        let Some((from, parking)) = &stay.parking else {
+            return;
+        };
+        let (from_name, to) = (self.name(*from), self.name(entry.place));
+        let moves = explanation.moves.iter_mut();
+        let mut own = moves.filter(|hop| hop.from == from_name && hop.to == to && hop.parked.is_some());
+        if let Some(hop) = own.next_back() {
+            hop.cause = cause_text(&MoveCause::ParkedBy(parking.clone()));
+            hop.parked = Some(parked_view(self.broker, self.tenant, *from, parking));
         }
     }
 
@@ -348,14 +368,7 @@ impl Case<'_> {
     }
 
     fn subscription_name(&self, topic: Incarnation, id: SubscriptionId) -> String {
-        let set: Option<SetId> = self.record(topic).map(|record| record.set);
-        let name = set.and_then(|set| {
-            self.broker.set(set).view(|state| {
-                let subscription = state.topic(topic)?.subscription(id)?;
-                Some(subscription.name().to_string())
-            })
-        });
-        name.unwrap_or_else(|| format!("#{id}"))
+        self.broker.subscription_name(self.tenant, topic, id)
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use posthouse_model::{Attribute, Body, MessageId, MoveCause, Name, Origin, Span, Tag, Token};
+use posthouse_model::{
+    Attribute, Body, Incarnation, MessageId, MoveCause, Name, Origin, Parking, Span, Tag, TenantId, Token,
+};
 
 use super::Acting;
 use crate::admin::AdminError;
 use crate::admin::shapes::{
-    AttributeValue, DeleteRequest, DeleteResult, DeletedMessages, MessageContent, OriginView, PublishRequest,
-    ReceiveRequest, ReceivedMessage, ReceivedMessages, SendRequest, SentMessages,
+    AttributeValue, DeleteRequest, DeleteResult, DeletedMessages, MessageContent, OriginView, ParkedView,
+    PublishRequest, ReceiveRequest, ReceivedMessage, ReceivedMessages, SendRequest, SentMessages,
+    hexadecimal,
 };
-use crate::broker::{Content, Draft, Received, Wish};
+use crate::broker::{Broker, Content, Draft, Received, Wish};
 
 /// The most attributes of a message.
 const ATTRIBUTES_MAX: usize = 64;
@@ -125,6 +128,8 @@ pub(super) fn cause_text(cause: &MoveCause) -> String {
         MoveCause::WaitedTooLong => "waited too long".to_owned(),
         MoveCause::Delivered => "delivered by a subscription".to_owned(),
         MoveCause::Parked(trap) => format!("parked: {trap}"),
+        MoveCause::ParkedBy(parking) => format!("parked: {}", parking.trap),
+        MoveCause::Redriven => "sent on its way again".to_owned(),
     }
 }
 
@@ -213,5 +218,35 @@ fn origin_view(acting: &Acting<'_>, origin: &Origin) -> OriginView {
         produced_ms: origin.produced.millis(),
         receive_count: origin.receive_count,
         cause: cause_text(&origin.cause),
+        parked: origin
+            .cause
+            .parking()
+            .map(|parking| parked_view(acting.broker, acting.tenant, origin.incarnation, parking)),
+    }
+}
+
+/// Returns how a plugin failed, with the names that its numbers stand for.
+pub(super) fn parked_view(
+    broker: &Broker,
+    tenant: TenantId,
+    from: Incarnation,
+    parking: &Parking,
+) -> ParkedView {
+    let plugin = broker
+        .directory
+        .view(|directory| directory.plugin(parking.version).cloned());
+    let digest = parking.digest.or(plugin.as_ref().map(|plugin| plugin.digest));
+    let subscription = parking
+        .subscription
+        .map(|subscription| broker.subscription_name(tenant, from, subscription));
+    ParkedView {
+        plugin: plugin.map(|plugin| plugin.name.to_string()),
+        version: parking.version.0,
+        digest: digest.map(|digest| hexadecimal(&digest)),
+        world: parking.world.into(),
+        subscription,
+        attempt: parking.attempt,
+        trap: parking.trap.clone(),
+        backtrace: parking.backtrace.clone(),
     }
 }

@@ -5,19 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthouse_model::{
     BindingRecord, BreakerRecord, DirectoryRefusal, KvEntry, KvId, Name, Place, PluginRecord, PluginVersion,
-    ReplicaId, SetId, Span, Time, World,
+    ReplicaId, Sequence, SetId, Span, Time, World,
 };
 
 use super::{Acting, listing};
 use crate::admin::shapes::{
-    ActivateRequest, ActiveVersion, BindRequest, BindingView, Done, KeptEntry, KeptPage, KeptRequest, Page,
-    PlaceView, PluginLogLine, PluginLogs, PluginPushed, PluginVersionView, PluginView, QuarantineRequest,
-    RecordRequest, RecordedCallView, RecordingView, UnbindRequest, WorldView, hexadecimal,
+    ActivateRequest, ActiveVersion, BindRequest, BindingView, Decimal, Done, KeptEntry, KeptPage,
+    KeptRequest, Page, PlaceView, PluginLogLine, PluginLogs, PluginPushed, PluginVersionView, PluginView,
+    QuarantineRequest, RecordRequest, RecordedCallView, RecordingView, RedriveRequest, RedrivenView,
+    StayedView, UnbindRequest, WorldView, hexadecimal,
 };
 use crate::admin::{AdminError, ListQuery, LogQuery, PluginPush};
 use crate::broker::{
-    KeptWanted, LinesOf, LinesWanted, PluginOf, Recorded, RecordedOn, RecordingBounds, WrittenLevel,
-    WrittenLine,
+    KeptWanted, LinesOf, LinesWanted, PluginOf, REDRIVE_MAX, Recorded, RecordedOn, RecordingBounds,
+    RedriveWish, WrittenLevel, WrittenLine,
 };
 
 /// The most that is told at once of what a plugin keeps.
@@ -153,6 +154,36 @@ fn recording_view(told: Vec<RecordedOn>, silent: &[ReplicaId]) -> RecordingView 
     }
     view.calls.sort_by_key(|call| call.at_ms);
     view
+}
+
+pub(super) async fn redrive(
+    acting: &Acting<'_>,
+    plugin: &Name,
+    request: RedriveRequest,
+) -> Result<RedrivenView, AdminError> {
+    let plugin = acting.plugin(plugin)?;
+    let through = request.version.map(|asked| version_of(&plugin, Some(asked)));
+    let from = request.place.as_ref().map(|place| acting.place(place));
+    let wish = RedriveWish {
+        versions: plugin.versions.iter().map(|record| record.version).collect(),
+        from: from.transpose()?,
+        through: through.transpose()?,
+        after: Sequence(request.after.map_or(0, |after| after.0)),
+        max: request.max.unwrap_or(REDRIVE_MAX),
+    };
+    let redriven = acting.broker.redrive(acting.tenant, wish).await?;
+    let stayed = redriven.stayed.into_iter();
+    Ok(RedrivenView {
+        sent: redriven.sent,
+        stayed: stayed
+            .map(|(message, reason)| StayedView {
+                message_id: message.into(),
+                reason,
+            })
+            .collect(),
+        next: redriven.next.map(|next| Decimal(next.0)),
+        parked: redriven.parked,
+    })
 }
 
 pub(super) async fn logs(

@@ -11,9 +11,9 @@ use posthouse_host::{
     ToSeal, repeats_body,
 };
 use posthouse_model::{
-    BindingRecord, Body, BodyKey, Decision, FailurePolicy, Incarnation, Incoming, LogIndex, Message,
-    MoveCause, Name, Origin, Place, PluginVersion, Publication, SealContext, SealedBody, SetId,
-    StoredMessage, SubscriptionId, TenantId, Time, Verdict, World,
+    BACKTRACE_PARKED_BYTES_MAX, BindingRecord, Body, BodyKey, Decision, FailurePolicy, Incarnation, Incoming,
+    LogIndex, Message, MoveCause, Name, Origin, Parking, Place, PluginVersion, Publication, SealContext,
+    SealedBody, SetId, StoredMessage, SubscriptionId, TRAP_PARKED_BYTES_MAX, TenantId, Time, Verdict, World,
 };
 
 use super::kv::{KvUses, Lending, store_of};
@@ -38,7 +38,7 @@ pub(super) struct Routed {
     pub(super) message: Message,
     pub(super) matched: Vec<SubscriptionId>,
     /// The fault, when the router failed and the message is put aside.
-    pub(super) parked: Option<String>,
+    pub(super) parked: Option<Box<Parking>>,
 }
 
 /// A plugin that is in force at a place.
@@ -256,7 +256,7 @@ impl Broker {
             FailurePolicy::Park => Ok(Routed {
                 message,
                 matched: Vec::new(),
-                parked: Some(text),
+                parked: Some(self.parking(&bound.binding, World::Route, None, 1, &fault, text)),
             }),
             FailurePolicy::Fallback => {
                 let builtin = self.bound(topic.tenant, &[Place::Platform], World::Route)?;
@@ -506,7 +506,11 @@ impl Broker {
                     }),
                     // No filter is built in: without one, everything passes.
                     FailurePolicy::Fallback => Ok(Judged::Pass(message)),
-                    FailurePolicy::Park => Ok(Judged::Parked(message, text)),
+                    FailurePolicy::Park => {
+                        let parking =
+                            self.parking(&bound.binding, World::Filter, subscription, 1, &fault, text);
+                        Ok(Judged::Parked(message, parking))
+                    }
                 }
             }
         }
@@ -517,7 +521,7 @@ impl Broker {
 enum Judged {
     Pass(Message),
     Drop(Message),
-    Parked(Message, String),
+    Parked(Message, Box<Parking>),
 }
 
 // === sealing ===
@@ -726,20 +730,57 @@ impl Broker {
 // === parking ===
 
 impl Broker {
+    /// Returns how a plugin failed, as what is parked carries it. `text` is what of the fault may be kept beside the body.
+    pub(super) fn parking(
+        &self,
+        binding: &Binding,
+        world: World,
+        subscription: Option<SubscriptionId>,
+        attempt: u32,
+        fault: &GuestFault,
+        mut text: String,
+    ) -> Box<Parking> {
+        let version = binding.version;
+        let plugin = self
+            .directory
+            .view(|directory| directory.plugin(version).map(|plugin| plugin.digest));
+        let mut backtrace = match fault {
+            GuestFault::Trap { backtrace, .. } => backtrace.clone(),
+            GuestFault::OutOfTime
+            | GuestFault::OutOfMemory
+            | GuestFault::Nonsense(_)
+            | GuestFault::Said(_)
+            | GuestFault::Busy(_)
+            | GuestFault::NotLoaded
+            | GuestFault::Stopped => String::new(),
+        };
+        text.truncate(text.floor_char_boundary(TRAP_PARKED_BYTES_MAX));
+        backtrace.truncate(backtrace.floor_char_boundary(BACKTRACE_PARKED_BYTES_MAX));
+        Box::new(Parking {
+            world,
+            version,
+            digest: plugin,
+            subscription,
+            attempt,
+            trap: text,
+            backtrace,
+        })
+    }
+
     /// Puts a message aside that a plugin failed on: into the tenant's queue `parked`, made when first needed.
     pub(super) async fn park(
         &self,
         tenant: TenantId,
         from: Incarnation,
         message: Message,
-        trap: String,
+        parking: Box<Parking>,
     ) -> Result<(), BrokerError> {
         let found = self.parked_queue(tenant).await?;
         let origin = Origin {
             incarnation: from,
             produced: self.set(found.set).now(),
             receive_count: 0,
-            cause: MoveCause::Parked(trap),
+            cause: MoveCause::ParkedBy(parking),
         };
         let mut message = Message {
             origin: Some(origin),
@@ -850,7 +891,7 @@ pub(super) fn identity(record: &BindingRecord) -> BindingIdentity {
 }
 
 /// Returns what plugins are told of a message on its way in.
-fn envelope(message: &Message) -> Envelope {
+pub(super) fn envelope(message: &Message) -> Envelope {
     Envelope {
         id: message.id,
         produced: Time::default(),
@@ -862,7 +903,7 @@ fn envelope(message: &Message) -> Envelope {
 }
 
 /// Returns what is kept of what a plugin failed with: where bodies are sealed, no text beside them may say what they do.
-fn kept_text(fault: &GuestFault, body: &Body) -> String {
+pub(super) fn kept_text(fault: &GuestFault, body: &Body) -> String {
     let text = fault.to_string();
     match repeats_body(text.as_bytes(), &clear(body)) {
         true => "the plugin failed, with a text that repeats the body and is not kept".to_owned(),
@@ -871,7 +912,7 @@ fn kept_text(fault: &GuestFault, body: &Body) -> String {
 }
 
 /// Returns a body in clear. On the way in nothing is sealed before filters have spoken.
-fn clear(body: &Body) -> Bytes {
+pub(super) fn clear(body: &Body) -> Bytes {
     match body {
         Body::Clear(bytes) => bytes.clone(),
         Body::Sealed(_) => Bytes::new(),

@@ -19,12 +19,12 @@ use parking_lot::Mutex;
 use posthouse_host::{Action, Binding, Delivery, GuestFault, Outcome, Payload, Response, Step};
 use posthouse_model::{
     ContentFormat, Endpoint, FailurePolicy, GuestLimits, Incarnation, Kind, Leased, MessageId, MoveCause,
-    Name, Place, Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span,
+    Name, Parking, Place, Refusal, RetryStrategy, SetCommand, SetId, SetReply, Settled, SettledOutcome, Span,
     StoredMessage, SubscriptionId, TenantId, World,
 };
 use tokio::sync::{Notify, Semaphore};
 
-use super::decide::identity;
+use super::decide::{identity, kept_text};
 use super::kv::{Lending, store_of};
 use super::queues::DECISIONS_MAX;
 use super::reach::senseless;
@@ -479,7 +479,13 @@ impl Broker {
         }
         match record.on_failure {
             FailurePolicy::Reject => Ended::unsettled(SettledOutcome::Retry(REST), 0),
-            FailurePolicy::Park => self.park_delivery(course, fault).await,
+            FailurePolicy::Park => {
+                let text = kept_text(&fault, &posthouse_model::Body::Clear(body.clone()));
+                let subscription = Some(course.subscription);
+                let attempt = leased.receive_count;
+                let parking = self.parking(&binding, World::Deliver, subscription, attempt, &fault, text);
+                self.park_delivery(course, parking).await
+            }
             FailurePolicy::Fallback => self.fall_back(&effort, kind_place).await,
         }
     }
@@ -500,10 +506,10 @@ impl Broker {
             .unwrap_or(Ended::unsettled(SettledOutcome::Retry(REST), 0))
     }
 
-    async fn park_delivery(&self, course: &Course, fault: GuestFault) -> Ended {
+    async fn park_delivery(&self, course: &Course, parking: Box<Parking>) -> Ended {
         match self.parked_queue(course.tenant).await {
             Ok(found) => {
-                let cause = MoveCause::Parked(fault.to_string());
+                let cause = MoveCause::ParkedBy(parking);
                 let target = found.incarnation;
                 Ended::unsettled(SettledOutcome::Enqueue { target, cause }, 0)
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use posthouse_model::{
-    Body, BodyKey, Event, Happening, Incarnation, Kind, MessageId, NameRecord, NameState, Outgoing,
+    Body, BodyKey, Event, Happening, Incarnation, Kind, MessageId, NameRecord, NameState, Outgoing, Parking,
     QueueAttributes, Sequence, Set, SetId, Span, Standing, SubscriptionId, TenantId, Time, bounds,
 };
 use posthouse_replica::Group;
@@ -59,6 +59,8 @@ pub struct Stay {
     pub outgoing: Vec<Outgoing>,
     /// How long its body is and whether that is sealed, while it is kept.
     pub body: Option<(u64, bool)>,
+    /// Where it was parked from and how, if it was and is kept.
+    pub parking: Option<(Incarnation, Box<Parking>)>,
 }
 
 /// How a message stands in a queue or topic.
@@ -128,6 +130,7 @@ impl Visit {
             subscriptions: subscriptions.collect(),
             outgoing: outgoing.collect(),
             body: None,
+            parking: None,
         }
     }
 }
@@ -203,7 +206,13 @@ impl Broker {
         blocking(move || {
             let stored = broker.read(group.set(), visit.body())?;
             let now = group.now();
+            let origin = stored.as_ref().and_then(|stored| stored.message.origin.as_ref());
+            let parking = origin.and_then(|origin| {
+                let parking = origin.cause.parking()?;
+                Some((origin.incarnation, Box::new(parking.clone())))
+            });
             Ok(Stay {
+                parking,
                 body: stored.map(|stored| {
                     let body = stored.message.body;
                     (body.len() as u64, matches!(body, Body::Sealed(_)))
@@ -212,6 +221,20 @@ impl Broker {
             })
         })
         .await
+    }
+
+    /// Returns how a subscription of a tenant's topic is called; its number if it is gone, or not seen here.
+    pub fn subscription_name(&self, tenant: TenantId, topic: Incarnation, id: SubscriptionId) -> String {
+        let record = self.directory.view(|directory| directory.record(topic).cloned());
+        let name = record
+            .filter(|record| record.tenant == tenant)
+            .and_then(|record| {
+                self.set(record.set).view(|state| {
+                    let subscription = state.topic(topic)?.subscription(id)?;
+                    Some(subscription.name().to_string())
+                })
+            });
+        name.unwrap_or_else(|| format!("#{id}"))
     }
 
     /// Returns what a set has recorded of a tenant's message, by time. Reads files.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_model::{
-    Attribute, Body, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name, ReceiptHandle,
-    Refusal, SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time, Token, bounds,
+    Attribute, Body, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name, Parking,
+    ReceiptHandle, Refusal, SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time,
+    Token, bounds,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -528,6 +529,11 @@ impl From<Bytes> for Content {
 // === impl Received ===
 
 impl Received {
+    /// Returns how a plugin failed on it, if it was parked for that.
+    pub fn parking(&self) -> Option<&Parking> {
+        self.message.message.origin.as_ref()?.cause.parking()
+    }
+
     /// Returns the body, which was opened when it was read.
     pub fn body(&self) -> &[u8] {
         match &self.message.message.body {

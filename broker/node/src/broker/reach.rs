@@ -30,6 +30,7 @@ use super::plugin_logs::{LinesOf, LinesWanted};
 use super::queues::{ReceiveAsk, Received, SendAsk};
 use super::reconcile::Reform;
 use super::recorder::{RecordAsk, Recorded, RecordedOn};
+use super::redrive::{ReadmitAsk, RedriveAsk, Redriven};
 use super::report::NodeReport;
 use super::topics::PublishAsk;
 use super::trials::TrialReport;
@@ -122,6 +123,10 @@ pub(super) enum Ask {
     Page(PageAsk),
     /// Begins a recording there, ends it, or tells it.
     Record(Recorded, RecordAsk),
+    /// Sends parked messages on their way again.
+    Redrive(RedriveAsk),
+    /// Decides a parked message anew and takes it in.
+    Readmit(Box<ReadmitAsk>),
 }
 
 /// What a node decided that leads a set, and the term in which it does.
@@ -159,6 +164,8 @@ pub(super) enum Told {
     KeptEntries(Vec<(String, KvEntry)>),
     Page(Page),
     Recorded(RecordedOn),
+    Redriven(Redriven),
+    Readmitted,
 }
 
 /// What names the calls that this node passes on.
@@ -304,7 +311,11 @@ impl Broker {
     }
 
     /// Has a group's leader do what is the same at each attempt. Boxed, because what a leader does may ask another.
-    fn reach_with(&self, set: Option<SetId>, ask: Ask) -> BoxFuture<'_, Result<Told, BrokerError>> {
+    pub(super) fn reach_with(
+        &self,
+        set: Option<SetId>,
+        ask: Ask,
+    ) -> BoxFuture<'_, Result<Told, BrokerError>> {
         self.reach(set, PATIENCE, move |_| ask.clone()).boxed()
     }
 
@@ -605,6 +616,8 @@ impl Broker {
             }
             Ask::Page(ask) => self.page_here(ask).await.map(Told::Page),
             Ask::Record(what, ask) => Ok(Told::Recorded(self.record_here(what, ask))),
+            Ask::Redrive(ask) => self.redrive_here(ask).await.map(Told::Redriven),
+            Ask::Readmit(ask) => self.readmit_here(&ask).await.map(|()| Told::Readmitted),
             Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::client::CliError;
+use crate::admin::shapes::ParkedView;
 
 /// The space between two columns.
 const GAP: usize = 2;
@@ -171,6 +172,23 @@ fn civil(days: u64) -> (u64, u64, u64) {
     };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     (year, month, day)
+}
+
+/// Returns which plugin failed on a parked message.
+pub(super) fn failure(parked: &ParkedView) -> String {
+    let ParkedView {
+        plugin,
+        version,
+        world,
+        attempt,
+        ..
+    } = parked;
+    let plugin = plugin.as_deref().unwrap_or("a plugin that is gone");
+    let whose = match &parked.subscription {
+        Some(subscription) => format!("{world} for {subscription}"),
+        None => world.to_string(),
+    };
+    format!("{plugin}, version {version}, {whose}, attempt {attempt}")
 }
 
 /// Returns the text with what would move the terminal's cursor written out: bodies come from strangers.

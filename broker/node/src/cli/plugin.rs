@@ -12,7 +12,8 @@ use super::output::{Output, Record, Table, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
     ActivateRequest, ActiveVersion, BindRequest, BindingView, BreakerView, ComponentDigest, Done, EndView,
-    FailureView, Page, PlaceView, PluginPushed, PluginView, QuarantineRequest, UnbindRequest, WorldView,
+    FailureView, Page, PlaceView, PluginPushed, PluginView, QuarantineRequest, RedriveRequest, UnbindRequest,
+    WorldView,
 };
 use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
 
@@ -24,6 +25,7 @@ mod kept;
 mod log;
 mod project;
 mod record;
+mod redrive;
 mod shadow;
 mod trial;
 mod trial_keys;
@@ -172,6 +174,24 @@ pub enum ServedCommand {
     Promote(shadow::TrialArgs),
     /// Ends a trial; the version in use stays.
     Stop(shadow::TrialArgs),
+    /// Sends messages on their way again that were parked because a plugin failed on them: each once, however often this is
+    /// interrupted and begun again. One that it fails on again stays parked.
+    Redrive {
+        /// The plugin that failed.
+        #[arg(value_parser = Name::parse)]
+        plugin: Name,
+        #[command(flatten)]
+        from: FromArgs,
+        /// The version that is to decide, in use or not; the one in use when absent.
+        #[arg(long, value_name = "VERSION", id = "plugin_version")]
+        plugin_version: Option<u64>,
+        /// The most messages a second.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        rate: u64,
+        /// The most messages.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        max: Option<u64>,
+    },
     /// Prints what a plugin wrote on all nodes, and the traps that were noted of it, newest last.
     Logs {
         /// The plugin.
@@ -241,6 +261,20 @@ pub struct PlaceArgs {
     /// Everything delivered to queues. Needs a root access key.
     #[arg(long, group = "place")]
     queue_endpoints: bool,
+}
+
+/// Where parked messages come from.
+#[derive(Debug, Args)]
+pub struct FromArgs {
+    /// Only those that were for this queue.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse, conflicts_with_all = ["topic", "subscription"])]
+    queue: Option<Name>,
+    /// Only those that were published to this topic.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse)]
+    topic: Option<Name>,
+    /// Of these, only those that were for this subscription.
+    #[arg(long, value_name = "NAME", value_parser = Name::parse, requires = "topic")]
+    subscription: Option<Name>,
 }
 
 /// Out of use, or back.
@@ -405,6 +439,20 @@ impl ServedCommand {
             ServedCommand::Trials => shadow::list(client).await,
             ServedCommand::Promote(args) => shadow::end(client, args, EndView::Promote).await,
             ServedCommand::Stop(args) => shadow::end(client, args, EndView::Stop).await,
+            ServedCommand::Redrive {
+                plugin,
+                from,
+                plugin_version,
+                rate,
+                max,
+            } => {
+                let request = RedriveRequest {
+                    place: from.shape(),
+                    version: plugin_version,
+                    ..RedriveRequest::default()
+                };
+                redrive::perform(client, &plugin, request, rate, max).await
+            }
             ServedCommand::Logs {
                 plugin,
                 lines,
@@ -497,6 +545,19 @@ impl PlaceArgs {
                         .to_owned(),
                 )),
             },
+        }
+    }
+}
+
+// === impl FromArgs ===
+
+impl FromArgs {
+    fn shape(self) -> Option<PlaceView> {
+        match (self.queue, self.topic, self.subscription) {
+            (Some(queue), _, _) => Some(PlaceView::Queue { queue }),
+            (None, Some(topic), Some(subscription)) => Some(PlaceView::Subscription { topic, subscription }),
+            (None, Some(topic), None) => Some(PlaceView::Topic { topic }),
+            (None, None, _) => None,
         }
     }
 }

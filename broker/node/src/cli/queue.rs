@@ -9,7 +9,7 @@ use posthouse_model::{Name, bounds};
 
 use super::client::{CliError, Client};
 use super::named::{Bodies, SealArgs, Told, delete, send, something_to_change, told_in_a_row};
-use super::output::{Output, Record, Table, moment};
+use super::output::{Output, Record, Table, failure, moment};
 use crate::admin::Operation;
 use crate::admin::shapes::{
     CopiedMessages, CopyRequest, CountsView, DeadLetter, DeadLetterAfter, Decimal, DeleteRequest,
@@ -492,6 +492,13 @@ fn message_text(message: &ReceivedMessage) -> String {
             .clone()
             .unwrap_or_else(|| format!("#{}", origin.incarnation));
         record.line("from", format!("{from}: {}", origin.cause));
+    }
+    let parked = message.origin.as_ref().and_then(|origin| origin.parked.as_ref());
+    if let Some(parked) = parked {
+        record.line("failed", failure(parked));
+        for frame in parked.backtrace.lines() {
+            record.line("at", frame);
+        }
     }
     match (&message.content.body, &message.content.body_base64) {
         (Some(text), _) => record.line("body", text),

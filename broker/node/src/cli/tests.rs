@@ -69,6 +69,7 @@ fn commands_are_understood() {
         "plugin record --queue orders --world filter --seconds 60 --max 5",
         "plugin record --queue orders --world filter --into cases",
         "plugin record --queue orders --world filter --end",
+        "plugin redrive json-filter --plugin-version 7 --topic news --subscription mail --rate 5 --max 9",
         "plugin logs json-filter --lines 5",
         "plugin logs json-filter --follow --json",
     ] {
@@ -102,6 +103,9 @@ fn commands_that_make_no_sense_are_refused_before_anything_is_asked() {
         "plugin push p p.wasm --digest md5:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
         "plugin record --queue a --world filter --end --into cases",
         "plugin record --queue a --world filter --seconds 86401",
+        "plugin redrive p --queue a --topic b",
+        "plugin redrive p --subscription c",
+        "plugin redrive p --rate 0",
         "plugin bind p --queue a --subscription c",
         "plugin quarantine --queue a --world filter",
         "explain x",

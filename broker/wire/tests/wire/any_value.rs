@@ -37,7 +37,14 @@ pub(crate) fn stored_message() -> impl Strategy<Value = StoredMessage> {
 
 pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
     batch(prop_oneof![
-        1 => prop::sample::select([examples::set_commands(), examples::set_commands_2()].concat()),
+        1 => prop::sample::select(
+            [
+                examples::set_commands(),
+                examples::set_commands_2(),
+                examples::set_commands_3(),
+            ]
+            .concat(),
+        ),
         2 => set_command(),
         1 => decided(),
     ])
@@ -226,6 +233,8 @@ fn origin() -> impl Strategy<Value = Origin> {
         Just(MoveCause::WaitedTooLong),
         Just(MoveCause::Delivered),
         ".{0,8}".prop_map(MoveCause::Parked),
+        Just(examples::parked_by()),
+        Just(MoveCause::Redriven),
     ];
     (incarnation(), time(), any::<u32>(), cause).prop_map(|(incarnation, produced, receive_count, cause)| {
         Origin {

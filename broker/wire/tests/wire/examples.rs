@@ -275,6 +275,72 @@ pub(crate) fn set_outcomes_2() -> Vec<Result<SetReply, Refusal>> {
     vec![Err(Refusal::StaleRead), Err(Refusal::KvFull)]
 }
 
+/// What came after that: messages that were parked are taken in again.
+pub(crate) fn set_batch_3() -> Batch<SetCommand> {
+    let submissions = set_commands_3()
+        .into_iter()
+        .map(|command| Submission { call: None, command });
+    Batch {
+        now: Time::from_millis(1_700_000_200_123),
+        submissions: submissions.collect(),
+    }
+}
+
+pub(crate) fn set_commands_3() -> Vec<SetCommand> {
+    let (queue, topic) = (Incarnation(70_000), Incarnation(5));
+    let readmit = |target, sequence, content| SetCommand::Readmit {
+        target,
+        source: Incarnation(9),
+        sequence: Sequence(sequence),
+        gone_below: Sequence(3),
+        content: Box::new(content),
+        decided_at: LogIndex(0),
+    };
+    let incoming = Incoming {
+        message: redriven_message(),
+        keep: true,
+    };
+    let publication = Publication {
+        message: redriven_message(),
+        matched: vec![SubscriptionId(1)],
+        replaced: vec![(SubscriptionId(2), redriven_message())],
+    };
+    vec![
+        SetCommand::ReceiveThese {
+            queue,
+            sequences: vec![Sequence(4), Sequence(700)],
+            visibility: Span::from_seconds(60),
+        },
+        readmit(queue, 4, Readmitted::Queue(incoming.clone())),
+        readmit(topic, 700, Readmitted::Topic(publication)),
+        SetCommand::Decide {
+            uses: vec![KvUse {
+                store: KvId {
+                    place: Place::Incarnation(queue),
+                    world: World::Filter,
+                    tenant: TenantId(1),
+                },
+                reads: Vec::new(),
+                writes: vec![("again".to_owned(), KvWrite::Delete)],
+            }],
+            command: Decided::new(readmit(queue, 701, Readmitted::Queue(incoming)))
+                .expect("plugins decide about it"),
+        },
+    ]
+}
+
+/// What these commands leave behind after the others, as states are since there are readmissions in them.
+pub(crate) fn set_3() -> Set {
+    let mut set = set_2();
+    let applied = set.apply(LogIndex(1_000), &set_batch_3());
+    assert!(applied.outcomes.iter().all(Result::is_ok), "{applied:?}");
+    set
+}
+
+pub(crate) fn set_outcomes_3() -> Vec<Result<SetReply, Refusal>> {
+    vec![Ok(SetReply::Readmitted { anew: true })]
+}
+
 pub(crate) fn set_outcomes() -> Vec<Result<SetReply, Refusal>> {
     let leased = Leased {
         body: BodyKey {
@@ -980,6 +1046,57 @@ pub(crate) fn sealed_under() -> Verdict {
     }
 }
 
+/// What came after that: how a plugin failed on a message, and that it was sent on its way again.
+pub(crate) fn happenings_3() -> Vec<Happening> {
+    let entered = |cause| Happening {
+        tenant: TenantId(1),
+        at: Time::from_millis(1_700_000_000_456),
+        event: Event::Entered {
+            place: Incarnation(5),
+            sequence: Some(Sequence(301)),
+            from: Some(Departure {
+                place: Incarnation(4),
+                receive_count: 0,
+                cause,
+            }),
+            verdicts: Vec::new(),
+        },
+    };
+    [parked_by(), MoveCause::Redriven].map(entered).to_vec()
+}
+
+/// The cause of a message that was parked by a plugin of which everything is told.
+pub(crate) fn parked_by() -> MoveCause {
+    MoveCause::ParkedBy(Box::new(Parking {
+        world: World::Deliver,
+        version: PluginVersion(9),
+        digest: Some([7; 32]),
+        subscription: Some(SubscriptionId(2)),
+        attempt: 3,
+        trap: "the plugin trapped: unreachable".to_owned(),
+        backtrace: "inner at 0x1\nouter at 0x2\n".to_owned(),
+    }))
+}
+
+pub(crate) fn stored_messages_2() -> Vec<StoredMessage> {
+    let produced = Time::from_millis(1_700_000_000_456);
+    let mut parked = moved_message();
+    if let Some(origin) = &mut parked.origin {
+        origin.cause = parked_by();
+    }
+    [parked, redriven_message()]
+        .map(|message| StoredMessage { message, produced })
+        .to_vec()
+}
+
+fn redriven_message() -> Message {
+    let mut message = moved_message();
+    if let Some(origin) = &mut message.origin {
+        origin.cause = MoveCause::Redriven;
+    }
+    message
+}
+
 pub(crate) fn stored_messages() -> Vec<StoredMessage> {
     let produced = Time::from_millis(1_700_000_000_123);
     [clear_message(), sealed_message(), moved_message()]
@@ -1137,6 +1254,8 @@ pub(crate) fn place_of_set_command(command: &SetCommand) -> usize {
         SetCommand::Rewrite { .. } => 19,
         SetCommand::Decide { .. } => 20,
         SetCommand::ForgetKv { .. } => 21,
+        SetCommand::ReceiveThese { .. } => 22,
+        SetCommand::Readmit { .. } => 23,
     }
 }
 
@@ -1190,9 +1309,9 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
 
 #[test]
 fn every_command_has_an_example() {
-    let lists = [set_commands(), set_commands_2()];
+    let lists = [set_commands(), set_commands_2(), set_commands_3()];
     let set: Vec<usize> = lists.iter().flatten().map(place_of_set_command).collect();
-    assert!((0..22).all(|place| set.contains(&place)));
+    assert!((0..24).all(|place| set.contains(&place)));
     let lists = [
         directory_commands(),
         directory_commands_2(),

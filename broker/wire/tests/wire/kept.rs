@@ -20,7 +20,7 @@ use crate::examples;
 const PAYLOAD_BYTES_MAX: u32 = 1 << 20;
 
 /// The name of each file that is written as it was, and what it holds. What only an earlier version wrote,
-/// `directory_state-1` to `directory_state-5` and `set_state-1`, is read and written no more.
+/// `directory_state-1` to `directory_state-5`, `set_state-1` and `set_state-2`, is read and written no more.
 fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
     let outcomes = examples::set_outcomes();
     let directory_outcomes = examples::directory_outcomes();
@@ -35,6 +35,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "set_batch-2",
             Kind::SetBatch,
             vec![encode_set_batch(&examples::set_batch_2())],
+        ),
+        (
+            "set_batch-3",
+            Kind::SetBatch,
+            vec![encode_set_batch(&examples::set_batch_3())],
         ),
         (
             "directory_batch-1",
@@ -77,14 +82,22 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_directory_state(&examples::directory_6())],
         ),
         (
-            "set_state-2",
+            "set_state-3",
             Kind::SetState,
-            vec![encode_set_state(&examples::set_2())],
+            vec![encode_set_state(&examples::set_3())],
         ),
         (
             "stored_message-1",
             Kind::StoredMessage,
             messages.iter().map(encode_stored_message).collect(),
+        ),
+        (
+            "stored_message-2",
+            Kind::StoredMessage,
+            examples::stored_messages_2()
+                .iter()
+                .map(encode_stored_message)
+                .collect(),
         ),
         (
             "set_outcome-1",
@@ -95,6 +108,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "set_outcome-2",
             Kind::SetOutcome,
             examples::set_outcomes_2()
+                .iter()
+                .map(encode_set_outcome)
+                .collect(),
+        ),
+        (
+            "set_outcome-3",
+            Kind::SetOutcome,
+            examples::set_outcomes_3()
                 .iter()
                 .map(encode_set_outcome)
                 .collect(),
@@ -146,6 +167,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             Kind::Happening,
             examples::happenings_2().iter().map(encode_happening).collect(),
         ),
+        (
+            "happening-3",
+            Kind::Happening,
+            examples::happenings_3().iter().map(encode_happening).collect(),
+        ),
     ]
 }
 
@@ -172,6 +198,7 @@ fn kept_entries_read_as_what_they_were() {
     for (name, expected) in [
         ("set_batch-1", examples::set_batch()),
         ("set_batch-2", examples::set_batch_2()),
+        ("set_batch-3", examples::set_batch_3()),
     ] {
         let payloads = read(name, Kind::SetBatch);
         let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
@@ -219,6 +246,7 @@ fn a_kept_set_reads_as_what_it_was() {
     for (name, expected) in [
         ("set_state-1", examples::set()),
         ("set_state-2", examples::set_2()),
+        ("set_state-3", examples::set_3()),
     ] {
         let payloads = read(name, Kind::SetState);
         let states: Vec<Result<Set, DecodeError>> =
@@ -229,12 +257,17 @@ fn a_kept_set_reads_as_what_it_was() {
 
 #[test]
 fn kept_messages_read_as_what_they_were() {
-    let payloads = read("stored_message-1", Kind::StoredMessage);
-    let messages: Result<Vec<_>, _> = payloads
-        .iter()
-        .map(|bytes| decode_stored_message(bytes))
-        .collect();
-    assert_eq!(messages, Ok(examples::stored_messages()));
+    for (name, expected) in [
+        ("stored_message-1", examples::stored_messages()),
+        ("stored_message-2", examples::stored_messages_2()),
+    ] {
+        let payloads = read(name, Kind::StoredMessage);
+        let messages: Result<Vec<_>, _> = payloads
+            .iter()
+            .map(|bytes| decode_stored_message(bytes))
+            .collect();
+        assert_eq!(messages, Ok(expected), "{name}");
+    }
 }
 
 #[test]
@@ -242,6 +275,7 @@ fn kept_outcomes_read_as_what_they_were() {
     for (name, expected) in [
         ("set_outcome-1", examples::set_outcomes()),
         ("set_outcome-2", examples::set_outcomes_2()),
+        ("set_outcome-3", examples::set_outcomes_3()),
     ] {
         let payloads = read(name, Kind::SetOutcome);
         let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();
@@ -268,6 +302,7 @@ fn kept_happenings_read_as_what_they_were() {
     for (name, expected) in [
         ("happening-1", examples::happenings()),
         ("happening-2", examples::happenings_2()),
+        ("happening-3", examples::happenings_3()),
     ] {
         let payloads = read(name, Kind::Happening);
         let happenings: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_happening(bytes)).collect();

@@ -41,7 +41,7 @@ proptest! {
 
 #[test]
 fn a_set_comes_back() {
-    let set = examples::set_2();
+    let set = examples::set_3();
     let held = set.queues().count() + set.topics().count();
     assert_eq!(held, 2, "the example holds something");
     assert_eq!(set.kv_stores().count(), 2, "plugins keep something in it");
@@ -50,7 +50,13 @@ fn a_set_comes_back() {
 
 #[test]
 fn every_outcome_comes_back() {
-    for outcome in [examples::set_outcomes(), examples::set_outcomes_2()].concat() {
+    for outcome in [
+        examples::set_outcomes(),
+        examples::set_outcomes_2(),
+        examples::set_outcomes_3(),
+    ]
+    .concat()
+    {
         assert_eq!(decode_set_outcome(&encode_set_outcome(&outcome)), Ok(outcome));
     }
     for outcome in [

@@ -62,6 +62,14 @@ impl Object {
         self.text.push(b']');
     }
 
+    /// Adds an object.
+    pub(super) fn object(&mut self, name: &str, write: impl FnOnce(&mut Object)) {
+        self.begin(name);
+        self.text.push(b'{');
+        write(self);
+        self.text.push(b'}');
+    }
+
     /// Adds an array of objects.
     pub(super) fn objects<T>(
         &mut self,

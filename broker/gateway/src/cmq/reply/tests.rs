@@ -1,6 +1,6 @@
 //! Replies as the SDKs read them, byte for byte where it is short.
 
-use posthouse_model::{DeadLetterPolicy, Key, Span, Tag};
+use posthouse_model::{DeadLetterPolicy, Key, PluginVersion, Span, Tag};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -33,6 +33,7 @@ fn message(body: &[u8]) -> Received<'_> {
         first_received: Time::from_seconds(1_462_351_991),
         visible_again: Time::from_seconds(1_462_352_021),
         receive_count: 1,
+        parking: None,
     }
 }
 
@@ -187,6 +188,32 @@ fn a_received_message_has_string_ids_and_times_in_seconds() {
     assert_eq!(batch["msgInfoList"][0]["msgBody"], "a");
     assert_eq!(batch["msgInfoList"][1]["receiptHandle"], "283748239349283");
     assert_eq!(batch["msgInfoList"][1].as_object().expect("an object").len(), 7);
+}
+
+#[test]
+fn a_parked_message_says_which_plugin_failed_on_it_and_how() {
+    let parking = Parking {
+        world: World::Filter,
+        version: PluginVersion(9),
+        digest: Some([0xab; 32]),
+        subscription: None,
+        attempt: 2,
+        trap: "the plugin trapped".to_owned(),
+        backtrace: "inner at 0x1\n".to_owned(),
+    };
+    let parked = Received {
+        parking: Some(&parking),
+        ..message(b"x")
+    };
+    let wanted = json!({
+        "world": "filter",
+        "version": "9",
+        "digest": "ab".repeat(32),
+        "attempt": 2,
+        "trap": "the plugin trapped",
+        "backtrace": "inner at 0x1\n",
+    });
+    assert_eq!(value(&received(&HEAD, &parked))["parked"], wanted);
 }
 
 #[test]

@@ -393,6 +393,9 @@ impl Reference {
                 });
                 Ok(SetReply::Noted)
             }
+            SetCommand::ReceiveThese { .. } | SetCommand::Readmit { .. } => {
+                unreachable!("no action asks for it: parked messages have tests of their own")
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::admin::operation::Asks;
 use crate::admin::shapes::{
     AccessKeyCreate, BindRequest, ComponentDigest, Decimal, DeleteRequest, MasterKeyChange, PlaceView,
-    PublishRequest, QuarantineRequest, ReceiveRequest, RecordRequest, SendRequest, UnbindRequest, WorldView,
+    PublishRequest, QuarantineRequest, ReceiveRequest, RecordRequest, RedriveRequest, SendRequest,
+    UnbindRequest, WorldView,
 };
 use crate::admin::{AdminError, Caller, ListQuery, LogQuery, Operation, PluginPush, Scope};
 
@@ -238,6 +239,15 @@ impl Call {
         let request: RecordRequest = self.body()?;
         request.check()?;
         self.check_place(&request.place)?;
+        Ok(request)
+    }
+
+    pub(super) fn redrive_request(&self) -> Result<RedriveRequest, AdminError> {
+        let request: RedriveRequest = self.body()?;
+        request.check()?;
+        if let Some(place) = &request.place {
+            self.check_place(place)?;
+        }
         Ok(request)
     }
 

@@ -9,8 +9,8 @@ use posthouse_model::{Attribute, Key, Name, Tag, bounds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Decimal;
 use super::settings::within;
+use super::{Decimal, WorldView};
 use crate::admin::AdminError;
 
 /// What is in a message: a body, as text or as base64, and named values beside it.
@@ -143,6 +143,35 @@ pub struct OriginView {
     pub receive_count: u32,
     /// Why it was moved.
     pub cause: String,
+    /// How a plugin failed on it, if it was parked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkedView>,
+}
+
+/// How a plugin failed on a message that was parked for it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ParkedView {
+    /// The plugin, if that version is still known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// The version that failed.
+    pub version: u64,
+    /// SHA-256 of that version's component, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// What it was to decide.
+    pub world: WorldView,
+    /// The subscription that it was to decide for, if for one alone; its number when it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// What it failed with, at most 1 KiB; once the message is gone, the beginning of it.
+    pub trap: String,
+    /// The guest's functions that were running, the innermost first, one a line, at most 2 KiB; once the message is gone,
+    /// nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub backtrace: String,
 }
 
 /// Deletes received messages.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Decimal, WorldView};
+use super::{Decimal, ParkedView, WorldView};
 
 /// What is known of a message.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +153,9 @@ pub struct ExplainedMove {
     pub receive_count: u32,
     /// Why.
     pub cause: String,
+    /// How a plugin failed on it, if it was parked for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkedView>,
 }
 
 /// A message in an outbox.

@@ -4,9 +4,10 @@ use posthouse_model::{BREAKER_TRAPS_MAX, BREAKER_WITHIN_MAX, FailurePolicy, Name
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Decimal;
 use crate::admin::AdminError;
 use crate::admin::auth::ContentDigest;
-use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX};
+use crate::broker::{RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX, REDRIVE_MAX};
 
 /// What a component's digest begins with.
 const DIGEST_PREFIX: &str = "sha256:";
@@ -335,6 +336,48 @@ pub struct RecordedCallView {
     pub case: String,
 }
 
+/// Sends messages on their way again that were parked because a plugin failed on them.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedriveRequest {
+    /// Only those that come from there: a queue, a topic, or a subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<PlaceView>,
+    /// The version of the plugin that is to decide, in use or not; the one in use when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Only those after this one: `next` of the call before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Decimal>,
+    /// How many at most, 1 to 100; 100 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<usize>,
+}
+
+/// What came of sending parked messages on their way again.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RedrivenView {
+    /// How many were sent.
+    pub sent: u64,
+    /// Those that stay parked, as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stayed: Vec<StayedView>,
+    /// Where to go on from; absent when all were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Decimal>,
+    /// How many messages are parked now, whatever failed on them.
+    pub parked: u64,
+}
+
+/// A message that stays parked.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StayedView {
+    /// Its id; 0 when it could not be read.
+    pub message_id: Decimal,
+    /// Why.
+    pub reason: String,
+}
+
 /// Lines that a plugin wrote, newest last.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginLogs {
@@ -475,6 +518,24 @@ impl RecordRequest {
             )));
         }
         Ok(())
+    }
+}
+
+// === impl RedriveRequest ===
+
+impl RedriveRequest {
+    /// Checks what can be checked without knowing the plugin.
+    ///
+    /// # Errors
+    ///
+    /// Refuses none and too many at once.
+    pub fn check(&self) -> Result<(), AdminError> {
+        match self.max {
+            Some(max) if !(1..=REDRIVE_MAX).contains(&max) => {
+                Err(AdminError::malformed(format!("`max` must be 1 to {REDRIVE_MAX}")))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
