@@ -33,6 +33,28 @@ fn send(client: &mut Client, body: &str) -> String {
     sent.text("msgId").to_owned()
 }
 
+/// Waits until so many messages are parked: they come there by the outbox of where they are from.
+fn await_parked(client: &mut Client, count: u64) {
+    until(|| {
+        let told = client.ask("GetQueueAttributes", &[("queueName", "parked")]);
+        (told.unwrap().success().unwrap().0["activeMsgNum"] == count).then_some(())
+    });
+}
+
+/// Receives what is parked, by its order.
+fn parked_bodies(client: &mut Client) -> Vec<String> {
+    let all = [("queueName", "parked"), ("numOfMsg", "16")];
+    let got = client
+        .ask("BatchReceiveMessage", &all)
+        .unwrap()
+        .success()
+        .unwrap();
+    let bodies = got.0["msgInfoList"].as_array().unwrap().iter();
+    bodies
+        .map(|message| message["msgBody"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 /// Makes a queue `q` whose filter traps at a guilty message and has it parked; returns its version and, pushed under the
 /// same name, that of a filter that does not.
 fn queue_with_a_filter_that_traps(node: &Node, client: &mut Client) -> [String; 2] {
@@ -55,6 +77,7 @@ fn a_parked_message_tells_its_receiver_and_explain_which_plugin_failed_on_it_and
     let mut client = node.client();
     let [version, _] = queue_with_a_filter_that_traps(&node, &mut client);
     let id = send(&mut client, GUILTY);
+    await_parked(&mut client, 1);
     let told = explain(&node, &id);
     let parked = &told["moves"][0]["parked"];
     let digest = json(&node, &["plugin", "show", "guard"])["versions"][0]["digest"].clone();
@@ -106,6 +129,7 @@ fn parked_messages_are_sent_through_another_version_each_once() {
     let ids: Vec<String> = (0..3)
         .map(|number| send(&mut client, &format!("{GUILTY} {number}")))
         .collect();
+    await_parked(&mut client, 3);
     let (told, complete) = redrive(&node, &["guard"]);
     assert!(!complete, "it fails again: {told}");
     assert_eq!((&told["sent"], &told["parked"]), (&0.into(), &3.into()), "{told}");
@@ -180,6 +204,7 @@ fn what_one_subscription_s_filter_failed_on_goes_to_that_subscription_alone() {
     run(&node, &[&bind[..], &place].concat());
     publish(&mut client, "t", GUILTY).success().unwrap();
     assert_eq!(receive(&mut client, "one"), GUILTY);
+    await_parked(&mut client, 1);
     let (told, _) = redrive(&node, &["guard", "--queue", "one"]);
     assert_eq!((&told["sent"], &told["parked"]), (&0.into(), &1.into()), "{told}");
     // The configuration is the binding's: with this one, it lets everything pass.
@@ -201,6 +226,7 @@ fn what_a_router_failed_on_is_routed_by_another_version_also_while_its_binding_i
     let bind = ["plugin", "bind", "ways", "--topic", "t", "--on-failure", "park"];
     run(&node, &bind);
     publish_tag(&mut client, "t", "trap").success().unwrap();
+    await_parked(&mut client, 1);
     let out = [
         "plugin",
         "quarantine",
@@ -258,4 +284,113 @@ fn what_a_delivery_failed_on_is_delivered_by_what_is_bound_now_and_never_parked_
     let (told, complete) = redrive(&node, &["hands"]);
     assert!(complete && told["sent"] == 1 && told["parked"] == 0, "{told}");
     assert_eq!(receive(&mut client, "q"), "x");
+}
+
+#[test]
+fn a_call_that_is_decided_again_parks_its_messages_once() {
+    let node = node();
+    let mut client = node.client();
+    let [broken, _] = queue_with_a_filter_that_traps(&node, &mut client);
+    topic_to_queue(&mut client, "t", &[], "one", "");
+    let bind = ["plugin", "bind", "guard", "--plugin-version", &broken];
+    let place = ["--topic", "t", "--subscription", "one"];
+    let how = ["--config", "trap", "--on-failure", "park"];
+    run(&node, &[&bind[..], &place, &how].concat());
+    let single = [("queueName", "q"), ("msgBody", "guilty alone")];
+    let batch = [
+        ("queueName", "q"),
+        ("msgBody.1", "harmless"),
+        ("msgBody.2", "guilty among others"),
+    ];
+    let published = [("topicName", "t"), ("msgBody", "guilty for one")];
+    for _ in 0..2 {
+        // A call that is asked again under its token is decided anew before the set says that it was done.
+        for (action, parameters) in [
+            ("SendMessage", &single[..]),
+            ("BatchSendMessage", &batch),
+            ("PublishMessage", &published),
+        ] {
+            let answer = client.ask_once(action, action, parameters).unwrap();
+            answer.success().unwrap();
+        }
+    }
+    // What comes from one place comes in order: whatever else was parked is there before the last of it.
+    send(&mut client, "guilty, the last of the queue");
+    await_parked(&mut client, 4);
+    publish(&mut client, "t", "guilty, the last of the topic")
+        .success()
+        .unwrap();
+    await_parked(&mut client, 5);
+    let mut parked = parked_bodies(&mut client);
+    parked.sort();
+    assert_eq!(
+        parked,
+        [
+            "guilty alone",
+            "guilty among others",
+            "guilty for one",
+            "guilty, the last of the queue",
+            "guilty, the last of the topic",
+        ]
+    );
+    assert_eq!(receive(&mut client, "q"), "harmless");
+    let nothing = client.ask("ReceiveMessage", &[("queueName", "q")]).unwrap();
+    assert_eq!(nothing.code(), 7000, "{nothing:?}");
+}
+
+#[test]
+fn a_call_that_is_refused_parks_nothing() {
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], "one", "");
+    run(&node, &["queue", "create", "two"]);
+    run(&node, &["sub", "create", "t", "two", "--queue", "two"]);
+    push(&node, "guard", "tests/plugins/hostile-filter");
+    let bind = |subscription: &str, on_failure: &str, config: &str| {
+        let place = ["--topic", "t", "--subscription", subscription];
+        let how = ["--on-failure", on_failure, "--config", config];
+        run(&node, &[&["plugin", "bind", "guard"], &place[..], &how].concat());
+    };
+    bind("one", "park", "trap");
+    bind("two", "reject", "trap");
+    let refused = publish(&mut client, "t", GUILTY);
+    assert_ne!(refused.code(), 0, "{refused:?}");
+    bind("two", "reject", "chatter");
+    publish(&mut client, "t", "guilty, and taken in")
+        .success()
+        .unwrap();
+    assert_eq!(receive(&mut client, "two"), "guilty, and taken in");
+    await_parked(&mut client, 1);
+    assert_eq!(parked_bodies(&mut client), ["guilty, and taken in"]);
+}
+
+#[test]
+fn what_another_version_keeps_is_written_with_the_message_that_it_is_asked_about_again() {
+    let node = node();
+    let mut client = node.client();
+    let [broken, _] = queue_with_a_filter_that_traps(&node, &mut client);
+    push(&node, "guard", "examples/plugins/once");
+    let once = json(&node, &["plugin", "show", "guard"])["versions"][2]["version"].to_string();
+    send(&mut client, GUILTY);
+    send(&mut client, GUILTY);
+    await_parked(&mut client, 2);
+    // The configuration is the binding's: by this one, that version keeps for how many seconds a message has passed.
+    let bind = ["plugin", "bind", "guard", "--plugin-version", &broken];
+    run(&node, &[&bind[..], &["--queue", "q", "--config", "300"]].concat());
+    let (told, complete) = redrive(&node, &["guard", "--plugin-version", &once]);
+    assert!(complete && told["sent"] == 2 && told["parked"] == 0, "{told}");
+    assert_eq!(receive(&mut client, "q"), GUILTY);
+    let nothing = client.ask("ReceiveMessage", &[("queueName", "q")]).unwrap();
+    assert_eq!(nothing.code(), 7000, "the second one was dropped: {nothing:?}");
+    let kept = json(
+        &node,
+        &["plugin", "kv", "list", "--queue", "q", "--world", "filter"],
+    );
+    let keys: Vec<&Value> = kept
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["key"])
+        .collect();
+    assert_eq!(keys, [&Value::from(GUILTY)], "{kept}");
 }

@@ -10,7 +10,7 @@ mod decided;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BodyKey, Generation, Incarnation, KvUse, LogIndex, Message, MessageId, MoveCause, Name, Place,
+    BodyKey, Generation, Incarnation, KvUse, LogIndex, Message, MessageId, MoveCause, Name, Park, Place,
     QueueAttributes, ReceiptHandle, Sequence, Span, SubscriptionAttributes, SubscriptionId, TenantId, Term,
     Time, TopicAttributes, World,
 };
@@ -254,6 +254,16 @@ pub enum SetCommand {
         content: Box<Readmitted>,
         /// The directory index that plugins' decisions were made at; zero when none was asked.
         decided_at: LogIndex,
+    },
+    /// Does what plugins decided as [`SetCommand::Decide`] does, and parks what of it they failed on: both or neither. What was
+    /// done before parks nothing.
+    Park {
+        /// What they read and wrote, each store at most once.
+        uses: Vec<KvUse>,
+        /// What is sent or published.
+        command: Decided,
+        /// What of it is parked.
+        parks: Vec<Park>,
     },
 }
 

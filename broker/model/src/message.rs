@@ -125,6 +125,17 @@ pub struct Parking {
     pub backtrace: String,
 }
 
+/// A message of a command that is parked: it goes to an outbox of the queue or topic that the command is for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Park {
+    /// Its place in the command, from 0. What is sent to a queue and parked is not kept there.
+    pub place: u32,
+    /// The queue to park it in.
+    pub target: Incarnation,
+    /// How a plugin failed on it.
+    pub parking: Box<Parking>,
+}
+
 /// What one plugin decided, and which version of it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
@@ -228,8 +239,24 @@ impl MoveCause {
     }
 
     fn weight(&self) -> usize {
-        self.parking()
-            .map_or(0, |parking| parking.trap.len() + parking.backtrace.len())
+        self.parking().map_or(0, Parking::weight)
+    }
+}
+
+// === impl Parking ===
+
+impl Parking {
+    fn weight(&self) -> usize {
+        self.trap.len() + self.backtrace.len()
+    }
+}
+
+// === impl Park ===
+
+impl Park {
+    /// Returns about how many bytes it adds to an entry.
+    pub fn weight(&self) -> usize {
+        self.parking.weight() + Message::OVERHEAD_BYTES
     }
 }
 

@@ -3,13 +3,13 @@
 //! For each source and target, parcels are numbered from 1 without a gap, and the count never starts again while
 //! the source lives: the target tells by it what it has already taken in. A parcel stays until it is shipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{OUTBOX_MAX, TARGETS_MAX};
-use crate::{BodyKey, Incarnation, MoveCause, Outgoing, Sequence};
+use crate::{BodyKey, Incarnation, MoveCause, Outgoing, Refusal, Sequence};
 
 /// All outboxes of a set.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,23 @@ impl Outboxes {
         self.order
             .insert(self.posted, (source, target, outbox.last_number));
         true
+    }
+
+    /// Refuses parcels of a source to these targets, one each, unless there is room for all.
+    pub(crate) fn check_room(
+        &self,
+        source: Incarnation,
+        targets: impl ExactSizeIterator<Item = Incarnation>,
+    ) -> Result<(), Refusal> {
+        let posted = self.order.len() + targets.len();
+        let new: BTreeSet<Incarnation> = targets
+            .filter(|target| !self.boxes.contains_key(&(source, *target)))
+            .collect();
+        let has_room =
+            posted <= OUTBOX_MAX && (new.is_empty() || self.targets(source) + new.len() <= TARGETS_MAX);
+        has_room.then_some(()).ok_or(Refusal::OutboxFull {
+            limit: OUTBOX_MAX as u64,
+        })
     }
 
     /// Takes out parcels that the target has taken in, and returns their sequences in the source.

@@ -5,6 +5,7 @@
 //!                     │ ready, leased,  └─ delete, with rewind ─► rewindable ──► gone (age)
 //!                     │ or delayed    ◄────────── rewind ───────────┘
 //!                     └─ dead letter policy ──► outboxed ── shipped ──► gone
+//!   send, parked ─────────────────────────────► outboxed
 //! ```
 //!
 //! A ready or rewindable message costs one bit. Retention ends all but what is outboxed. The queue has no clock:

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::outbox::Outboxes;
-use crate::{Awake, BodyKey, Incarnation, MoveCause, ReceiptHandle, Sequence, Stored, SubscriptionId, Time};
+use crate::{
+    Awake, BodyKey, Incarnation, MoveCause, Park, ReceiptHandle, Refusal, Sequence, Stored, SubscriptionId,
+    Time,
+};
 
 /// What a queue or topic is lent while it works on a command or on what is due.
 pub(crate) struct Step<'a> {
@@ -70,6 +73,28 @@ impl Step<'_> {
         self.effects
             .awake
             .insert(Awake::Subscription(self.stream, subscription));
+    }
+
+    /// Refuses to park messages of a command that has so many, unless there is room for all of them.
+    pub(crate) fn check_parks(&self, parks: &[Park], messages: usize) -> Result<(), Refusal> {
+        if parks.iter().any(|park| park.place as usize >= messages) {
+            return Err(Refusal::Malformed(
+                "what is parked is not in the command".to_owned(),
+            ));
+        }
+        match parks.is_empty() {
+            true => Ok(()),
+            false => self
+                .outboxes
+                .check_room(self.stream, parks.iter().map(|park| park.target)),
+        }
+    }
+
+    /// Posts a message of the stream at work to the queue that it is to be parked in.
+    pub(crate) fn park(&mut self, sequence: u64, park: &Park) {
+        let cause = MoveCause::ParkedBy(park.parking.clone());
+        let has_room = self.post(park.target, sequence, 0, cause);
+        debug_assert!(has_room, "room was looked for before anything was done");
     }
 
     /// Posts a message of the stream at work to a queue, and returns whether there was room.

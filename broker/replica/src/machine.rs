@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use posthouse_model::{
     Applied, Batch, Directory, DirectoryApplied, DirectoryCommand, DirectoryRefusal, DirectoryReply, KvUse,
-    LogIndex, Message, MessageId, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
+    LogIndex, Message, MessageId, Park, Publication, Refusal, Set, SetCommand, SetReply, Term, Time,
 };
 use posthouse_wire::{DecodeError, Kind};
 
@@ -233,6 +233,11 @@ fn set_command_bytes(command: &SetCommand) -> usize {
         SetCommand::Decide { uses, command } => {
             let used: usize = uses.iter().map(KvUse::weight).sum();
             used + set_command_bytes(command.command())
+        }
+        SetCommand::Park { uses, command, parks } => {
+            let used: usize = uses.iter().map(KvUse::weight).sum();
+            let parked: usize = parks.iter().map(Park::weight).sum();
+            used + parked + set_command_bytes(command.command())
         }
         SetCommand::Send { messages, .. } => messages.iter().map(|incoming| incoming.message.weight()).sum(),
         SetCommand::Publish { publications, .. } => publications.iter().map(publication_bytes).sum(),

@@ -53,7 +53,8 @@ impl SetCommand {
             | SetCommand::Rewrite { .. }
             | SetCommand::Decide { .. }
             | SetCommand::ForgetKv { .. }
-            | SetCommand::ReceiveThese { .. } => None,
+            | SetCommand::ReceiveThese { .. }
+            | SetCommand::Park { .. } => None,
         }
     }
 }

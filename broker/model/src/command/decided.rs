@@ -161,7 +161,7 @@ impl SetCommand {
     /// Returns the command that is to be done to queues and topics: itself, or the one that it wraps.
     pub fn plain(&self) -> &SetCommand {
         match self {
-            SetCommand::Decide { command, .. } => command.command(),
+            SetCommand::Decide { command, .. } | SetCommand::Park { command, .. } => command.command(),
             command => command,
         }
     }

@@ -1,10 +1,12 @@
 //! How messages come into a queue: from producers, and from others' outboxes.
 
+use std::collections::BTreeSet;
+
 use crate::attributes::{out_of_range, within_seconds};
 use crate::bounds::{DELAY_SECONDS, DELAYED_MAX, MESSAGES_PER_COMMAND_MAX, ONCE_DELAYED_MAX, SOURCES_MAX};
 use crate::queue::{Queue, check_body};
 use crate::step::Step;
-use crate::{Incarnation, Incoming, MessageId, Parcel, Refusal, Span, Time, Token};
+use crate::{Incarnation, Incoming, MessageId, Parcel, Park, Refusal, Span, Time, Token};
 
 // === impl Queue ===
 
@@ -18,19 +20,24 @@ impl Queue {
             .map(<[MessageId]>::to_vec)
     }
 
-    /// Puts messages at the tail, all or none, and returns their ids.
+    /// Puts messages at the tail and parks others, all or none, and returns their ids.
     pub(crate) fn send(
         &mut self,
         step: &mut Step<'_>,
         delay: Span,
         messages: &[Incoming],
         token: Option<&Token>,
+        parks: &[Park],
     ) -> Result<Vec<MessageId>, Refusal> {
         self.check_send(delay, messages)?;
+        check_parks(step, messages, parks)?;
         for (ordinal, incoming) in messages.iter().enumerate() {
             if incoming.keep {
                 self.append(step, ordinal, delay);
             }
+        }
+        for park in parks {
+            self.put_aside(step, park);
         }
         let ids: Vec<MessageId> = messages.iter().map(|incoming| incoming.message.id).collect();
         if let Some(token) = token {
@@ -107,6 +114,20 @@ impl Queue {
         Ok(())
     }
 
+    /// Puts a message into the outbox for the queue that it is parked in.
+    fn put_aside(&mut self, step: &mut Step<'_>, park: &Park) {
+        let sequence = self.next;
+        self.next += 1;
+        self.ages.note(sequence, step.now);
+        step.park(sequence, park);
+        self.rare_mut().outboxed.add(sequence);
+        step.store(
+            sequence,
+            park.place as usize,
+            step.now + self.attributes.retention + Span::from_seconds(1),
+        );
+    }
+
     fn append(&mut self, step: &mut Step<'_>, ordinal: usize, delay: Span) {
         let sequence = self.next;
         self.next += 1;
@@ -126,6 +147,21 @@ impl Queue {
             start + self.attributes.retention + Span::from_seconds(1),
         );
     }
+}
+
+/// Refuses to park what is kept as well, and what is parked twice: a message is in one place.
+fn check_parks(step: &Step<'_>, messages: &[Incoming], parks: &[Park]) -> Result<(), Refusal> {
+    step.check_parks(parks, messages.len())?;
+    let mut places = BTreeSet::new();
+    for park in parks {
+        let is_kept = messages
+            .get(park.place as usize)
+            .is_none_or(|incoming| incoming.keep);
+        if is_kept || !places.insert(park.place) {
+            return Err(Refusal::Malformed("a message would be in two places".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 fn check_delayed(delayed: usize, limit: usize) -> Result<(), Refusal> {

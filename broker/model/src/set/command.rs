@@ -11,7 +11,7 @@ use crate::set::alarm::Place;
 use crate::step::Effects;
 use crate::topic::Topic;
 use crate::{
-    Definition, Generation, Incarnation, KvId, KvUse, LogIndex, MessageId, Name, Readmitted, Refusal,
+    Definition, Generation, Incarnation, KvId, KvUse, LogIndex, MessageId, Name, Park, Readmitted, Refusal,
     SetCommand, SetReply, Span, SubscriptionAttributes, SubscriptionId, TenantId, Term, Token,
 };
 
@@ -49,7 +49,7 @@ impl Set {
                 })
                 .map(|()| SetReply::Altered),
             SetCommand::Unsubscribe { topic, name } => self.unsubscribe(effects, *topic, name),
-            SetCommand::Send { .. } => self.send(effects, position, command, &[]),
+            SetCommand::Send { .. } => self.send(effects, position, command, &[], &[]),
             SetCommand::Receive {
                 queue,
                 max,
@@ -73,7 +73,7 @@ impl Set {
             SetCommand::Rewind { queue, to } => self
                 .with_queue(effects, position, *queue, |queue, step| queue.rewind(step, *to))
                 .map(|()| SetReply::Rewound),
-            SetCommand::Publish { .. } => self.publish(effects, position, command, &[]),
+            SetCommand::Publish { .. } => self.publish(effects, position, command, &[], &[]),
             SetCommand::Claim {
                 topic,
                 subscription,
@@ -120,13 +120,10 @@ impl Set {
             }
             SetCommand::Cut | SetCommand::Rewrite { .. } => Ok(SetReply::Noted),
             SetCommand::Decide { uses, command } => {
-                let command = command.command();
-                match command {
-                    SetCommand::Publish { .. } => self.publish(effects, position, command, uses),
-                    SetCommand::Settle { .. } => self.settle(effects, position, command, uses),
-                    SetCommand::Readmit { .. } => self.readmit(effects, position, command, uses),
-                    _ => self.send(effects, position, command, uses),
-                }
+                self.decide(effects, position, command.command(), uses, &[])
+            }
+            SetCommand::Park { uses, command, parks } => {
+                self.decide(effects, position, command.command(), uses, parks)
             }
             SetCommand::ForgetKv {
                 place,
@@ -253,12 +250,32 @@ impl Set {
         Ok(SetReply::Unsubscribed)
     }
 
+    fn decide(
+        &mut self,
+        effects: &mut Effects,
+        position: u32,
+        command: &SetCommand,
+        uses: &[KvUse],
+        parks: &[Park],
+    ) -> Result<SetReply, Refusal> {
+        match command {
+            SetCommand::Publish { .. } => self.publish(effects, position, command, uses, parks),
+            SetCommand::Settle { .. } | SetCommand::Readmit { .. } if !parks.is_empty() => Err(
+                Refusal::Malformed("what is parked is sent or published".to_owned()),
+            ),
+            SetCommand::Settle { .. } => self.settle(effects, position, command, uses),
+            SetCommand::Readmit { .. } => self.readmit(effects, position, command, uses),
+            _ => self.send(effects, position, command, uses, parks),
+        }
+    }
+
     fn send(
         &mut self,
         effects: &mut Effects,
         position: u32,
         command: &SetCommand,
         uses: &[KvUse],
+        parks: &[Park],
     ) -> Result<SetReply, Refusal> {
         let SetCommand::Send {
             queue,
@@ -281,7 +298,7 @@ impl Set {
             }
             decided?;
             fresh?;
-            let ids = queue.send(step, *delay, messages, token)?;
+            let ids = queue.send(step, *delay, messages, token, parks)?;
             writes = true;
             Ok(ids)
         })?;
@@ -297,6 +314,7 @@ impl Set {
         position: u32,
         command: &SetCommand,
         uses: &[KvUse],
+        parks: &[Park],
     ) -> Result<SetReply, Refusal> {
         let SetCommand::Publish {
             topic,
@@ -318,7 +336,7 @@ impl Set {
             }
             decided?;
             fresh?;
-            let ids = topic.publish(step, publications, token)?;
+            let ids = topic.publish(step, publications, token, parks)?;
             writes = true;
             Ok(ids)
         })?;
@@ -403,10 +421,10 @@ impl Set {
         self.readmissions.check_room(*target, *source, *gone_below)?;
         match &**content {
             Readmitted::Queue(incoming) => self.with_queue(effects, position, *target, |queue, step| {
-                queue.send(step, Span::ZERO, std::slice::from_ref(incoming), None)
+                queue.send(step, Span::ZERO, std::slice::from_ref(incoming), None, &[])
             }),
             Readmitted::Topic(publication) => self.with_topic(effects, position, *target, |topic, step| {
-                topic.publish(step, std::slice::from_ref(publication), None)
+                topic.publish(step, std::slice::from_ref(publication), None, &[])
             }),
         }?;
         self.readmissions.add(*target, *source, *sequence, *gone_below);

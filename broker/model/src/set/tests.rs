@@ -6,6 +6,7 @@ mod delivery;
 mod kv;
 mod limits;
 mod odd;
+mod parking;
 mod readmission;
 mod reference;
 mod rules;

@@ -7,7 +7,7 @@ use crate::bounds::{BACKLOG_MAX, MESSAGES_PER_COMMAND_MAX};
 use crate::queue::check_body;
 use crate::step::Step;
 use crate::topic::Topic;
-use crate::{MessageId, Publication, Refusal, Span, SubscriptionId, Time, Token};
+use crate::{MessageId, Park, Publication, Refusal, Span, SubscriptionId, Time, Token};
 
 /// The largest body that a filter may make of another.
 const REPLACED_BYTES_MAX: u32 = *bounds::BODY_BYTES.end() as u32;
@@ -27,13 +27,16 @@ impl Topic {
         step: &mut Step<'_>,
         publications: &[Publication],
         token: Option<&Token>,
+        parks: &[Park],
     ) -> Result<Vec<MessageId>, Refusal> {
         self.check_publish(publications)?;
+        step.check_parks(parks, publications.len())?;
         let mut ordinal = 0;
-        for publication in publications {
-            self.append(step, ordinal, &publication.matched);
+        for (place, publication) in (0..).zip(publications) {
+            let parks = parks.iter().filter(|park| park.place == place);
+            self.append(step, ordinal, &publication.matched, parks);
             for (position, (subscription, _)) in publication.replaced.iter().enumerate() {
-                self.append(step, ordinal + 1 + position, &[*subscription]);
+                self.append(step, ordinal + 1 + position, &[*subscription], std::iter::empty());
             }
             ordinal += 1 + publication.replaced.len();
         }
@@ -70,9 +73,17 @@ impl Topic {
         Ok(())
     }
 
-    /// Stores one content, if any of the subscriptions is there.
-    fn append(&mut self, step: &mut Step<'_>, ordinal: usize, matched: &[SubscriptionId]) {
-        if !matched.iter().any(|id| self.subscriptions.contains_key(id)) {
+    /// Stores one content, if any of the subscriptions is there or it is to be parked.
+    fn append<'a>(
+        &mut self,
+        step: &mut Step<'_>,
+        ordinal: usize,
+        matched: &[SubscriptionId],
+        parks: impl Iterator<Item = &'a Park>,
+    ) {
+        let mut parks = parks.peekable();
+        let is_matched = matched.iter().any(|id| self.subscriptions.contains_key(id));
+        if !is_matched && parks.peek().is_none() {
             return;
         }
         let sequence = self.next;
@@ -83,6 +94,10 @@ impl Topic {
             if let Some(subscription) = self.subscription_mut(*id) {
                 subscription.add(step, sequence);
             }
+        }
+        for park in parks {
+            step.park(sequence, park);
+            self.outboxed.add(sequence);
         }
         // The age may be counted up to a second later than the message came (see `ages`).
         step.store(

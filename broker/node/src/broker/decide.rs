@@ -11,9 +11,10 @@ use posthouse_host::{
     ToSeal, repeats_body,
 };
 use posthouse_model::{
-    BACKTRACE_PARKED_BYTES_MAX, BindingRecord, Body, BodyKey, Decision, FailurePolicy, Incarnation, Incoming,
-    LogIndex, Message, MoveCause, Name, Origin, Parking, Place, PluginVersion, Publication, SealContext,
-    SealedBody, SetId, StoredMessage, SubscriptionId, TRAP_PARKED_BYTES_MAX, TenantId, Time, Verdict, World,
+    BACKTRACE_PARKED_BYTES_MAX, BindingRecord, Body, BodyKey, Decided, Decision, FailurePolicy, Incarnation,
+    Incoming, LogIndex, Message, Name, Park, Parking, Place, PluginVersion, Publication, SealContext,
+    SealedBody, SetCommand, SetId, StoredMessage, SubscriptionId, TRAP_PARKED_BYTES_MAX, TenantId, Time,
+    Verdict, World,
 };
 
 use super::kv::{KvUses, Lending, store_of};
@@ -41,6 +42,14 @@ pub(super) struct Routed {
     pub(super) parked: Option<Box<Parking>>,
 }
 
+/// What became of messages that plugins decided about.
+#[derive(Debug)]
+pub(super) struct Sorted<T> {
+    pub(super) messages: Vec<T>,
+    /// Which of them are put aside, in the entry that takes in the others.
+    pub(super) parks: Vec<Park>,
+}
+
 /// A plugin that is in force at a place.
 struct Bound {
     binding: Binding,
@@ -48,6 +57,26 @@ struct Bound {
     quarantined: Option<String>,
     /// What is tried beside it.
     tried: Option<Tried>,
+}
+
+// === impl Sorted ===
+
+impl<T> Sorted<T> {
+    fn with_room_for(count: usize) -> Sorted<T> {
+        Sorted {
+            messages: Vec::with_capacity(count),
+            parks: Vec::new(),
+        }
+    }
+
+    /// Puts a message aside, by its place among all.
+    fn park(&mut self, place: usize, target: Incarnation, parking: Box<Parking>) {
+        self.parks.push(Park {
+            place: u32::try_from(place).unwrap_or(u32::MAX),
+            target,
+            parking,
+        });
+    }
 }
 
 // === impl Bound ===
@@ -303,18 +332,19 @@ impl Broker {
         decided_at: LogIndex,
         messages: Vec<Message>,
         uses: &mut KvUses,
-    ) -> Result<Vec<Incoming>, BrokerError> {
+    ) -> Result<Sorted<Incoming>, BrokerError> {
+        let mut sorted = Sorted::with_room_for(messages.len());
         let places = [Place::Incarnation(found.incarnation), Place::Tenant(found.tenant)];
         let Some(mut bound) = self.bound_if_any(found.tenant, &places, World::Filter) else {
-            return Ok(messages
+            let incoming = messages
                 .into_iter()
-                .map(|message| Incoming { message, keep: true })
-                .collect());
+                .map(|message| Incoming { message, keep: true });
+            sorted.messages.extend(incoming);
+            return Ok(sorted);
         };
         if found.sealed_under.is_some() {
             bound.hide_bodies();
         }
-        let mut incoming = Vec::with_capacity(messages.len());
         for message in messages {
             let mut lending = Lending {
                 world: World::Filter,
@@ -324,16 +354,18 @@ impl Broker {
             let judged = self
                 .filter(&bound, decided_at, None, message, &mut lending)
                 .await?;
-            if let Judged::Parked(message, trap) = &judged {
-                self.park(found.tenant, found.incarnation, message.clone(), trap.clone())
-                    .await?;
-            }
-            incoming.push(match judged {
-                Judged::Pass(message) => Incoming { message, keep: true },
-                Judged::Drop(message) | Judged::Parked(message, _) => Incoming { message, keep: false },
-            });
+            let (message, keep) = match judged {
+                Judged::Pass(message) => (message, true),
+                Judged::Drop(message) => (message, false),
+                Judged::Parked(message, parking) => {
+                    let target = self.parked_queue(found.tenant).await?.incarnation;
+                    sorted.park(sorted.messages.len(), target, parking);
+                    (message, false)
+                }
+            };
+            sorted.messages.push(Incoming { message, keep });
         }
-        Ok(incoming)
+        Ok(sorted)
     }
 
     /// Asks the filters of the subscriptions that a router matched.
@@ -343,26 +375,27 @@ impl Broker {
         decided_at: LogIndex,
         routed: Vec<Routed>,
         uses: &mut KvUses,
-    ) -> Result<Vec<Publication>, BrokerError> {
-        let mut publications = Vec::with_capacity(routed.len());
+    ) -> Result<Sorted<Publication>, BrokerError> {
+        let mut sorted = Sorted::with_room_for(routed.len());
         for Routed {
             message,
             matched,
             parked,
         } in routed
         {
-            if let Some(trap) = parked {
-                self.park(topic.tenant, topic.incarnation, message.clone(), trap)
-                    .await?;
+            let (publication, failed) = self
+                .filter_publication(topic, decided_at, message, matched, uses)
+                .await?;
+            for parking in parked.into_iter().chain(failed) {
+                let target = self.parked_queue(topic.tenant).await?.incarnation;
+                sorted.park(sorted.messages.len(), target, parking);
             }
-            publications.push(
-                self.filter_publication(topic, decided_at, message, matched, uses)
-                    .await?,
-            );
+            sorted.messages.push(publication);
         }
-        Ok(publications)
+        Ok(sorted)
     }
 
+    /// Asks the filters of the subscriptions that a message is for; returns also how those failed for which it is put aside.
     async fn filter_publication(
         &self,
         topic: &TopicContext,
@@ -370,12 +403,13 @@ impl Broker {
         message: Message,
         matched: Vec<SubscriptionId>,
         uses: &mut KvUses,
-    ) -> Result<Publication, BrokerError> {
+    ) -> Result<(Publication, Vec<Box<Parking>>), BrokerError> {
         let mut publication = Publication {
             message,
             matched: Vec::with_capacity(matched.len()),
             replaced: Vec::new(),
         };
+        let mut failed = Vec::new();
         for subscription in matched {
             let places = [
                 Place::Subscription(topic.incarnation, subscription),
@@ -413,13 +447,13 @@ impl Broker {
                     }
                 }
                 Judged::Drop(after) => publication.message.decisions.extend(after.decisions),
-                Judged::Parked(after, trap) => {
-                    publication.message.decisions.extend(after.decisions.clone());
-                    self.park(topic.tenant, topic.incarnation, after, trap).await?;
+                Judged::Parked(after, parking) => {
+                    publication.message.decisions.extend(after.decisions);
+                    failed.push(parking);
                 }
             }
         }
-        Ok(publication)
+        Ok((publication, failed))
     }
 
     /// Asks the filter, or about its share of messages the version of it that is tried, and has both compared.
@@ -766,52 +800,6 @@ impl Broker {
             backtrace,
         })
     }
-
-    /// Puts a message aside that a plugin failed on: into the tenant's queue `parked`, made when first needed.
-    pub(super) async fn park(
-        &self,
-        tenant: TenantId,
-        from: Incarnation,
-        message: Message,
-        parking: Box<Parking>,
-    ) -> Result<(), BrokerError> {
-        let found = self.parked_queue(tenant).await?;
-        let origin = Origin {
-            incarnation: from,
-            produced: self.set(found.set).now(),
-            receive_count: 0,
-            cause: MoveCause::ParkedBy(parking),
-        };
-        let mut message = Message {
-            origin: Some(origin),
-            ..message
-        };
-        // What is to be sealed where it comes from is not parked in clear.
-        let source_key = self
-            .resolve_incarnation(from)
-            .and_then(|source| source.sealed_under);
-        if let Some(key) = source_key.or(found.sealed_under.clone()) {
-            self.seal(
-                tenant,
-                found.incarnation,
-                &key,
-                LogIndex::default(),
-                vec![&mut message],
-            )
-            .await?;
-        }
-        let command = posthouse_model::SetCommand::Send {
-            queue: found.incarnation,
-            delay: posthouse_model::Span::ZERO,
-            messages: vec![Incoming { message, keep: true }],
-            token: None,
-            decided_at: LogIndex::default(),
-        };
-        match self.command(found.set, command).await? {
-            Ok(_) => Ok(()),
-            Err(refusal) => Err(BrokerError::queue(refusal)),
-        }
-    }
 }
 
 // === bindings ===
@@ -916,6 +904,21 @@ pub(super) fn clear(body: &Body) -> Bytes {
     match body {
         Body::Clear(bytes) => bytes.clone(),
         Body::Sealed(_) => Bytes::new(),
+    }
+}
+
+/// Returns a command that plugins decided with what of it is put aside.
+pub(super) fn parking_of(command: SetCommand, parks: Vec<Park>) -> SetCommand {
+    if parks.is_empty() {
+        return command;
+    }
+    let (uses, decided) = match command.clone() {
+        SetCommand::Decide { uses, command } => (uses, Some(command)),
+        plain => (Vec::new(), Decided::new(plain)),
+    };
+    match decided {
+        Some(command) => SetCommand::Park { uses, command, parks },
+        None => command,
     }
 }
 

@@ -12,6 +12,7 @@ use posthouse_model::{
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::decide::{Sorted, parking_of};
 use super::kv::KvUses;
 use super::names::Resolved;
 use super::reach::{Ask, Led, PATIENCE, Told, senseless};
@@ -118,7 +119,7 @@ impl Broker {
                 continue;
             }
             let Led {
-                decided: messages,
+                decided: Sorted { messages, parks },
                 term,
             } = led?;
             if self.is_late(decided_at) {
@@ -133,7 +134,8 @@ impl Broker {
                 decided_at,
             };
             let group = self.member(found.set)?;
-            match group.propose_in(term, ask.call, uses.with(command)).await? {
+            let command = parking_of(uses.with(command), parks);
+            match group.propose_in(term, ask.call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
@@ -419,7 +421,7 @@ impl Broker {
         decided_at: LogIndex,
         contents: &[Content],
         uses: &mut KvUses,
-    ) -> Result<Vec<Incoming>, BrokerError> {
+    ) -> Result<Sorted<Incoming>, BrokerError> {
         self.check_sizes(found, contents)?;
         let ids = self.member(found.set)?.next_message_ids(contents.len());
         let messages: Vec<Message> = ids
@@ -427,8 +429,9 @@ impl Broker {
             .zip(contents)
             .map(|(id, content)| content.message(id))
             .collect();
-        let filtered = self.filter_incoming(found, decided_at, messages, uses).await?;
-        self.seal_incoming(found, decided_at, filtered).await
+        let Sorted { messages, parks } = self.filter_incoming(found, decided_at, messages, uses).await?;
+        let messages = self.seal_incoming(found, decided_at, messages).await?;
+        Ok(Sorted { messages, parks })
     }
 
     /// Refuses bodies that the queue or topic would refuse, before plugins see them.

@@ -8,7 +8,7 @@ use posthouse_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::decide::Routed;
+use super::decide::{Routed, Sorted, parking_of};
 use super::kv::KvUses;
 use super::names::Resolved;
 use super::queues::{Content, DECISIONS_MAX, check_batch};
@@ -63,7 +63,11 @@ impl Broker {
                 continue;
             }
             let Led {
-                decided: publications,
+                decided:
+                    Sorted {
+                        messages: publications,
+                        parks,
+                    },
                 term,
             } = led?;
             if self.is_late(decided_at) {
@@ -77,7 +81,8 @@ impl Broker {
                 decided_at,
             };
             let group = self.member(found.set)?;
-            match group.propose_in(term, call, uses.with(command)).await? {
+            let command = parking_of(uses.with(command), parks);
+            match group.propose_in(term, call, command).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
@@ -198,7 +203,7 @@ impl Broker {
         decided_at: posthouse_model::LogIndex,
         draft: &Draft,
         uses: &mut KvUses,
-    ) -> Result<Vec<Publication>, BrokerError> {
+    ) -> Result<Sorted<Publication>, BrokerError> {
         let topic = &self.topic_context(found)?;
         check_batch(&draft.contents, topic.body_bytes_max).map_err(BrokerError::topic)?;
         if topic.table.subscriptions.is_empty() {
@@ -221,8 +226,9 @@ impl Broker {
         {
             return Err(BrokerError::NothingMatched);
         }
-        let filtered = self.filter_publications(topic, decided_at, routed, uses).await?;
-        self.seal_publications(topic, decided_at, filtered).await
+        let Sorted { messages, parks } = self.filter_publications(topic, decided_at, routed, uses).await?;
+        let messages = self.seal_publications(topic, decided_at, messages).await?;
+        Ok(Sorted { messages, parks })
     }
 }
 

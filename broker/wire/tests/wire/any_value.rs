@@ -42,6 +42,7 @@ pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
                 examples::set_commands(),
                 examples::set_commands_2(),
                 examples::set_commands_3(),
+                examples::set_commands_4(),
             ]
             .concat(),
         ),

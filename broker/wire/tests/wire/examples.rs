@@ -157,6 +157,73 @@ pub(crate) fn set_commands() -> Vec<SetCommand> {
     ]
 }
 
+/// What came after that: messages are parked with the commands that bring them.
+pub(crate) fn set_batch_4() -> Batch<SetCommand> {
+    let submissions = set_commands_4()
+        .into_iter()
+        .map(|command| Submission { call: None, command });
+    Batch {
+        now: Time::from_millis(1_700_000_300_123),
+        submissions: submissions.collect(),
+    }
+}
+
+pub(crate) fn set_commands_4() -> Vec<SetCommand> {
+    let (queue, topic) = (Incarnation(70_000), Incarnation(5));
+    let MoveCause::ParkedBy(parking) = parked_by() else {
+        unreachable!("it says how a plugin failed");
+    };
+    let message = |id| Message::plain(MessageId(id), Bytes::from_static(b"in clear"));
+    let park = |uses, command, target| SetCommand::Park {
+        uses,
+        command: Decided::new(command).expect("plugins decide about it"),
+        parks: vec![Park {
+            place: 0,
+            target: Incarnation(target),
+            parking: parking.clone(),
+        }],
+    };
+    let used = KvUse {
+        store: KvId {
+            place: Place::Incarnation(queue),
+            world: World::Filter,
+            tenant: TenantId(1),
+        },
+        reads: vec![("absent".to_owned(), KvVersion(0))],
+        writes: Vec::new(),
+    };
+    vec![
+        park(
+            vec![used],
+            SetCommand::Send {
+                queue,
+                delay: Span::ZERO,
+                messages: vec![Incoming {
+                    message: message(1 << 53),
+                    keep: false,
+                }],
+                token: None,
+                decided_at: LogIndex(21),
+            },
+            300,
+        ),
+        park(
+            Vec::new(),
+            SetCommand::Publish {
+                topic,
+                publications: vec![Publication {
+                    message: message(1 << 54),
+                    matched: vec![SubscriptionId(1)],
+                    replaced: Vec::new(),
+                }],
+                token: None,
+                decided_at: LogIndex(22),
+            },
+            300,
+        ),
+    ]
+}
+
 /// What the commands above leave behind, but for those that take away.
 pub(crate) fn set() -> Set {
     let mut set = Set::new(SetId(3));
@@ -1256,6 +1323,7 @@ pub(crate) fn place_of_set_command(command: &SetCommand) -> usize {
         SetCommand::ForgetKv { .. } => 21,
         SetCommand::ReceiveThese { .. } => 22,
         SetCommand::Readmit { .. } => 23,
+        SetCommand::Park { .. } => 24,
     }
 }
 
@@ -1309,9 +1377,14 @@ pub(crate) fn place_of_directory_command(command: &DirectoryCommand) -> usize {
 
 #[test]
 fn every_command_has_an_example() {
-    let lists = [set_commands(), set_commands_2(), set_commands_3()];
+    let lists = [
+        set_commands(),
+        set_commands_2(),
+        set_commands_3(),
+        set_commands_4(),
+    ];
     let set: Vec<usize> = lists.iter().flatten().map(place_of_set_command).collect();
-    assert!((0..24).all(|place| set.contains(&place)));
+    assert!((0..25).all(|place| set.contains(&place)));
     let lists = [
         directory_commands(),
         directory_commands_2(),

@@ -42,6 +42,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_set_batch(&examples::set_batch_3())],
         ),
         (
+            "set_batch-4",
+            Kind::SetBatch,
+            vec![encode_set_batch(&examples::set_batch_4())],
+        ),
+        (
             "directory_batch-1",
             Kind::DirectoryBatch,
             vec![encode_directory_batch(&examples::directory_batch())],
@@ -199,6 +204,7 @@ fn kept_entries_read_as_what_they_were() {
         ("set_batch-1", examples::set_batch()),
         ("set_batch-2", examples::set_batch_2()),
         ("set_batch-3", examples::set_batch_3()),
+        ("set_batch-4", examples::set_batch_4()),
     ] {
         let payloads = read(name, Kind::SetBatch);
         let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();

@@ -393,7 +393,7 @@ impl Reference {
                 });
                 Ok(SetReply::Noted)
             }
-            SetCommand::ReceiveThese { .. } | SetCommand::Readmit { .. } => {
+            SetCommand::ReceiveThese { .. } | SetCommand::Readmit { .. } | SetCommand::Park { .. } => {
                 unreachable!("no action asks for it: parked messages have tests of their own")
             }
         }
