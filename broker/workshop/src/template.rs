@@ -74,6 +74,7 @@ const CASES_ROUTE: &[File] = files! {
 const CASES_FILTER: &[File] = files! {
     "cases/keeps-out-tests.json": "templates/cases/filter/keeps-out-tests.json",
     "cases/keeps-out-what-is-configured.json": "templates/cases/filter/keeps-out-what-is-configured.json",
+    "cases/leaves-nothing-but-blanks.json": "templates/cases/filter/leaves-nothing-but-blanks.json",
     "cases/passes-the-rest.json": "templates/cases/filter/passes-the-rest.json",
     "cases/takes-blanks-away.json": "templates/cases/filter/takes-blanks-away.json",
 };

@@ -17,7 +17,8 @@ export const filtering = {
     }
     const text = decoder.decode(body.read(0, body.len()));
     const trimmed = text.trim();
-    if (trimmed === text) return { tag: 'pass' };
+    // No body may be empty: one that is nothing but blanks keeps them.
+    if (trimmed === text || trimmed === '') return { tag: 'pass' };
     return { tag: 'replace', val: { body: encoder.encode(trimmed), attributes: envelope.attributes } };
   },
 };

@@ -19,6 +19,7 @@ class Filtering(World):
             return Verdict_Drop()
         content = body.read(0, body.len())
         trimmed = content.strip()
-        if trimmed == content:
+        # No body may be empty: one that is nothing but blanks keeps them.
+        if trimmed in (content, b""):
             return Verdict_Pass()
         return Verdict_Replace(Replacement(trimmed, envelope.attributes))
