@@ -24,6 +24,7 @@ mod membership;
 mod memory;
 mod newcomers;
 mod pauses;
+mod recording;
 mod rolling;
 mod service;
 mod slow;

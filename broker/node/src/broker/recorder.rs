@@ -311,6 +311,7 @@ impl Broker {
         bounds: Option<RecordingBounds>,
     ) -> Result<(Vec<RecordedOn>, Vec<ReplicaId>), BrokerError> {
         if bounds.is_some() {
+            self.refresh(None).await?;
             self.check_recorded(what)?;
         }
         let ask = bounds.map_or(RecordAsk::Forget, RecordAsk::Begin);
