@@ -19,6 +19,10 @@ use crate::Clock;
 use crate::raft::{Payload, RaftEntry};
 use crate::set_time::SetTime;
 
+/// How much longer than the one in the middle a lag is still believed to be: more than changes of leader cost, and less than a
+/// wrong clock does harm by.
+const LONGER_MILLIS_MAX: i64 = 10_000;
+
 /// How far a group's time was behind a replica's wall clock.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Lag {
@@ -148,8 +152,10 @@ impl LagKeeper {
 /// asks; they are a majority of so many. The last stamp came with an entry of a term.
 ///
 /// Of an even number of wall clocks the earlier one in the middle counts, and of lags the longer one. Lags of those who
-/// have seen the last stamp count alone, if they are a majority: others may not know of a leader that was behind. Time is
-/// never taken to be ahead of the wall clocks, and who noted nothing takes it for what they show.
+/// have seen the last stamp count alone, if they are a majority: others may not know of a leader that was behind. A lag that is
+/// a little longer than the one in the middle counts before it: the others may be one that was noted by a wrong clock and one
+/// of who missed something, because nobody else has the last stamp. Time is never taken to be ahead of the wall
+/// clocks, and who noted nothing takes it for what they show.
 pub(crate) fn time_after(witnesses: &[Witness], voters: usize, term: Term, index: LogIndex) -> Time {
     let wall = middle(witnesses.iter().map(|witness| witness.wall));
     let abreast = |lag: &Lag| lag.has_seen(term, index);
@@ -165,7 +171,9 @@ pub(crate) fn time_after(witnesses: &[Witness], voters: usize, term: Term, index
             .collect();
     }
     lags.sort_unstable();
-    let behind = lags.get(lags.len() / 2).copied().unwrap_or(0);
+    let in_the_middle = lags.get(lags.len() / 2).copied().unwrap_or(0);
+    let longest = in_the_middle.saturating_add(LONGER_MILLIS_MAX);
+    let behind = lags.into_iter().rfind(|lag| *lag <= longest).unwrap_or(0);
     Time::from_millis(wall.millis().saturating_sub(u64::try_from(behind).unwrap_or(0)))
 }
 
@@ -236,6 +244,18 @@ mod tests {
         assert_eq!(after(&[was_behind, seen, missed]), 98);
         assert_eq!(after(&[missed, seen]), 98);
         assert_eq!(after(&[missed, missed, missed]), 99);
+    }
+
+    #[test]
+    fn a_wrong_clock_and_one_who_missed_a_change_of_leader_end_nothing_early_together() {
+        // The last stamp came to one alone; those before it to another, whose clock is wrong, and the third missed more.
+        let (last, missed) = (witness(4_000, Some((40, 3))), witness(4_000, Some((20, 1))));
+        let is_behind = witness(400, Some((39, -3_597)));
+        assert_eq!(after(&[last, missed, is_behind]), 3_997);
+        let is_ahead = witness(7_600, Some((39, 3_603)));
+        assert_eq!(after(&[last, missed, is_ahead]), 3_997, "and no hour is lost");
+        assert_eq!(after(&[last, missed, witness(4_000, Some((39, -3_597)))]), 3_997);
+        assert_eq!(after(&[last, missed, witness(4_000, Some((39, 3_603)))]), 3_997);
     }
 
     #[test]
