@@ -386,12 +386,7 @@ impl Broker {
 
     /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.
     async fn open_leased(&self, found: &Resolved, leased: Vec<Leased>) -> Result<Reception, BrokerError> {
-        let mut leases = Leases {
-            broker: self.clone(),
-            queue: found.incarnation,
-            set: found.set,
-            handles: leased.iter().map(|one| one.handle).collect(),
-        };
+        let mut leases = Leases::new(self, found.set, found.incarnation, &leased);
         let mut messages = Vec::with_capacity(leased.len());
         let mut failure = None;
         let mut unread = Vec::new();
@@ -570,6 +565,15 @@ impl Reception {
 // === impl Leases ===
 
 impl Leases {
+    pub(super) fn new(broker: &Broker, set: SetId, queue: Incarnation, leased: &[Leased]) -> Leases {
+        Leases {
+            broker: broker.clone(),
+            queue,
+            set,
+            handles: leased.iter().map(|one| one.handle).collect(),
+        }
+    }
+
     /// The client has its answer: the leases are its own now.
     pub fn keep(&mut self) {
         self.handles.clear();

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::decide::{TopicContext, clear, envelope, identity};
 use super::kv::{KvUses, Lending};
 use super::names::Resolved;
+use super::queues::Leases;
 use super::reach::{Ask, Led, Told, senseless};
 use super::{Broker, BrokerError, PARKED_QUEUE};
 
@@ -133,6 +134,8 @@ impl Broker {
             true => Vec::new(),
             false => self.lease_parked(&group, &ask, found.sequences).await?,
         };
+        // Whoever asked may go away, and this with it: what is leased is then not to stay so.
+        let mut leases = Leases::new(self, parked.set, ask.queue, &leased);
         let begun = Instant::now();
         let mut redriven = Redriven::default();
         let (mut done, mut left) = (Vec::new(), Vec::new());
@@ -166,6 +169,7 @@ impl Broker {
             let release = SetCommand::Release { queue, handles: left };
             self.command(set, release).await?.map_err(BrokerError::queue)?;
         }
+        leases.keep();
         redriven.next = next;
         let counts = group.view(|state| state.queue(queue).map(|queue| queue.counts()));
         redriven.parked = counts.map_or(0, |counts| counts.active + counts.leased);
