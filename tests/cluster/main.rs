@@ -23,6 +23,7 @@ mod logs;
 mod membership;
 mod memory;
 mod newcomers;
+mod parking;
 mod pauses;
 mod recording;
 mod rolling;
