@@ -3,18 +3,27 @@
 //! ```text
 //! file    header (one block), then batches, each starting on a block
 //! header  magic 8 | block bytes 4 | 0 4 | epoch 8 | salt 8 | crc 4
-//! batch   crc 4 | length 4 | salt 8 | epoch 8 | offset 8 | durable 8 | count 4 | magic 4 | records | zeros
+//! batch   crc 4 | length 4 | salt 8 | epoch 8 | offset 8 | durable 8 | count 4 | second 4 | records | zeros
 //! record  crc 4 | length 4 | mark 1 | group 1 | 0 6 | term 8 | leader 8 | index 8 | payload
 //! ```
 //!
 //! Numbers are little-endian. A crc covers what follows it in its header, and the payload. The salt is drawn for
 //! each use of a file, so that neither what an earlier use left nor what a client sent can pass for a batch.
+//!
+//! `crc` is CRC-32C. `second` is CRC-32 (IEEE 802.3) of all that `crc` covers but itself, or, in files of version 1, a constant:
+//! a change that leaves a batch's CRC-32C right leaves that of the record it is in right too, and says nothing new.
 
 use crate::Damage;
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 
-pub(crate) const MAGIC: [u8; 8] = *b"PHWAL\0\0\x01";
+/// What a file begins with, before its version.
+const MAGIC: [u8; 7] = *b"PHWAL\0\0";
+/// The version that new files have.
+pub(crate) const VERSION: u8 = 2;
+/// What batches of version 1 have for a second checksum.
 const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"PHWB");
+/// Where a batch's header has its second checksum.
+const SECOND_AT: usize = 44;
 pub(crate) const FILE_HEADER_BYTES: usize = 36;
 pub(crate) const BATCH_HEADER_BYTES: usize = 48;
 pub(crate) const RECORD_HEADER_BYTES: usize = 40;
@@ -35,6 +44,8 @@ pub struct FileReading<'a> {
 /// A log file's header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FileHeader {
+    /// How its batches are written: 1, or 2 with a second checksum.
+    pub version: u8,
     /// What batches are padded to.
     pub block_bytes: u32,
     /// Which use of a file this is: files are read in order of it.
@@ -209,13 +220,15 @@ impl FileHeader {
         if bytes.len() < FILE_HEADER_BYTES {
             return damage("the file is too short for its header");
         }
-        if bytes[..8] != MAGIC {
+        let version = bytes[7];
+        if bytes[..7] != MAGIC || !(1..=VERSION).contains(&version) {
             return damage("not a log file of this version");
         }
         if crc32c::crc32c(&bytes[..32]) != u32_at(bytes, 32) {
             return damage("the file header's checksum is wrong");
         }
         let header = FileHeader {
+            version,
             block_bytes: u32_at(bytes, 8),
             epoch: u64_at(bytes, 16),
             salt: u64_at(bytes, 24),
@@ -229,18 +242,22 @@ impl FileHeader {
     /// Returns the header of a file whose own is damaged, by its first batch, which repeats most of it.
     pub(crate) fn by_first_batch(bytes: &[u8], block_bytes: u32, epoch: u64) -> Option<FileHeader> {
         let first = bytes.get(block_bytes as usize..)?;
-        let header = FileHeader {
+        let of_version = |version| FileHeader {
+            version,
             block_bytes,
             epoch,
             salt: u64_at(first, 8),
         };
-        is_batch(first, header, u64::from(block_bytes)).then_some(header)
+        (1..=VERSION)
+            .map(of_version)
+            .find(|header| is_batch(first, *header, u64::from(block_bytes)))
     }
 
     /// Writes the header as one block.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.block_bytes as usize];
-        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[..7].copy_from_slice(&MAGIC);
+        bytes[7] = self.version;
         put_u32(&mut bytes, 8, self.block_bytes);
         put_u64(&mut bytes, 16, self.epoch);
         put_u64(&mut bytes, 24, self.salt);
@@ -268,7 +285,7 @@ struct Batch<'a> {
 /// file.
 pub(crate) fn batch_bytes(bytes: &[u8], header: FileHeader, offset: u64) -> Option<u64> {
     let is_one = bytes.len() >= BATCH_HEADER_BYTES
-        && u32_at(bytes, 44) == BATCH_MAGIC
+        && (header.version > 1 || u32_at(bytes, SECOND_AT) == BATCH_MAGIC)
         && u64_at(bytes, 8) == header.salt
         && u64_at(bytes, 16) == header.epoch
         && u64_at(bytes, 24) == offset;
@@ -296,7 +313,9 @@ impl<'a> Batch<'a> {
         batch_bytes(bytes, header, offset)?;
         let end = BATCH_HEADER_BYTES.checked_add(u32_at(bytes, 4) as usize)?;
         let covered = bytes.get(4..end)?;
-        if crc32c::crc32c(covered) != u32_at(bytes, 0) {
+        if crc32c::crc32c(covered) != u32_at(bytes, 0)
+            || second_checksum(&bytes[..end], header) != u32_at(bytes, SECOND_AT)
+        {
             return None;
         }
         Some(Batch {
@@ -331,6 +350,17 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Returns the second checksum of a batch, without what it is padded with.
+fn second_checksum(batch: &[u8], header: FileHeader) -> u32 {
+    if header.version == 1 {
+        return BATCH_MAGIC;
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&batch[4..SECOND_AT]);
+    hasher.update(&batch[BATCH_HEADER_BYTES..]);
+    hasher.finalize()
+}
+
 /// Makes room for a batch's header at the beginning of a buffer.
 pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
     buffer.clear();
@@ -347,7 +377,8 @@ pub(crate) fn finish_batch(buffer: &mut Vec<u8>, header: FileHeader, offset: u64
     put_u64(buffer, 24, offset);
     put_u64(buffer, 32, durable);
     put_u32(buffer, 40, count);
-    put_u32(buffer, 44, BATCH_MAGIC);
+    let second = second_checksum(buffer, header);
+    put_u32(buffer, SECOND_AT, second);
     let crc = crc32c::crc32c(&buffer[4..]);
     put_u32(buffer, 0, crc);
     let padded = buffer.len().next_multiple_of(header.block_bytes as usize);
@@ -484,7 +515,10 @@ mod tests {
 
     use super::*;
 
-    const KEPT: &[u8] = include_bytes!("../../kept/wal-1.bin");
+    const KEPT: [(u8, &[u8]); 2] = [
+        (1, include_bytes!("../../kept/wal-1.bin")),
+        (2, include_bytes!("../../kept/wal-2.bin")),
+    ];
 
     type Parts = (Mark, u8, u64, u64, u64, Vec<u8>);
 
@@ -518,8 +552,9 @@ mod tests {
     }
 
     /// Writes a file of these batches.
-    fn file(batches: &[Vec<Parts>]) -> Vec<u8> {
+    fn file(version: u8, batches: &[Vec<Parts>]) -> Vec<u8> {
         let header = FileHeader {
+            version,
             block_bytes: 64,
             epoch: 3,
             salt: 0x1234_5678_9abc_def0,
@@ -545,8 +580,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_file_reads_back_as_written(batches in any_batches()) {
-            let bytes = file(&batches);
+        fn a_file_reads_back_as_written(version in 1..=VERSION, batches in any_batches()) {
+            let bytes = file(version, &batches);
             let reading = read_file(&bytes).expect("it is whole");
             let found = reading.records.iter().map(|record| RawRecord { offset: 0, ..*record });
             let expected: Vec<RawRecord<'_>> = batches.iter().flatten().map(raw).collect();
@@ -564,7 +599,7 @@ mod tests {
             batches in any_batches(),
             changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
         ) {
-            let mut bytes = file(&batches);
+            let mut bytes = file(VERSION, &batches);
             for (at, byte) in changes {
                 let at = at.index(bytes.len());
                 bytes[at] = byte;
@@ -578,7 +613,7 @@ mod tests {
             at in any::<proptest::sample::Index>(),
             bit in 0_u32..8,
         ) {
-            let whole = file(&batches);
+            let whole = file(VERSION, &batches);
             let mut bytes = whole.clone();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
@@ -595,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kept_file_of_version_1_is_read() {
+    fn the_kept_file_of_each_version_is_read() {
         let marks = [
             Mark::Preceded,
             Mark::Vote,
@@ -622,8 +657,38 @@ mod tests {
         };
         let first: Vec<Parts> = marks.iter().enumerate().map(record).collect();
         let second: Vec<Parts> = more.iter().enumerate().map(record).collect();
-        assert_eq!(KEPT, file(&[first, second]));
-        let reading = read_file(KEPT).expect("it is read for ever");
-        assert_eq!(reading.records.len(), marks.len() + more.len());
+        let batches = [first, second];
+        for (version, kept) in KEPT {
+            assert_eq!(kept, file(version, &batches));
+            let reading = read_file(kept).expect("it is read for ever");
+            assert_eq!(reading.records.len(), marks.len() + more.len());
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_refused() {
+        for version in [0, VERSION + 1] {
+            let mut bytes = file(VERSION, &[]);
+            bytes[7] = version;
+            let damage = read_file(&bytes).expect_err("nobody knows how to read it");
+            assert_eq!(damage.what, "not a log file of this version");
+        }
+    }
+
+    #[test]
+    fn the_second_checksum_refuses_what_the_first_lets_pass() {
+        let record = (Mark::Normal, 1, 2, 3, 4, vec![7; 100]);
+        let whole = file(VERSION, &[vec![record]]);
+        assert_eq!(read_file(&whole).expect("it is whole").records.len(), 1);
+        // A multiple of the polynomial added to any of the bytes leaves a CRC-32C as it is: bits are sent lowest first.
+        let mut bytes = whole;
+        let at = 64 + BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + 30;
+        let multiple = (0x82f6_3b78_u64 << 1) | 1;
+        for (byte, change) in bytes[at..].iter_mut().zip(multiple.to_le_bytes()).take(5) {
+            *byte ^= change;
+        }
+        let end = 64 + BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + 100;
+        assert_eq!(crc32c::crc32c(&bytes[64 + 4..end]), u32_at(&bytes, 64));
+        assert_eq!(read_file(&bytes).expect("its header is whole").records, []);
     }
 }

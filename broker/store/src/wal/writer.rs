@@ -15,7 +15,7 @@ use posthouse_model::{LogIndex, ReplicaId, Term};
 
 use super::LogObserver;
 use super::checking::Checking;
-use super::format::{FileHeader, Mark, RawRecord, begin_batch, finish_batch};
+use super::format::{FileHeader, Mark, RawRecord, VERSION, begin_batch, finish_batch};
 use crate::damage::{Alarm, Wrong};
 use crate::disk::{Disk, DiskFile, Opening, Space, SyncPoint, WrittenBack};
 use crate::jobs::{Jobs, Wake};
@@ -473,6 +473,7 @@ impl Wal {
             .map(|current| (current.epoch(), current.end));
         let epoch = before.map_or(1, |(epoch, _)| epoch + 1);
         let header = FileHeader {
+            version: VERSION,
             block_bytes: self.config.wal_block_bytes,
             epoch: u64::from(epoch),
             salt: self.disk.salt(),
