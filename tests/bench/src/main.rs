@@ -4,15 +4,10 @@
 //! compared is measured in turn, round by round, so that a machine that slows down slows both. Requests that can be
 //! repeated are signed once and sent many times: the node checks each signature, the load program makes few.
 
-mod answer;
-mod drive;
 mod goals;
 mod options;
-mod processor;
 mod report;
-mod requests;
 mod site;
-mod statistics;
 
 use std::process::ExitCode;
 

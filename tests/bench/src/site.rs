@@ -1,44 +1,23 @@
 //! A node under measurement: started, set up through its own command line, asked how it is.
 
-mod trio;
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use posthouse_load::drive::{self, Tally};
+use posthouse_load::requests::{Request, Signing};
+use posthouse_load::{ALLOWANCE, QUIET, Trio, command, processor};
 use posthouse_tests::{Connection, Node, Pack, Setting};
 use tempfile::TempDir;
 
-use crate::drive::{self, Tally};
 use crate::options::Options;
-use crate::processor;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::{Request, Signing};
 
-pub(crate) use trio::Trio;
-
-/// Allows the tenant on whose behalf everything is done more than a load program of this kind asks for.
-const ALLOWANCE: [&str; 11] = [
-    "tenant",
-    "quota",
-    "dev",
-    "--calls-per-second",
-    "10000000",
-    "--bytes-per-second",
-    "100000000000",
-    "--queues",
-    "2000000",
-    "--plugin-cpu",
-    "1000000000",
-];
 /// How long a node may take to be ready.
 const READY: Duration = Duration::from_secs(300);
 /// How often it is asked.
 const READY_POLL: Duration = Duration::from_millis(5);
-/// The configuration: the log says only what goes wrong, beside the line that tells the address.
-const CONFIGURATION: &str = "[logs]\nlevel = \"warn,posthouse_node::serve=info\"\n";
 
 /// A node with data on the disk under measurement.
 #[derive(Debug)]
@@ -76,7 +55,7 @@ impl Site {
 
     fn start_with(program: &Path, options: &Options, configuration: &str) -> anyhow::Result<Site> {
         let setting = Setting {
-            configuration: format!("{CONFIGURATION}{configuration}"),
+            configuration: format!("{QUIET}{configuration}"),
             ..Setting::default()
         };
         let node = Node::start_in(program, &parent(options), setting)?;
@@ -196,27 +175,15 @@ impl Site {
     }
 }
 
-/// Says something to a node with a program's command line, and returns what it prints.
-fn command(program: &Path, node: &Node, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
-    let output = Command::new(program)
-        .args(arguments)
-        .args(["--url", &node.url()])
-        .output()
-        .with_context(|| format!("{} cannot be started", program.display()))?;
-    if !output.status.success() {
-        bail!(
-            "posthouse {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(output.stdout)
-}
-
 /// Returns a new folder on the disk under measurement, gone when it is dropped.
 pub(crate) fn folder(options: &Options) -> anyhow::Result<TempDir> {
     let parent = parent(options);
     TempDir::new_in(&parent).with_context(|| format!("{} takes no folder", parent.display()))
+}
+
+/// Starts three nodes on new folders on the disk under measurement.
+pub(crate) fn start_trio(options: &Options, sets: u8) -> anyhow::Result<Trio> {
+    Trio::start(&options.program()?, &parent(options), sets)
 }
 
 fn parent(options: &Options) -> PathBuf {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use posthouse_load::drive;
+use posthouse_load::processor::resident_bytes;
+use posthouse_load::requests::BATCH;
+use posthouse_load::statistics::{median, median_ratio};
 
-use crate::drive;
 use crate::options::Options;
-use crate::processor::resident_bytes;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::BATCH;
 use crate::site::Site;
-use crate::statistics::{median, median_ratio};
 
 const RESIDENT_MEGABYTES_MAX: f64 = 400.0;
 const READY_SECONDS_MAX: f64 = 5.0;

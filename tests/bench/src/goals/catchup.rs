@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use posthouse_load::Trio;
+use posthouse_load::drive;
+use posthouse_load::requests::Signing;
+use posthouse_load::statistics::percentile;
 
-use crate::drive;
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::Signing;
-use crate::site::{Trio, folder};
-use crate::statistics::percentile;
+use crate::site::{folder, start_trio};
 
 const SENDS_PER_SECOND: u32 = 200;
 /// How many connections share the sends.
@@ -37,7 +38,7 @@ const STEADY: &str = "steady";
 
 /// Measures sends at the leader with one follower away, and while it catches up.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let mut trio = Trio::start(options, 1)?;
+    let mut trio = start_trio(options, 1)?;
     for queue in [FILLED, STEADY] {
         trio.ask("CreateQueue", &[("queueName", queue)])?;
     }

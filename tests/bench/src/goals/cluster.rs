@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use posthouse_load::Trio;
+use posthouse_load::drive;
+use posthouse_load::requests::Signing;
+use posthouse_load::statistics::median;
 
-use crate::drive;
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::Signing;
-use crate::site::Trio;
-use crate::statistics::median;
+use crate::site::start_trio;
 
 const SENDS_PER_SECOND: f64 = 40_000.0;
 const TAKES_PER_SECOND: f64 = 40_000.0;
@@ -37,7 +38,7 @@ struct Rounds {
 
 /// Measures sends, then receives and deletes of what was sent, then both at once.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let trio = Trio::start(options, 1)?;
+    let trio = start_trio(options, 1)?;
     for queue in [QUEUE, MIXED_QUEUE] {
         trio.ask("CreateQueue", &[("queueName", queue)])?;
     }

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use posthouse_load::Trio;
+use posthouse_load::drive::{self, Watched};
+use posthouse_load::requests::Signing;
+use posthouse_load::statistics::median;
 
-use crate::drive::{self, Watched};
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::Signing;
-use crate::site::Trio;
-use crate::statistics::median;
+use crate::site::start_trio;
 
 const SENDS_PER_SECOND: u32 = 200;
 /// How many connections share the sends.
@@ -37,7 +38,7 @@ enum End {
 
 /// Measures both, in turn.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let mut trio = Trio::start(options, 1)?;
+    let mut trio = start_trio(options, 1)?;
     trio.ask("CreateQueue", &[("queueName", QUEUE)])?;
     let (mut killed, mut stopped, mut refused) = (Vec::new(), Vec::new(), 0);
     for round in 1..=options.rounds() {

@@ -19,10 +19,11 @@ use posthouse_model::{
     TenantId, Time, World,
 };
 
+use posthouse_load::statistics::median;
+
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::statistics::median;
 
 /// Binding keys of a topic, and how many of them a subscription has; microseconds that a message may cost with them.
 const TOPICS: [(usize, usize, f64); 2] = [(10, 1, 0.5), (1_000, 2, 1.5)];

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use posthouse_load::drive;
+use posthouse_load::statistics::percentile;
 
-use crate::drive;
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::Site;
-use crate::statistics::percentile;
 
 const PUBLISHES_PER_SECOND: u32 = 200;
 /// How many connections share the publishes.

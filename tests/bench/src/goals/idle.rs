@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::site::Trio;
+use crate::site::start_trio;
 
 const SETS: u8 = 100;
 const PERCENT_MAX: f64 = 10.0;
@@ -17,7 +17,7 @@ const QUICK: Duration = Duration::from_secs(10);
 
 /// Measures the processor time of three nodes with nothing to do.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
-    let trio = Trio::start(options, SETS)?;
+    let trio = start_trio(options, SETS)?;
     let [settling, span] = [SETTLING, SPAN].map(|usual| if options.quick { QUICK } else { usual });
     std::thread::sleep(settling);
     let start = Instant::now();

@@ -8,13 +8,13 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use posthouse_load::drive;
+use posthouse_load::statistics::percentile;
 
-use crate::drive;
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::{Site, folder};
-use crate::statistics::percentile;
 
 const SENDS_PER_SECOND: u32 = 200;
 const GAP: Duration = Duration::from_millis(1_000 / SENDS_PER_SECOND as u64);

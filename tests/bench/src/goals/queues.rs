@@ -1,8 +1,9 @@
 //! The memory of many empty queues.
 
-use crate::drive;
+use posthouse_load::drive;
+use posthouse_load::processor::resident_bytes;
+
 use crate::options::Options;
-use crate::processor::resident_bytes;
 use crate::report::{Bound, Report, Unit};
 use crate::site::Site;
 

@@ -7,13 +7,13 @@
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context;
+use posthouse_load::requests::Request;
+use posthouse_load::statistics::{median, median_ratio};
 
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
-use crate::requests::Request;
 use crate::site::Site;
-use crate::statistics::{median, median_ratio};
 
 const COST_PERCENT_MAX: f64 = 5.0;
 const TOPIC: &str = "news";

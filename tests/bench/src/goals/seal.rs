@@ -1,12 +1,12 @@
 //! What sealing costs: sends to a queue that seals and to one that does not, in turn on one node.
 
 use anyhow::Context;
+use posthouse_load::statistics::{median, median_ratio};
 
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::Site;
-use crate::statistics::{median, median_ratio};
 
 const COST_PERCENT_MAX: f64 = 20.0;
 const CLEAR: &str = "clear";

@@ -1,12 +1,12 @@
 //! Sends, one by one and in batches, in turn on one queue.
 
 use anyhow::Context;
+use posthouse_load::statistics::median;
 
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::{Busy, Site};
-use crate::statistics::median;
 
 const SINGLE_PER_SECOND: f64 = 10_000.0;
 const BATCHED_PER_SECOND: f64 = 60_000.0;

@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use anyhow::Context;
+use posthouse_load::statistics::{median, percentile};
 use posthouse_tests::{Client, named};
 
 use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::Site;
-use crate::statistics::{median, percentile};
 
 const TENANTS: usize = 1_000;
 const QUICK_TENANTS: usize = 20;

@@ -1,7 +1,7 @@
 //! Medians and percentiles of what was measured.
 
 /// Returns the middle of some figures: of an even number, the mean of the two in the middle. None has none.
-pub(crate) fn median(figures: &[f64]) -> Option<f64> {
+pub fn median(figures: &[f64]) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -13,7 +13,7 @@ pub(crate) fn median(figures: &[f64]) -> Option<f64> {
 }
 
 /// Returns the smallest figure that at least so many percent of the figures do not exceed.
-pub(crate) fn percentile(figures: &[f64], percent: f64) -> Option<f64> {
+pub fn percentile(figures: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
@@ -21,7 +21,7 @@ pub(crate) fn percentile(figures: &[f64], percent: f64) -> Option<f64> {
 }
 
 /// Returns the median of what each figure is of the one beside it: what was measured in the same round is compared.
-pub(crate) fn median_ratio(figures: &[f64], of: &[f64]) -> Option<f64> {
+pub fn median_ratio(figures: &[f64], of: &[f64]) -> Option<f64> {
     let ratios: Vec<f64> = figures
         .iter()
         .zip(of)

@@ -9,28 +9,28 @@ const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 /// The path of CMQ's API.
 const PATH: &str = "/v2/index.php";
 /// The most messages of a call.
-pub(crate) const BATCH: u64 = 16;
+pub const BATCH: u64 = 16;
 
 /// Signs requests for a node as the tenant of development.
 #[derive(Debug)]
-pub(crate) struct Signing {
+pub struct Signing {
     client: Client,
     address: SocketAddr,
 }
 
 /// A request as it goes over the wire.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub struct Request {
     bytes: Vec<u8>,
     /// How many messages it sends, or asks for.
-    pub(crate) messages: u64,
+    pub messages: u64,
 }
 
 // === impl Signing ===
 
 impl Signing {
     /// Returns what signs for the node at an address.
-    pub(crate) fn new(address: SocketAddr) -> Signing {
+    pub fn new(address: SocketAddr) -> Signing {
         Signing {
             client: Client::new(address, "AKIDdev", b"dev"),
             address,
@@ -38,7 +38,7 @@ impl Signing {
     }
 
     /// Sends one message.
-    pub(crate) fn send(&self, queue: &str, body_bytes: usize) -> Request {
+    pub fn send(&self, queue: &str, body_bytes: usize) -> Request {
         self.request(
             "SendMessage",
             &[("queueName", queue), ("msgBody", &body(body_bytes))],
@@ -47,7 +47,7 @@ impl Signing {
     }
 
     /// Sends as many messages as a call takes.
-    pub(crate) fn send_batch(&self, queue: &str, body_bytes: usize) -> Request {
+    pub fn send_batch(&self, queue: &str, body_bytes: usize) -> Request {
         let body = body(body_bytes);
         let names: Vec<String> = (1..=BATCH).map(|number| format!("msgBody.{number}")).collect();
         let mut parameters = vec![("queueName", queue)];
@@ -56,12 +56,12 @@ impl Signing {
     }
 
     /// Receives as many messages as a call gives, without waiting for any.
-    pub(crate) fn receive_batch(&self, queue: &str) -> Request {
+    pub fn receive_batch(&self, queue: &str) -> Request {
         self.receive(queue, "0")
     }
 
     /// Receives as many messages as a call gives, waiting a second for the first.
-    pub(crate) fn wait_for_batch(&self, queue: &str) -> Request {
+    pub fn wait_for_batch(&self, queue: &str) -> Request {
         self.receive(queue, "1")
     }
 
@@ -76,7 +76,7 @@ impl Signing {
     }
 
     /// Deletes what was received.
-    pub(crate) fn delete_batch(&self, queue: &str, handles: &[&str]) -> Request {
+    pub fn delete_batch(&self, queue: &str, handles: &[&str]) -> Request {
         let names: Vec<String> = (1..=handles.len())
             .map(|number| format!("receiptHandle.{number}"))
             .collect();
@@ -86,17 +86,17 @@ impl Signing {
     }
 
     /// Makes a queue.
-    pub(crate) fn create_queue(&self, queue: &str) -> Request {
+    pub fn create_queue(&self, queue: &str) -> Request {
         self.request("CreateQueue", &[("queueName", queue)], 0)
     }
 
     /// Lists the first queues.
-    pub(crate) fn list_queues(&self) -> Request {
+    pub fn list_queues(&self) -> Request {
         self.request("ListQueue", &[], 0)
     }
 
     /// Publishes one message with a tag.
-    pub(crate) fn publish(&self, topic: &str, tag: &str, body_bytes: usize) -> Request {
+    pub fn publish(&self, topic: &str, tag: &str, body_bytes: usize) -> Request {
         let body = body(body_bytes);
         let parameters = [
             ("topicName", topic),
@@ -127,13 +127,13 @@ impl Signing {
 
 impl Request {
     /// Returns its bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
 /// Returns a body of so many bytes, none of them escaped.
-fn body(bytes: usize) -> String {
+pub fn body(bytes: usize) -> String {
     LETTERS
         .iter()
         .cycle()

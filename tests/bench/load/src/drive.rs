@@ -23,24 +23,25 @@ const READ_BYTES: usize = 16_384;
 
 /// How much was done, and in what time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub struct Tally {
     /// Messages that were acknowledged, or received and deleted.
-    pub(crate) messages: u64,
+    pub messages: u64,
     /// How long it took.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
 }
 
 /// What became of sends at a steady rate.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watched {
+pub struct Watched {
     /// When they were acknowledged.
-    pub(crate) acknowledged: Vec<Instant>,
+    pub acknowledged: Vec<Instant>,
     /// How many were refused.
-    pub(crate) refused: u64,
+    pub refused: u64,
 }
 
 /// A connection with what was read from it.
-struct Connection {
+#[derive(Debug)]
+pub struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
 }
@@ -49,7 +50,7 @@ struct Connection {
 
 impl Tally {
     /// Returns messages by second.
-    pub(crate) fn rate(&self) -> f64 {
+    pub fn rate(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 {
             self.messages as f64 / seconds
@@ -62,7 +63,8 @@ impl Tally {
 // === impl Connection ===
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
+    /// Connects to a node.
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(address)
             .await
             .with_context(|| format!("{address} does not accept"))?;
@@ -71,6 +73,22 @@ impl Connection {
             stream,
             read: Vec::with_capacity(READ_BYTES),
         })
+    }
+
+    /// Asks for something that is to be done.
+    pub async fn ask_done(&mut self, request: &Request) -> anyhow::Result<()> {
+        expect_done(self.ask(request).await?)
+    }
+
+    /// Receives a batch and deletes it; returns how many messages it had.
+    pub async fn take(&mut self, receive: &Request, signing: &Signing, queue: &str) -> anyhow::Result<u64> {
+        let body = self.ask(receive).await?;
+        if answer::said(body)? == Said::NoMessage {
+            return Ok(0);
+        }
+        let delete = signing.delete_batch(queue, &answer::handles(body));
+        self.ask_done(&delete).await?;
+        Ok(delete.messages)
     }
 
     /// Sends a request and returns the answer's body.
@@ -107,7 +125,7 @@ impl Connection {
 }
 
 /// Sends one request again and again over so many connections, until the time is over.
-pub(crate) fn repeat(
+pub fn repeat(
     address: SocketAddr,
     connections: u16,
     request: &Request,
@@ -117,7 +135,7 @@ pub(crate) fn repeat(
 }
 
 /// The same at some nodes alike, with a request for each.
-pub(crate) fn repeat_at(
+pub fn repeat_at(
     addresses: &[SocketAddr],
     connections: u16,
     requests: &[Request],
@@ -130,8 +148,7 @@ pub(crate) fn repeat_at(
         let request = &requests[node];
         let mut connection = Connection::open(addresses[node]).await?;
         while start.elapsed() < span {
-            let body = connection.ask(request).await?;
-            expect_done(body)?;
+            connection.ask_done(request).await?;
             count(&tally, request.messages, start);
         }
         Ok(())
@@ -140,7 +157,7 @@ pub(crate) fn repeat_at(
 }
 
 /// Sends requests, each once, in any order.
-pub(crate) fn each(
+pub fn each(
     address: SocketAddr,
     connections: u16,
     requests: impl Iterator<Item = Request>,
@@ -156,8 +173,7 @@ pub(crate) fn each(
             let Some(request) = next else {
                 return Ok(());
             };
-            let body = connection.ask(&request).await?;
-            expect_done(body)?;
+            connection.ask_done(&request).await?;
             count(&tally, request.messages, start);
         }
     })?;
@@ -165,7 +181,7 @@ pub(crate) fn each(
 }
 
 /// Receives messages and deletes them, until the time is over or none is left.
-pub(crate) fn consume(
+pub fn consume(
     signing: &Signing,
     address: SocketAddr,
     connections: u16,
@@ -182,7 +198,7 @@ pub(crate) fn consume(
 }
 
 /// The same at some nodes alike, with what signs for each.
-pub(crate) fn consume_at(
+pub fn consume_at(
     addresses: &[SocketAddr],
     connections: u16,
     signings: &[Signing],
@@ -199,7 +215,7 @@ pub(crate) fn consume_at(
         let node = usize::from(place) % addresses.len();
         let mut connection = Connection::open(addresses[node]).await?;
         while start.elapsed() < span {
-            let taken = take(&mut connection, &receives[node], &signings[node], queue).await?;
+            let taken = connection.take(&receives[node], &signings[node], queue).await?;
             if taken == 0 {
                 return Ok(());
             }
@@ -211,7 +227,7 @@ pub(crate) fn consume_at(
 }
 
 /// Receives messages as they come and deletes them, until the time is over.
-pub(crate) fn follow(
+pub fn follow(
     signing: &Signing,
     address: SocketAddr,
     connections: u16,
@@ -224,7 +240,7 @@ pub(crate) fn follow(
     on_each(connections, async |_| {
         let mut connection = Connection::open(address).await?;
         while start.elapsed() < span {
-            let taken = take(&mut connection, &receive, signing, queue).await?;
+            let taken = connection.take(&receive, signing, queue).await?;
             count(&tally, taken, start);
         }
         Ok(())
@@ -232,26 +248,9 @@ pub(crate) fn follow(
     Ok(tally.into_inner())
 }
 
-/// Receives a batch and deletes it; returns how many messages it had.
-async fn take(
-    connection: &mut Connection,
-    receive: &Request,
-    signing: &Signing,
-    queue: &str,
-) -> anyhow::Result<u64> {
-    let body = connection.ask(receive).await?;
-    if answer::said(body)? == Said::NoMessage {
-        return Ok(0);
-    }
-    let delete = signing.delete_batch(queue, &answer::handles(body));
-    let body = connection.ask(&delete).await?;
-    expect_done(body)?;
-    Ok(delete.messages)
-}
-
 /// Sends one request at a steady rate, whether or not the ones before were answered. Returns how long each took, in
 /// milliseconds.
-pub(crate) fn steady(
+pub fn steady(
     address: SocketAddr,
     connections: u16,
     request: &Request,
@@ -267,9 +266,8 @@ pub(crate) fn steady(
         let mut due = start + gap * u32::from(place);
         while due - start < span {
             let begun = reach(due).await;
-            let body = connection.ask(request).await?;
+            connection.ask_done(request).await?;
             let millis = begun.elapsed().as_secs_f64() * 1_000.0;
-            expect_done(body)?;
             taken.borrow_mut().push(millis);
             due += gap * u32::from(connections);
         }
@@ -279,7 +277,7 @@ pub(crate) fn steady(
 }
 
 /// Sends one request at a steady rate until told to stop, and notes when each was acknowledged.
-pub(crate) fn watch(
+pub fn watch(
     address: SocketAddr,
     connections: u16,
     request: &Request,

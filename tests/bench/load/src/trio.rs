@@ -1,16 +1,32 @@
 //! Three nodes under measurement.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use posthouse_tests::{Cluster, Node, Plan};
 use serde_json::Value;
 
-use super::{ALLOWANCE, CONFIGURATION, command, parent};
-use crate::options::Options;
 use crate::processor;
+
+/// Allows the tenant on whose behalf everything is done more than a load program of this kind asks for.
+pub const ALLOWANCE: [&str; 11] = [
+    "tenant",
+    "quota",
+    "dev",
+    "--calls-per-second",
+    "10000000",
+    "--bytes-per-second",
+    "100000000000",
+    "--queues",
+    "2000000",
+    "--plugin-cpu",
+    "1000000000",
+];
+/// The configuration: the log says only what goes wrong, beside the line that tells the address.
+pub const QUIET: &str = "[logs]\nlevel = \"warn,posthouse_node::serve=info\"\n";
 
 const NODES: u8 = 3;
 /// How long a set may be without a leader.
@@ -20,7 +36,7 @@ const LED_POLL: Duration = Duration::from_millis(50);
 
 /// A cluster of three with data on the disk under measurement.
 #[derive(Debug)]
-pub(crate) struct Trio {
+pub struct Trio {
     /// Whose command line is used.
     program: PathBuf,
     cluster: Cluster,
@@ -29,47 +45,47 @@ pub(crate) struct Trio {
 // === impl Trio ===
 
 impl Trio {
-    /// Starts the program to measure three times on new folders, the tenant allowed everything.
-    pub(crate) fn start(options: &Options, sets: u8) -> anyhow::Result<Trio> {
-        let program = options.program()?;
+    /// Starts a program three times on new folders below another, the tenant allowed everything.
+    pub fn start(program: &Path, parent: &Path, sets: u8) -> anyhow::Result<Trio> {
         let cluster = Cluster::start_as(Plan {
-            program: &program,
+            program,
             nodes: NODES,
             sets,
-            configuration: &|_| CONFIGURATION.to_owned(),
+            configuration: &|_| QUIET.to_owned(),
             wired: false,
-            parent: &parent(options),
+            parent,
         })?;
+        let program = program.to_owned();
         let trio = Trio { program, cluster };
         command(&trio.program, trio.node(1), &ALLOWANCE)?;
         Ok(trio)
     }
 
     /// Returns where a node listens, numbered from 1.
-    pub(crate) fn address(&self, node: usize) -> SocketAddr {
+    pub fn address(&self, node: usize) -> SocketAddr {
         self.node(node).address()
     }
 
     /// Returns another node than this one.
-    pub(crate) fn other_than(&self, node: usize) -> usize {
+    pub fn other_than(&self, node: usize) -> usize {
         node % usize::from(NODES) + 1
     }
 
     /// Returns a follower that can be stopped: not the node that is asked for the status.
-    pub(crate) fn follower_to_stop(&self, leader: usize) -> usize {
+    pub fn follower_to_stop(&self, leader: usize) -> usize {
         (2..=usize::from(NODES))
             .find(|node| *node != leader)
             .unwrap_or(leader)
     }
 
     /// Asks for an action that is to be done.
-    pub(crate) fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub fn ask(&self, action: &str, parameters: &[(&str, &str)]) -> anyhow::Result<()> {
         self.node(1).client().ask(action, parameters)?.success()?;
         Ok(())
     }
 
     /// Returns the number of the node that leads a set.
-    pub(crate) fn leader(&self, set: u64) -> anyhow::Result<usize> {
+    pub fn leader(&self, set: u64) -> anyhow::Result<usize> {
         let start = Instant::now();
         while start.elapsed() < LED {
             if let Some(leader) = self.shown(1, set)?["leader"].as_u64() {
@@ -80,9 +96,32 @@ impl Trio {
         bail!("nobody leads set {set}")
     }
 
+    /// Returns where the node listens that leads a queue's set.
+    pub fn leader_of(&self, queue: &str) -> anyhow::Result<SocketAddr> {
+        let shown = command(&self.program, self.node(1), &["queue", "show", queue, "--json"])?;
+        let shown: Value = serde_json::from_slice(&shown).context("what is shown of a queue is no JSON")?;
+        let set = shown["set"].as_u64().context("a queue is in a set")?;
+        Ok(self.address(self.leader(set)?))
+    }
+
+    /// Returns how many messages a queue has, waiting, received or delayed.
+    pub fn messages(&self, queue: &str) -> anyhow::Result<u64> {
+        let mut client = self.node(1).client();
+        let answer = client
+            .ask("GetQueueAttributes", &[("queueName", queue)])?
+            .success()?;
+        let fields = ["activeMsgNum", "inactiveMsgNum", "delayMsgNum"];
+        Ok(fields.iter().filter_map(|field| answer.0[*field].as_u64()).sum())
+    }
+
+    /// Returns the nodes' process ids.
+    pub fn pids(&self) -> Vec<u32> {
+        self.cluster.nodes().iter().filter_map(Node::pid).collect()
+    }
+
     /// Returns how many entries the replica that is furthest behind lacks, by what a node shows of a set; none as long as
     /// one of them does not answer.
-    pub(crate) fn most_behind(&self, asked: usize, set: u64) -> anyhow::Result<Option<u64>> {
+    pub fn most_behind(&self, asked: usize, set: u64) -> anyhow::Result<Option<u64>> {
         let shown = self.shown(asked, set)?;
         let replicas = shown["replicas"].as_array().context("the set has replicas")?;
         if replicas.len() < usize::from(NODES) {
@@ -102,12 +141,12 @@ impl Trio {
     }
 
     /// Kills a node.
-    pub(crate) fn kill(&mut self, node: usize) {
+    pub fn kill(&mut self, node: usize) {
         self.cluster.node_mut(node).kill();
     }
 
     /// Stops a node as an operator would.
-    pub(crate) fn stop(&mut self, node: usize) -> anyhow::Result<()> {
+    pub fn stop(&mut self, node: usize) -> anyhow::Result<()> {
         match self.cluster.node_mut(node).terminate()? {
             Some(0) => Ok(()),
             status => bail!("the node stopped with status {status:?}"),
@@ -115,18 +154,18 @@ impl Trio {
     }
 
     /// Starts a node again.
-    pub(crate) fn launch(&mut self, node: usize) -> anyhow::Result<()> {
+    pub fn launch(&mut self, node: usize) -> anyhow::Result<()> {
         self.cluster.node_mut(node).launch()
     }
 
     /// Starts a node again, and waits until all are ready.
-    pub(crate) fn relaunch(&mut self, node: usize) -> anyhow::Result<()> {
+    pub fn relaunch(&mut self, node: usize) -> anyhow::Result<()> {
         self.cluster.node_mut(node).launch()?;
         self.cluster.wait_ready()
     }
 
     /// Returns the processor time that each node has used, in seconds.
-    pub(crate) fn busy_seconds(&self) -> anyhow::Result<Vec<f64>> {
+    pub fn busy_seconds(&self) -> anyhow::Result<Vec<f64>> {
         let busy = |node: &Node| processor::busy_seconds(node.pid().context("the node runs")?);
         self.cluster.nodes().iter().map(busy).collect()
     }
@@ -134,4 +173,21 @@ impl Trio {
     fn node(&self, number: usize) -> &Node {
         self.cluster.node(number)
     }
+}
+
+/// Says something to a node with a program's command line, and returns what it prints.
+pub fn command(program: &Path, node: &Node, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let output = Command::new(program)
+        .args(arguments)
+        .args(["--url", &node.url()])
+        .output()
+        .with_context(|| format!("{} cannot be started", program.display()))?;
+    if !output.status.success() {
+        bail!(
+            "posthouse {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(output.stdout)
 }
