@@ -33,7 +33,8 @@ mod survival;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use posthouse_tests::{Answer, Client, Cluster, Node};
@@ -77,9 +78,14 @@ fn refusal(node: &Node, arguments: &[&str]) -> String {
 
 /// Says something to a node on the command line, and returns its answer, or why there is none.
 fn tried(node: &Node, arguments: &[&str]) -> Result<Value, String> {
+    tried_at(&node.url(), arguments)
+}
+
+/// Says something on the command line to the node at an address, and returns its answer, or why there is none.
+fn tried_at(url: &str, arguments: &[&str]) -> Result<Value, String> {
     let output = Command::new(program())
         .args(arguments)
-        .args(["--json", "--url", &node.url()])
+        .args(["--json", "--url", url])
         .env("POSTHOUSE_SECRET_ID", "AKIDdev")
         .env("POSTHOUSE_SECRET_KEY", "dev")
         .output()
@@ -197,6 +203,44 @@ fn send(client: &mut Client, queue: &str, body: &str) {
     let letter = [("queueName", queue), ("msgBody", body)];
     let sent = ask_as(client, Some(&token), "SendMessage", &letter);
     assert_eq!(sent.code(), 0, "{queue}: {}", sent.0);
+}
+
+/// How many messages were begun, and how many are in the queue.
+#[derive(Clone, Default)]
+struct Sent {
+    begun: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+}
+
+/// Sends messages to the queue `q` from four threads, while the node dies that leads a set, and starts it again. Each has a
+/// token, and is sent again until it is known to be there: so it is there once.
+fn send_while_the_leader_dies(cluster: &mut Cluster, set: u64, sent: &Sent, body: fn(usize) -> String) {
+    let victim = leader(cluster.node(1), set);
+    let stop = Arc::new(AtomicBool::new(false));
+    let senders: Vec<_> = (1..=3)
+        .filter(|node| *node != victim)
+        .flat_map(|node| [node, node])
+        .map(|node| {
+            let mut client = cluster.node(node).client();
+            let (stop, sent) = (Arc::clone(&stop), sent.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let number = sent.begun.fetch_add(1, Ordering::Relaxed);
+                    send(&mut client, "q", &body(number));
+                    sent.done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    wait_for(&sent.done, 30);
+    cluster.node_mut(victim).kill();
+    wait_for(&sent.done, 30);
+    stop.store(true, Ordering::Relaxed);
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    cluster.node_mut(victim).launch().unwrap();
+    cluster.wait_ready().unwrap();
 }
 
 /// Sends a message through a node that may die, or be cut off; returns whether it was acknowledged.

@@ -231,7 +231,7 @@ impl Broker {
                 let Some(parts) = parts.upgrade() else { return };
                 let broker = Broker(parts);
                 if let Some(found) = broker.resolve_incarnation(queue) {
-                    broker.release(found.set, queue, leased.iter().map(|one| one.handle).collect());
+                    broker.release_here(found.set, queue, &leased);
                 }
             };
             Parts {

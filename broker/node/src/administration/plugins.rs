@@ -183,6 +183,8 @@ pub(super) async fn redrive(
             .collect(),
         next: redriven.next.map(|next| Decimal(next.0)),
         parked: redriven.parked,
+        leased: redriven.leased,
+        uncertain: redriven.is_uncertain,
     })
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use posthouse_model::{
     Attribute, Body, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name, Parking,
-    ReceiptHandle, Refusal, SessionCall, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId, Time,
-    Token, bounds,
+    ReceiptHandle, Refusal, SessionCall, Set, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId,
+    Term, Time, Token, bounds,
 };
+use posthouse_replica::{Fault, Group, Reason};
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::decide::{Sorted, parking_of};
@@ -64,6 +66,8 @@ pub struct Leases {
     queue: Incarnation,
     set: SetId,
     handles: Vec<ReceiptHandle>,
+    /// In which term they are given back, if only in one: another leader may have answered the same call with them.
+    term: Option<Term>,
 }
 
 impl Broker {
@@ -206,10 +210,15 @@ impl Broker {
             .view(|state| Some(state.queue(ask.queue)?.has_visible()))
             .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
         let in_line = self.waiters.any(ask.queue) && !ask.wait.is_zero();
-        let mut leased = Vec::new();
+        let (mut leased, mut leases) = (Vec::new(), Leases::of_call(self, &group, ask.queue, ask.call));
         // What may have been leased before is answered again under the same name.
         if ask.again || (any && !in_line) {
-            leased = self.lease(&found, &ask).await?;
+            let command = SetCommand::Receive {
+                queue: ask.queue,
+                max: ask.max,
+                visibility: ask.visibility,
+            };
+            (leased, leases) = self.lease(&group, ask.queue, ask.call, command).await?;
         }
         if leased.is_empty() && ask.wait.is_zero() && !any {
             // "No message" is an answer, and as such agreed on.
@@ -220,8 +229,9 @@ impl Broker {
             let turn = self.wait_in_line(&found, &ask, deadline).await;
             *waited += begun.elapsed();
             leased = turn?;
+            leases.hold(&leased);
         }
-        self.open_leased(&found, leased).await
+        self.open_leased(&found, leased, leases).await
     }
 
     /// Returns how long receives wait that do not say.
@@ -316,7 +326,7 @@ impl Broker {
                     }
                     Ok(Ok(SetReply::Leased(leased))) => {
                         if let Err(Turn::Leased(leased)) = waiter.serve(Turn::Leased(leased)) {
-                            broker.release(set, queue, leased.iter().map(|one| one.handle).collect());
+                            broker.release_here(set, queue, &leased);
                         }
                     }
                     Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
@@ -330,13 +340,39 @@ impl Broker {
 
     /// Gives leases back without waiting for it.
     pub fn release(&self, set: SetId, queue: Incarnation, handles: Vec<ReceiptHandle>) {
+        self.release_in(None, set, queue, handles);
+    }
+
+    /// Gives leases back that this node gave as the leader of their set, if it still is that: when whoever asked for them
+    /// asks another leader, that one answers with the same leases.
+    pub fn release_here(&self, set: SetId, queue: Incarnation, leased: &[Leased]) {
+        let term = self.member(set).ok().and_then(|group| group.term());
+        if term.is_some() {
+            self.release_in(term, set, queue, leased.iter().map(|one| one.handle).collect());
+        }
+    }
+
+    /// Gives leases back, while this node leads in a term if one is named.
+    fn release_in(&self, term: Option<Term>, set: SetId, queue: Incarnation, handles: Vec<ReceiptHandle>) {
         if handles.is_empty() {
             return;
         }
         let broker = self.clone();
         self.tasks.spawn(async move {
+            let release = SetCommand::Release { queue, handles };
             // When this fails, the lease ends by itself after the visibility timeout.
-            let _ = broker.command(set, SetCommand::Release { queue, handles }).await;
+            let outcome = match (term, broker.member(set)) {
+                (None, _) => broker.command(set, release).await.map(drop),
+                (Some(_), Ok(group)) => group
+                    .propose_in(term, None, release)
+                    .await
+                    .map(drop)
+                    .map_err(Into::into),
+                (Some(_), Err(error)) => Err(error),
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%set, %queue, %error, "leases were not given back");
+            }
         });
     }
 
@@ -350,17 +386,33 @@ impl Broker {
         }
     }
 
-    async fn lease(&self, found: &Resolved, ask: &ReceiveAsk) -> Result<Vec<Leased>, BrokerError> {
-        let command = SetCommand::Receive {
-            queue: ask.queue,
-            max: ask.max,
-            visibility: ask.visibility,
-        };
-        match self.member(found.set)?.propose_as(ask.call, command).await? {
-            Ok(SetReply::Leased(leased)) => Ok(leased),
-            Ok(other) => Err(senseless(&other)),
-            Err(refusal) => Err(BrokerError::queue(refusal)),
-        }
+    /// Has messages of a queue leased. Whoever waits for them may go away before they are: they are given back then.
+    pub(super) async fn lease(
+        &self,
+        group: &Group<Set>,
+        queue: Incarnation,
+        call: Option<SessionCall>,
+        command: SetCommand,
+    ) -> Result<(Vec<Leased>, Leases), BrokerError> {
+        let mut leases = Leases::of_call(self, group, queue, call);
+        let group = group.clone();
+        let (tell, told) = oneshot::channel();
+        self.tasks.spawn(async move {
+            let outcome = match group.propose_as(call, command).await {
+                Ok(Ok(SetReply::Leased(leased))) => {
+                    leases.hold(&leased);
+                    Ok((leased, leases))
+                }
+                Ok(Ok(other)) => Err(senseless(&other)),
+                Ok(Err(refusal)) => Err(BrokerError::queue(refusal)),
+                Err(fault) => Err(fault.into()),
+            };
+            // Dropped when nobody is there any more, and the leases with it.
+            drop(tell.send(outcome));
+        });
+        // It is lost only when the node stops.
+        told.await
+            .unwrap_or_else(|_| Err(Fault::MayBeDone(Reason::Stopping).into()))
     }
 
     async fn wait_in_line(
@@ -385,8 +437,12 @@ impl Broker {
     }
 
     /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.
-    async fn open_leased(&self, found: &Resolved, leased: Vec<Leased>) -> Result<Reception, BrokerError> {
-        let mut leases = Leases::new(self, found.set, found.incarnation, &leased);
+    async fn open_leased(
+        &self,
+        found: &Resolved,
+        leased: Vec<Leased>,
+        mut leases: Leases,
+    ) -> Result<Reception, BrokerError> {
         let mut messages = Vec::with_capacity(leased.len());
         let mut failure = None;
         let mut unread = Vec::new();
@@ -547,12 +603,8 @@ impl Received {
 impl Reception {
     /// Returns what another node leased, which this one is to hand out.
     fn new(broker: &Broker, found: &Resolved, messages: Vec<Received>) -> Reception {
-        let leases = Leases {
-            broker: broker.clone(),
-            queue: found.incarnation,
-            set: found.set,
-            handles: messages.iter().map(|one| one.leased.handle).collect(),
-        };
+        let mut leases = Leases::none(broker, found.set, found.incarnation);
+        leases.handles = messages.iter().map(|one| one.leased.handle).collect();
         Reception { messages, leases }
     }
 
@@ -565,13 +617,26 @@ impl Reception {
 // === impl Leases ===
 
 impl Leases {
-    pub(super) fn new(broker: &Broker, set: SetId, queue: Incarnation, leased: &[Leased]) -> Leases {
+    /// Returns those of nothing yet.
+    pub(super) fn none(broker: &Broker, set: SetId, queue: Incarnation) -> Leases {
         Leases {
             broker: broker.clone(),
             queue,
             set,
-            handles: leased.iter().map(|one| one.handle).collect(),
+            handles: Vec::new(),
+            term: None,
         }
+    }
+
+    /// Returns those of nothing yet, for what the leader of a set leases under a name, if there is one.
+    fn of_call(broker: &Broker, group: &Group<Set>, queue: Incarnation, call: Option<SessionCall>) -> Leases {
+        let mut leases = Leases::none(broker, group.set(), queue);
+        leases.term = group.term().filter(|_| call.is_some());
+        leases
+    }
+
+    fn hold(&mut self, leased: &[Leased]) {
+        self.handles.extend(leased.iter().map(|one| one.handle));
     }
 
     /// The client has its answer: the leases are its own now.
@@ -582,7 +647,7 @@ impl Leases {
 
 impl Drop for Leases {
     fn drop(&mut self) {
-        self.broker
-            .release(self.set, self.queue, std::mem::take(&mut self.handles));
+        let handles = std::mem::take(&mut self.handles);
+        self.broker.release_in(self.term, self.set, self.queue, handles);
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use posthouse_host::{Binding, Filtered};
 use posthouse_model::{
     Body, BodyKey, Decision, Incarnation, Incoming, Kind, LogIndex, Message, MessageId, MoveCause, Name,
-    Origin, Parking, Place, PluginVersion, Publication, Readmitted, Refusal, Sequence, Set, SetCommand,
-    SetReply, Span, StoredMessage, SubscriptionId, TenantId, Verdict, World,
+    Origin, Parking, Place, PluginVersion, Publication, Readmitted, Refusal, Sequence, SessionCall, Set,
+    SetCommand, SetReply, Span, StoredMessage, SubscriptionId, TenantId, Verdict, World,
 };
 use posthouse_replica::Group;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,10 @@ pub struct Redriven {
     pub next: Option<Sequence>,
     /// How many messages are parked now, whoever failed on them.
     pub parked: u64,
+    /// How many of these are leased: by a receive, or by another redrive.
+    pub leased: u64,
+    /// Whether an earlier attempt of this call, of which nothing was heard, may have sent some that are not counted.
+    pub is_uncertain: bool,
 }
 
 /// A redrive as one node asks it of another.
@@ -72,6 +76,10 @@ pub(super) struct RedriveAsk {
     tenant: TenantId,
     queue: Incarnation,
     wish: RedriveWish,
+    /// What it is leased under: whoever does it after the first who may have begun goes on with the same messages.
+    call: Option<SessionCall>,
+    /// It may have been begun already.
+    again: bool,
 }
 
 /// A message that was parked, as one node has another decide it anew and take it in.
@@ -112,12 +120,17 @@ impl Broker {
             Err(BrokerError::NoName { .. }) => return Ok(Redriven::default()),
             Err(error) => return Err(error),
         };
-        let ask = RedriveAsk {
-            tenant,
-            queue: found.incarnation,
-            wish,
+        let call = self.name_waiting_call();
+        let ask = |again| {
+            Ask::Redrive(RedriveAsk {
+                tenant,
+                queue: found.incarnation,
+                wish: wish.clone(),
+                call,
+                again,
+            })
         };
-        let told = self.reach(Some(found.set), WITHIN, |_| Ask::Redrive(ask.clone()));
+        let told = self.reach(Some(found.set), WITHIN, ask);
         match told.await? {
             Told::Redriven(redriven) => Ok(redriven),
             other => Err(senseless(&other)),
@@ -130,16 +143,32 @@ impl Broker {
         let group = self.member(parked.set)?;
         group.confirm().await?;
         let found = self.parked_by(&group, &ask).await?;
-        let leased = match found.sequences.is_empty() {
-            true => Vec::new(),
-            false => self.lease_parked(&group, &ask, found.sequences).await?,
-        };
         // Whoever asked may go away, and this with it: what is leased is then not to stay so.
-        let mut leases = Leases::new(self, parked.set, ask.queue, &leased);
+        let (leased, mut leases) = match found.sequences.is_empty() && !ask.again {
+            true => (Vec::new(), Leases::none(self, parked.set, ask.queue)),
+            false => {
+                let command = SetCommand::ReceiveThese {
+                    queue: ask.queue,
+                    sequences: found.sequences.clone(),
+                    visibility: LEASE,
+                };
+                self.lease(&group, ask.queue, ask.call, command).await?
+            }
+        };
+        let is_of_before = leased
+            .iter()
+            .any(|one| !found.sequences.contains(&one.body.sequence));
+        let mut next = match leased.last() {
+            // What was found is to be looked at by the next call.
+            Some(last) if is_of_before => Some(last.body.sequence),
+            Some(_) | None => found.next,
+        };
         let begun = Instant::now();
-        let mut redriven = Redriven::default();
+        let mut redriven = Redriven {
+            is_uncertain: ask.again && !is_of_before,
+            ..Redriven::default()
+        };
         let (mut done, mut left) = (Vec::new(), Vec::new());
-        let mut next = found.next;
         for one in leased {
             if begun.elapsed() > BEGIN_WITHIN {
                 // Those that are not begun with are the next.
@@ -149,9 +178,9 @@ impl Broker {
                 continue;
             }
             match self.send_again(&parked, &ask, one.body).await {
-                Ok(()) => {
+                Ok(message) => {
                     redriven.sent += 1;
-                    done.push(one.handle);
+                    done.push((message, one.handle));
                 }
                 Err((message, error)) => {
                     redriven.stayed.push((message, error.to_string()));
@@ -162,8 +191,17 @@ impl Broker {
         let (set, queue) = (parked.set, ask.queue);
         if !done.is_empty() {
             // Whatever comes of this: what has arrived is not taken in again.
-            let delete = SetCommand::Delete { queue, handles: done };
-            self.command(set, delete).await?.map_err(BrokerError::queue)?;
+            let handles = done.iter().map(|(_, handle)| *handle).collect();
+            let delete = SetCommand::Delete { queue, handles };
+            let deleted = match self.command(set, delete).await?.map_err(BrokerError::queue)? {
+                SetReply::Deleted(results) => results,
+                other => return Err(senseless(&other)),
+            };
+            let not_let_go = done.iter().zip(&deleted).filter(|(_, result)| result.is_err());
+            redriven.stayed.extend(not_let_go.map(|((message, _), _)| {
+                let reason = "it was sent, but its lease among the parked had ended: send it again, which will not send it twice";
+                (*message, reason.to_owned())
+            }));
         }
         if !left.is_empty() {
             let release = SetCommand::Release { queue, handles: left };
@@ -173,6 +211,7 @@ impl Broker {
         redriven.next = next;
         let counts = group.view(|state| state.queue(queue).map(|queue| queue.counts()));
         redriven.parked = counts.map_or(0, |counts| counts.active + counts.leased);
+        redriven.leased = counts.map_or(0, |counts| counts.leased);
         Ok(redriven)
     }
 
@@ -214,41 +253,28 @@ impl Broker {
             .map_err(|error| BrokerError::Unreadable(error.to_string()))?
     }
 
-    async fn lease_parked(
-        &self,
-        group: &Group<Set>,
-        ask: &RedriveAsk,
-        sequences: Vec<Sequence>,
-    ) -> Result<Vec<posthouse_model::Leased>, BrokerError> {
-        let command = SetCommand::ReceiveThese {
-            queue: ask.queue,
-            sequences,
-            visibility: LEASE,
-        };
-        match group.propose(command).await? {
-            Ok(SetReply::Leased(leased)) => Ok(leased),
-            Ok(other) => Err(senseless(&other)),
-            Err(refusal) => Err(BrokerError::queue(refusal)),
-        }
-    }
-
-    /// Has one message decided anew and taken in where it belongs.
+    /// Has one message decided anew and taken in where it belongs; returns its id.
     async fn send_again(
         &self,
         parked: &Resolved,
         ask: &RedriveAsk,
         body: BodyKey,
-    ) -> Result<(), (MessageId, BrokerError)> {
+    ) -> Result<MessageId, (MessageId, BrokerError)> {
         let nobody = MessageId::default();
         let stored = match self.read_open(parked.set, body).await {
             Ok(Some(stored)) => stored,
-            // Its time was over in this moment.
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                let gone = BrokerError::Argument("its time was over in this moment".to_owned());
+                return Err((nobody, gone));
+            }
             Err(error) => return Err((nobody, error)),
         };
         let id = stored.message.id;
         let readmitted = self.readmit(parked, ask, body.sequence, stored).await;
-        readmitted.map_err(|error| (id, error))
+        match readmitted {
+            Ok(()) => Ok(id),
+            Err(error) => Err((id, error)),
+        }
     }
 
     async fn readmit(

@@ -367,6 +367,13 @@ pub struct RedrivenView {
     pub next: Option<Decimal>,
     /// How many messages are parked now, whatever failed on them.
     pub parked: u64,
+    /// How many of these are leased, by a receive or by another call like this one, and were not looked at.
+    #[serde(default)]
+    pub leased: u64,
+    /// Whether the node that did it first died before it answered: it may have sent some that are not counted. None is sent
+    /// twice.
+    #[serde(default)]
+    pub uncertain: bool,
 }
 
 /// A message that stays parked.

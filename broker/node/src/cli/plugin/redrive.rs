@@ -46,7 +46,8 @@ pub(super) async fn perform(
         let told = asked.inspect_err(|_| progress.finish_and_clear())?;
         tried += told.sent + told.stayed.len() as u64;
         whole.sent += told.sent;
-        whole.parked = told.parked;
+        (whole.parked, whole.leased) = (told.parked, told.leased);
+        whole.uncertain |= told.uncertain;
         let room = STAYED_TOLD_MAX.saturating_sub(whole.stayed.len());
         whole.stayed.extend(told.stayed.into_iter().take(room));
         progress.set_message(format!(
@@ -65,7 +66,7 @@ pub(super) async fn perform(
         tokio::time::sleep(due(tried, rate).saturating_sub(begun.elapsed())).await;
     }
     progress.finish_and_clear();
-    let complete = whole.stayed.is_empty();
+    let complete = whole.stayed.is_empty() && whole.leased == 0 && !whole.uncertain;
     let text = text(&whole);
     Ok(Output {
         complete,
@@ -80,12 +81,27 @@ fn due(tried: u64, rate: u64) -> Duration {
 
 fn text(whole: &RedrivenView) -> String {
     let RedrivenView {
-        sent, stayed, parked, ..
+        sent,
+        stayed,
+        parked,
+        leased,
+        uncertain,
+        ..
     } = whole;
     let mut text = format!(
         "{sent} sent on their way, {} stay; {parked} are parked now\n",
         stayed.len()
     );
+    if *leased > 0 {
+        text.push_str(&format!(
+            "{leased} of them were not looked at, for they are leased: by a receive, or by another redrive\n"
+        ));
+    }
+    if *uncertain {
+        text.push_str(
+            "a node died before it answered: what it sent is not counted, and none is sent twice\n",
+        );
+    }
     for StayedView { message_id, reason } in stayed.iter().take(STAYED_NAMED_MAX) {
         text.push_str(&format!("{message_id}: {}\n", one_line(reason)));
     }
@@ -117,11 +133,25 @@ mod tests {
         let whole = RedrivenView {
             sent: 2,
             stayed: stayed.collect(),
-            next: None,
             parked: 31,
+            ..RedrivenView::default()
         };
         let text = text(&whole);
         assert!(text.starts_with("2 sent on their way, 30 stay; 31 are parked now\n1: it traps\n"));
         assert!(text.ends_with("\n10 more: it traps\n"), "{text}");
+    }
+    #[test]
+    fn what_is_leased_and_what_is_not_certain_is_told() {
+        let whole = RedrivenView {
+            sent: 2,
+            parked: 3,
+            leased: 3,
+            uncertain: true,
+            ..RedrivenView::default()
+        };
+        let text = text(&whole);
+        let expected = "2 sent on their way, 0 stay; 3 are parked now\n3 of them were not looked at, for they are leased";
+        assert!(text.starts_with(expected), "{text}");
+        assert!(text.contains("none is sent twice"), "{text}");
     }
 }
