@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use posthouse_tests::{Client, Node};
 
-use crate::plugins::{publish, receive, topic_to_queue};
+use crate::plugins::{publish, push, receive, topic_to_queue};
 use crate::push::{PUSH, endpoint};
 use crate::sealing::run;
 use crate::{get, node, until};
@@ -81,6 +81,64 @@ fn plugins_that_call_the_host_more_than_their_tenant_may_are_refused_with_the_re
     publish(&mut client, "t", "y").success().unwrap();
     assert_eq!(receive(&mut client, "q"), "y");
     until(|| counted(&node, "posthouse_plugin_output_bytes_total", "tenant="));
+}
+
+#[test]
+fn a_plugin_that_may_not_be_asked_now_has_not_failed() {
+    let node = node();
+    let mut client = node.client();
+    for name in ["q", "parked"] {
+        client
+            .ask("CreateQueue", &[("queueName", name)])
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+    push(&node, "guard", "examples/plugins/json-filter");
+    push(&node, "bell", "plugins/http-push");
+    let (url, pushes) = endpoint(vec![503, 200, 503, 200]);
+    subscribe(&mut client, &url);
+    for policy in ["park", "fallback"] {
+        let on_failure = ["--on-failure", policy];
+        let rule = r#"{"when":{"field":"/price","above":100},"not-json":"drop"}"#;
+        let guard = ["plugin", "bind", "guard", "--queue", "q", "--config", rule];
+        run(&node, &[&guard[..], &on_failure].concat());
+        run(
+            &node,
+            &[&["plugin", "bind", "bell", "--topic", "t"][..], &on_failure].concat(),
+        );
+        publish(&mut client, "t", policy).success().unwrap();
+        assert_eq!(
+            pushes.recv_timeout(PUSH).unwrap().body,
+            policy.as_bytes(),
+            "answered 503"
+        );
+
+        let refused = || counted(&node, "posthouse_plugin_calls_refused_total", "reason=\"output\"");
+        let before = refused();
+        run(&node, &["tenant", "set", "dev", "--plugin-output", "0"]);
+        let message = [("queueName", "q"), ("msgBody", "not JSON")];
+        let told = client.ask("SendMessage", &message).unwrap().success();
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains("was not asked"), "{told}");
+        // The filter was refused once, and the next attempt to deliver.
+        until(|| refused().filter(|count| *count >= before.unwrap_or(0.0) + 2.0));
+        run(&node, &["tenant", "set", "dev", "--plugin-output", "1000000"]);
+        assert_eq!(
+            pushes.recv_timeout(PUSH).unwrap().body,
+            policy.as_bytes(),
+            "delivered"
+        );
+        client.ask("SendMessage", &message).unwrap().success().unwrap();
+        for queue in ["q", "parked"] {
+            let counts = client.ask("GetQueueAttributes", &[("queueName", queue)]).unwrap();
+            let counts = counts.success().unwrap();
+            assert_eq!(
+                counts.0["activeMsgNum"], 0,
+                "{policy}, {queue}: what decides is the filter, which drops it"
+            );
+        }
+    }
 }
 
 /// Subscribes an endpoint to a new topic, to be tried again soon.

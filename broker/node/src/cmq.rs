@@ -616,6 +616,7 @@ pub fn refusal(error: BrokerError) -> CmqError {
         BrokerError::NothingMatched => CmqError::no_match(),
         BrokerError::NoPlugin { .. }
         | BrokerError::PluginFailed { .. }
+        | BrokerError::PluginUnavailable { .. }
         | BrokerError::DiskFull
         | BrokerError::Unsettled
         | BrokerError::ListingsBehind

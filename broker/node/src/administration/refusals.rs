@@ -25,6 +25,7 @@ impl From<BrokerError> for AdminError {
                 AdminError::new(AdminCode::PluginFailed, text)
             }
             BrokerError::DiskFull
+            | BrokerError::PluginUnavailable { .. }
             | BrokerError::Unsettled
             | BrokerError::ListingsBehind
             | BrokerError::Unprepared { .. }

@@ -269,6 +269,7 @@ impl Broker {
             }
             Err(fault) => fault,
         };
+        check_guilty(World::Route, &fault)?;
         self.plugin_failed(&bound.binding, World::Route, &fault);
         let text = fault.to_string();
         let verdict = Verdict::Failed(text.clone());
@@ -525,6 +526,7 @@ impl Broker {
                 }))
             }
             Err(fault) => {
+                check_guilty(World::Filter, &fault)?;
                 self.plugin_failed(&bound.binding, World::Filter, &fault);
                 if bound.quarantined.is_none() && !lending.is_sealed {
                     let asked = (envelope(&message), clear(&message.body));
@@ -548,6 +550,17 @@ impl Broker {
                 }
             }
         }
+    }
+}
+
+/// Refuses what a plugin was not asked about, through no fault of its own: no failure policy is for that.
+fn check_guilty(world: World, fault: &GuestFault) -> Result<(), BrokerError> {
+    match fault.is_guilty() {
+        true => Ok(()),
+        false => Err(BrokerError::PluginUnavailable {
+            world,
+            fault: fault.to_string(),
+        }),
     }
 }
 
@@ -635,7 +648,7 @@ impl Broker {
         let answers = self.ask_to_seal(&bound, key, bodies).await?;
         for ((message, context), answer) in waiting.into_iter().zip(answers) {
             let (binding, answer) = match answer {
-                Err(fault) if bound.on_failure == FailurePolicy::Fallback => {
+                Err(fault) if bound.on_failure == FailurePolicy::Fallback && fault.is_guilty() => {
                     self.plugin_failed(&bound.binding, World::Seal, &fault);
                     let builtin = self.bound(tenant, &[Place::Platform], World::Seal)?;
                     let again = to_seal(message).into_iter().collect();
@@ -649,13 +662,17 @@ impl Broker {
                 header,
                 ciphertext,
                 key: under,
-            } = answer.map_err(|fault| {
-                self.plugin_failed(&binding, World::Seal, &fault);
-                BrokerError::PluginFailed {
-                    world: World::Seal,
-                    fault: fault.to_string(),
+            } = match answer {
+                Ok(sealed) => sealed,
+                Err(fault) => {
+                    check_guilty(World::Seal, &fault)?;
+                    self.plugin_failed(&binding, World::Seal, &fault);
+                    return Err(BrokerError::PluginFailed {
+                        world: World::Seal,
+                        fault: fault.to_string(),
+                    });
                 }
-            })?;
+            };
             message.body = Body::Sealed(SealedBody {
                 header,
                 ciphertext,

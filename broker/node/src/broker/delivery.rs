@@ -471,6 +471,8 @@ impl Broker {
         };
         let fault = match driven {
             Ok(done) => return done,
+            // It was not asked, through no fault of its own: no failure policy is for that.
+            Err(fault) if !fault.is_guilty() => return Ended::unsettled(SettledOutcome::Retry(REST), 0),
             Err(fault) => fault,
         };
         self.plugin_failed(&binding, World::Deliver, &fault);
@@ -524,7 +526,8 @@ impl Broker {
         mut trail: Option<&mut Trail>,
     ) -> Result<Ended, GuestFault> {
         if let Err(error) = self.load(binding.version).await {
-            return Err(GuestFault::Said(error.to_string()));
+            tracing::warn!(version = %binding.version, %error, "a plugin cannot be asked to deliver");
+            return Err(GuestFault::NotLoaded);
         }
         let Effort { course, body, .. } = *effort;
         let mut so_far = SoFar::default();

@@ -87,6 +87,14 @@ pub enum BrokerError {
         /// Why.
         why: String,
     },
+    /// A plugin could not be asked, through no fault of its own. Not done; another try may succeed.
+    #[error("the plugin of world `{}` was not asked, nothing was done: {fault}", world_word(*.world))]
+    PluginUnavailable {
+        /// The world.
+        world: World,
+        /// Why.
+        fault: String,
+    },
 }
 
 impl BrokerError {
@@ -122,6 +130,7 @@ impl BrokerError {
             | BrokerError::DeadLetterRule(_)
             | BrokerError::NoPlugin { .. }
             | BrokerError::PluginFailed { .. }
+            | BrokerError::PluginUnavailable { .. }
             | BrokerError::Unsettled
             | BrokerError::ListingsBehind
             | BrokerError::DiskFull

@@ -236,7 +236,7 @@ impl TrialFigures {
     fn count_call(&mut self, fault: Option<&GuestFault>) {
         match fault {
             None => self.calls += 1,
-            Some(fault) if is_its_own(fault) => {
+            Some(fault) if fault.is_guilty() => {
                 self.calls += 1;
                 self.failed += 1;
             }
@@ -331,7 +331,7 @@ impl Broker {
             }
             Err(fault) => {
                 drop(figures);
-                let outcome = if is_its_own(&fault) { "failed" } else { "shed" };
+                let outcome = if fault.is_guilty() { "failed" } else { "shed" };
                 self.metrics.tried(tried.binding.tenant, tried.world, outcome);
                 ByTried::Failed
             }
@@ -431,7 +431,8 @@ impl Broker {
             figures.count_call(answer.as_ref().err());
         }
         let outcome = match &answer {
-            Err(fault) if !is_its_own(fault) => {
+            // What it is refused for lack of room says nothing about it.
+            Err(fault) if !fault.is_guilty() => {
                 // One that was asked for the tried version was counted so just now.
                 figures.shed += u64::from(by == Which::Tried);
                 "shed"
@@ -639,18 +640,6 @@ impl Broker {
                 tracing::warn!(version = %trial.version, %error, "a trial goes on though its gate ends it");
             }
         }
-    }
-}
-
-/// Returns whether a fault is a version's own: what it is refused for lack of room says nothing about it.
-fn is_its_own(fault: &GuestFault) -> bool {
-    match fault {
-        GuestFault::Trap { .. }
-        | GuestFault::OutOfTime
-        | GuestFault::OutOfMemory
-        | GuestFault::Nonsense(_)
-        | GuestFault::Said(_) => true,
-        GuestFault::Busy(_) | GuestFault::NotLoaded | GuestFault::Stopped => false,
     }
 }
 
