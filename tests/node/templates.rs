@@ -21,6 +21,61 @@ const WORLDS: [&str; 3] = ["route", "filter", "deliver"];
 /// The one that has a template in Rust alone.
 const SEAL: &str = "seal";
 
+/// A filter in each language that numbers messages, by a count in its store.
+const COUNTS_IN_RUST: &str = r#"
+use bindings::exports::posthouse::plugin::filtering::{Body, Envelope, Guest, Replacement, Verdict};
+use bindings::posthouse::plugin::kv;
+
+mod bindings {
+    wit_bindgen::generate!({ path: "wit", world: "filter-with-kv" });
+    export!(Plugin);
+    use super::Plugin;
+}
+
+struct Plugin;
+
+impl Guest for Plugin {
+    fn filter(envelope: Envelope, _: &Body) -> Result<Verdict, String> {
+        let held = kv::get("count").map_err(|refusal| format!("{refusal:?}"))?;
+        let count: u64 = held.map_or(0, |held| String::from_utf8_lossy(&held.value).parse().unwrap());
+        let body = (count + 1).to_string().into_bytes();
+        kv::put("count", &body, None).map_err(|refusal| format!("{refusal:?}"))?;
+        Ok(Verdict::Replace(Replacement { body, attributes: envelope.attributes }))
+    }
+}
+"#;
+const COUNTS_IN_JAVASCRIPT: &str = r#"
+import { get, put } from 'posthouse:plugin/kv@0.1.0';
+
+export const filtering = {
+  filter(envelope, _) {
+    const held = get('count');
+    const count = held === undefined ? 0 : Number(new TextDecoder().decode(held.value));
+    const body = new TextEncoder().encode(String(count + 1));
+    put('count', body, undefined);
+    return { tag: 'replace', val: { body, attributes: envelope.attributes } };
+  },
+};
+"#;
+const COUNTS_IN_PYTHON: &str = r#"
+from wit_world.exports import Filtering as World
+from wit_world.exports.filtering import Replacement, Verdict_Replace
+from wit_world.imports import kv
+
+
+class Filtering(World):
+    def filter(self, envelope, body):
+        held = kv.get("count")
+        body = str((0 if held is None else int(held.value)) + 1).encode()
+        kv.put("count", body, None)
+        return Verdict_Replace(Replacement(body, envelope.attributes))
+"#;
+/// What holds of it.
+const COUNTS_CASE: &str = r#"{
+    "kv": { "count": "41" }, "body": "x",
+    "expect": { "replace": { "body": "42" } }, "expect_kv": { "count": { "value": "42" } }
+}"#;
+
 /// Projects in one language, one for each world, and a folder where compiled plugins are kept.
 struct Projects {
     language: &'static str,
@@ -33,6 +88,7 @@ fn a_project_in_rust_builds_and_runs_in_each_world() {
     projects.build_and_test();
     projects.run_in_a_node();
     projects.run_seal();
+    projects.count("src/lib.rs", COUNTS_IN_RUST);
 }
 
 #[test]
@@ -40,6 +96,7 @@ fn a_project_in_javascript_builds_and_runs_in_each_world() {
     let projects = Projects::written("js");
     projects.build_and_test();
     projects.run_in_a_node();
+    projects.count("plugin.js", COUNTS_IN_JAVASCRIPT);
 }
 
 #[test]
@@ -47,10 +104,26 @@ fn a_project_in_python_builds_and_runs_in_each_world() {
     let projects = Projects::written("python");
     projects.build_and_test();
     projects.run_in_a_node();
+    projects.count("plugin.py", COUNTS_IN_PYTHON);
 }
 
 #[test]
-fn a_tool_that_is_missing_is_named_with_what_to_install() {
+fn what_cannot_be_built_is_named_with_what_to_do() {
+    let refused = Command::new(program())
+        .args([
+            "plugin",
+            "new",
+            "--lang",
+            "rust",
+            "--world",
+            "seal",
+            "--with-kv",
+            "x",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("keeps nothing"), "{said}");
     for (language, told) in [("js", "apt-get install nodejs npm"), ("python", "python3-venv")] {
         let projects = Projects::written(language);
         let nothing = projects.folder.path().join("nothing");
@@ -169,18 +242,44 @@ fn a_case_of_a_deliver_plugin_says_what_is_signed_with() {
 impl Projects {
     fn written(language: &'static str) -> Projects {
         let folder = TempDir::new().unwrap();
+        let projects = Projects { language, folder };
         for world in worlds(language) {
-            let dir = folder.path().join(world);
-            let output = Command::new(program())
-                .args(["plugin", "new", "--lang", language, "--world", world])
-                .arg(format!("{language}-{world}"))
-                .arg("--dir")
-                .arg(&dir)
-                .output()
-                .unwrap();
-            assert_success(&output, &format!("a new project in {language}, {world}"));
+            projects.write(world, &["--world", world]);
         }
-        Projects { language, folder }
+        projects
+    }
+
+    fn write(&self, folder: &str, how: &[&str]) {
+        let output = Command::new(program())
+            .args(["plugin", "new", "--lang", self.language])
+            .args(how)
+            .arg(self.of(folder))
+            .arg("--dir")
+            .arg(self.project(folder))
+            .output()
+            .unwrap();
+        assert_success(&output, &format!("a new project: {}", self.of(folder)));
+    }
+
+    /// Has a filter that keeps a count in its store built and tried.
+    fn count(&self, file: &str, source: &str) {
+        self.write("keeps", &["--world", "filter", "--with-kv"]);
+        let project = self.project("keeps");
+        fs::write(project.join(file), source).unwrap();
+        let cases = project.join("cases");
+        fs::remove_dir_all(&cases).unwrap();
+        fs::create_dir(&cases).unwrap();
+        fs::write(cases.join("counts.json"), COUNTS_CASE).unwrap();
+        for installed in ["node_modules", ".venv"] {
+            let installed = (self.project("filter").join(installed), project.join(installed));
+            if installed.0.exists() {
+                symlink(installed.0, installed.1).unwrap();
+            }
+        }
+        for what in ["build", "test"] {
+            let output = self.posthouse(&["plugin", what], "keeps");
+            assert_success(&output, &format!("{what} of {}", self.of("keeps")));
+        }
     }
 
     fn project(&self, world: &str) -> PathBuf {

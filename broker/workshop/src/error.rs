@@ -21,6 +21,11 @@ pub enum WorkshopError {
         /// The world asked for.
         world: World,
     },
+    /// A plugin of that world is lent no store.
+    #[error(
+        "a {0:?} plugin keeps nothing between its decisions: only route, filter and deliver plugins are lent a store"
+    )]
+    KeepsNothing(World),
     /// A folder holds no project.
     #[error("{} has no plugin.toml: `posthouse plugin new` writes a project", .0.display())]
     NoProject(PathBuf),

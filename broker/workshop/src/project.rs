@@ -39,6 +39,8 @@ pub struct Project {
     pub language: Language,
     /// What it decides.
     pub world: World,
+    /// Whether it keeps something between its decisions.
+    pub keeps: bool,
     folder: PathBuf,
 }
 
@@ -49,6 +51,9 @@ struct Manifest {
     name: String,
     language: Language,
     world: ManifestWorld,
+    /// Whether it is lent a store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    kv: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -63,14 +68,16 @@ enum ManifestWorld {
 // === impl Project ===
 
 impl Project {
-    /// Writes a project into a folder that is not there yet.
+    /// Writes a project into a folder that is not there yet, of a plugin that keeps something between its decisions or does not.
     pub fn create(
         folder: &Path,
         name: Name,
         language: Language,
         world: World,
+        keeps: bool,
     ) -> Result<Project, WorkshopError> {
         let files = template::files(language, world).ok_or(WorkshopError::NoTemplate { language, world })?;
+        let of_contract = template::world(world, keeps).ok_or(WorkshopError::KeepsNothing(world))?;
         if folder.exists() {
             return Err(WorkshopError::Exists(folder.to_owned()));
         }
@@ -78,10 +85,14 @@ impl Project {
             name,
             language,
             world,
+            keeps,
             folder: folder.to_owned(),
         };
         for file in files {
-            project.write(file.path, &template::filled(file.text, &project.name, world))?;
+            project.write(
+                file.path,
+                &template::filled(file.text, &project.name, of_contract),
+            )?;
         }
         project.write(MANIFEST_FILE, &project.manifest())?;
         Ok(project)
@@ -103,10 +114,15 @@ impl Project {
         };
         let manifest: Manifest = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let name = Name::parse(&manifest.name).map_err(|error| bad(format!("name: {error}")))?;
+        let world = World::from(manifest.world);
+        if template::world(world, manifest.kv).is_none() {
+            return Err(bad(WorkshopError::KeepsNothing(world).to_string()));
+        }
         Ok(Project {
             name,
             language: manifest.language,
-            world: manifest.world.into(),
+            world,
+            keeps: manifest.kv,
             folder: folder.to_owned(),
         })
     }
@@ -156,8 +172,9 @@ impl Project {
             name: self.name.as_str().to_owned(),
             language: self.language,
             world: self.world.into(),
+            kv: self.keeps,
         };
-        let values = toml::to_string(&manifest).expect("three texts are TOML");
+        let values = toml::to_string(&manifest).expect("three texts and a truth are TOML");
         format!("# What `posthouse plugin build`, `test` and `bench` know of this project.\n{values}")
     }
 }
@@ -217,7 +234,9 @@ mod tests {
                 }
                 let parent = tempfile::tempdir().expect("a temporary folder");
                 let folder = parent.path().join("project");
-                let written = Project::create(&folder, name(), language, world).expect("it is written");
+                let keeps = world == World::Filter;
+                let written =
+                    Project::create(&folder, name(), language, world, keeps).expect("it is written");
                 assert_eq!(Project::open(&folder).expect("it opens"), written);
                 for file in ["README.md", ".gitignore", "wit/worlds.wit", "wit/types.wit"] {
                     assert!(folder.join(file).is_file(), "{language} {world:?}: {file}");
@@ -230,7 +249,7 @@ mod tests {
     #[test]
     fn a_project_is_written_over_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let refused = Project::create(folder.path(), name(), Language::Rust, World::Filter);
+        let refused = Project::create(folder.path(), name(), Language::Rust, World::Filter, false);
         assert!(matches!(refused, Err(WorkshopError::Exists(_))), "{refused:?}");
     }
 
@@ -238,7 +257,7 @@ mod tests {
     fn a_seal_plugin_is_written_in_rust() {
         let parent = tempfile::tempdir().expect("a temporary folder");
         let folder = parent.path().join("project");
-        let refused = Project::create(&folder, name(), Language::Python, World::Seal);
+        let refused = Project::create(&folder, name(), Language::Python, World::Seal, false);
         assert!(
             matches!(refused, Err(WorkshopError::NoTemplate { .. })),
             "{refused:?}"

@@ -41,14 +41,10 @@ pub(crate) fn build(project: &Project) -> Result<(), WorkshopError> {
         ]);
         PIP.run(install.current_dir(folder))?;
     }
+    let world =
+        template::world(project.world, project.keeps).ok_or(WorkshopError::KeepsNothing(project.world))?;
     let mut command = Command::new(absolute(&componentize));
-    command.args([
-        "--quiet",
-        "--wit-path",
-        "wit",
-        "--world",
-        template::world(project.world),
-    ]);
+    command.args(["--quiet", "--wit-path", "wit", "--world", world]);
     // Without WASI, which plugins are not lent.
     command.args([
         "componentize",

@@ -126,20 +126,23 @@ pub(crate) fn files(language: Language, world: World) -> Option<impl Iterator<It
     )
 }
 
-/// Returns a template's text for a plugin of this name and world.
-pub(crate) fn filled(text: &str, name: &Name, world: World) -> String {
-    text.replace(NAME_MARK, name.as_str())
-        .replace(WORLD_MARK, self::world(world))
+/// Returns a template's text for a plugin of this name and world, by the world's name in the contract.
+pub(crate) fn filled(text: &str, name: &Name, world: &str) -> String {
+    text.replace(NAME_MARK, name.as_str()).replace(WORLD_MARK, world)
 }
 
-/// Returns a world's name in the contract.
-pub(crate) fn world(world: World) -> &'static str {
-    match world {
-        World::Route => "route",
-        World::Filter => "filter",
-        World::Deliver => "deliver",
-        World::Seal => "seal",
-    }
+/// Returns a world's name in the contract, or that of the same world with a store; none if there is no such world.
+pub(crate) fn world(world: World, keeps: bool) -> Option<&'static str> {
+    Some(match (world, keeps) {
+        (World::Route, false) => "route",
+        (World::Route, true) => "route-with-kv",
+        (World::Filter, false) => "filter",
+        (World::Filter, true) => "filter-with-kv",
+        (World::Deliver, false) => "deliver",
+        (World::Deliver, true) => "deliver-with-kv",
+        (World::Seal, false) => "seal",
+        (World::Seal, true) => return None,
+    })
 }
 
 #[cfg(test)]

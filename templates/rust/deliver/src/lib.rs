@@ -9,7 +9,7 @@ use bindings::exports::posthouse::plugin::delivering::{
 };
 
 mod bindings {
-    wit_bindgen::generate!({ path: "wit", world: "deliver" });
+    wit_bindgen::generate!({ path: "wit", world: "my-world" });
     export!(Plugin);
     use super::Plugin;
 }

@@ -6,7 +6,7 @@ use bindings::exports::posthouse::plugin::filtering::{Body, Envelope, Guest, Rep
 use bindings::posthouse::plugin::{config, log};
 
 mod bindings {
-    wit_bindgen::generate!({ path: "wit", world: "filter" });
+    wit_bindgen::generate!({ path: "wit", world: "my-world" });
     export!(Plugin);
     use super::Plugin;
 }

@@ -9,7 +9,7 @@ use bindings::exports::posthouse::plugin::router::{FilterType, Guest, GuestTable
 use bindings::posthouse::plugin::types::Envelope;
 
 mod bindings {
-    wit_bindgen::generate!({ path: "wit", world: "route" });
+    wit_bindgen::generate!({ path: "wit", world: "my-world" });
     export!(Plugin);
     use super::Plugin;
 }

@@ -33,6 +33,9 @@ pub enum ProjectCommand {
         /// What it is to decide.
         #[arg(long, value_enum)]
         world: World,
+        /// Lends it a store of its own, in which it keeps something between its decisions (`kv` in wit/types.wit).
+        #[arg(long)]
+        with_kv: bool,
         /// The folder to write it into; one of the plugin's name, here, when absent.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
@@ -114,10 +117,11 @@ impl ProjectCommand {
                 plugin,
                 lang,
                 world,
+                with_kv,
                 dir,
             } => {
                 let folder = dir.unwrap_or_else(|| PathBuf::from(plugin.as_str()));
-                let project = Project::create(&folder, plugin, lang.into(), world.into())?;
+                let project = Project::create(&folder, plugin, lang.into(), world.into(), with_kv)?;
                 let folder = project.folder().display();
                 Ok(Output::said(format!(
                     "{folder} is written: posthouse plugin build {folder}, then test\n"
