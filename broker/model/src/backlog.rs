@@ -230,6 +230,12 @@ impl Backlog {
         );
     }
 
+    /// Has the lease on a message end at another time.
+    pub(crate) fn extend(&mut self, sequence: u64, handle: ReceiptHandle, until: Time) {
+        let mark = self.lift(sequence);
+        self.hold(sequence, mark, Hold::Leased { handle, until });
+    }
+
     /// Makes a message that is here wait for a time. Its count stays.
     pub(crate) fn postpone(&mut self, sequence: u64, until: Time) {
         let mark = self.lift(sequence);

@@ -265,6 +265,25 @@ pub enum SetCommand {
         /// What of it is parked.
         parks: Vec<Park>,
     },
+    /// Ends leases whose messages were not dealt with: they are visible again, at once or after a while, and count as received,
+    /// so that the dead letter policy sees them. Each handle is answered for itself.
+    Return {
+        /// The queue.
+        queue: Incarnation,
+        /// The handles, at most 1,000.
+        handles: Vec<ReceiptHandle>,
+        /// How long the messages stay hidden, at most as long as a lease may last.
+        delay: Span,
+    },
+    /// Has leases end so long from now, whenever they were to end. Each handle is answered for itself, and stays the same.
+    Extend {
+        /// The queue.
+        queue: Incarnation,
+        /// The handles, at most 1,000.
+        handles: Vec<ReceiptHandle>,
+        /// How long they last.
+        visibility: Span,
+    },
 }
 
 /// What a queue or topic is.
@@ -388,6 +407,10 @@ pub enum SetReply {
         /// Whether it was taken in now, and not before.
         anew: bool,
     },
+    /// To `Return`: for each handle, in order, whether it leased a message.
+    Returned(Vec<Result<(), Refusal>>),
+    /// To `Extend`: for each handle, in order, whether it leases a message.
+    Extended(Vec<Result<(), Refusal>>),
 }
 
 /// A leased message: where its body is, and what a client is told beside it.

@@ -242,9 +242,10 @@ fn set_command_bytes(command: &SetCommand) -> usize {
         SetCommand::Send { messages, .. } => messages.iter().map(|incoming| incoming.message.weight()).sum(),
         SetCommand::Publish { publications, .. } => publications.iter().map(publication_bytes).sum(),
         SetCommand::Deposit { parcels, .. } => parcels.iter().map(|parcel| parcel.message.weight()).sum(),
-        SetCommand::Delete { handles, .. } | SetCommand::Release { handles, .. } => {
-            handles.len() * NUMBER_BYTES
-        }
+        SetCommand::Delete { handles, .. }
+        | SetCommand::Release { handles, .. }
+        | SetCommand::Return { handles, .. }
+        | SetCommand::Extend { handles, .. } => handles.len() * NUMBER_BYTES,
         SetCommand::Settle { outcomes, .. } => outcomes.len() * 2 * NUMBER_BYTES,
         SetCommand::Shipped { numbers, .. } => numbers.len() * NUMBER_BYTES,
         SetCommand::ReceiveThese { sequences, .. } => sequences.len() * NUMBER_BYTES,

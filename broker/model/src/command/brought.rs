@@ -54,7 +54,9 @@ impl SetCommand {
             | SetCommand::Decide { .. }
             | SetCommand::ForgetKv { .. }
             | SetCommand::ReceiveThese { .. }
-            | SetCommand::Park { .. } => None,
+            | SetCommand::Park { .. }
+            | SetCommand::Return { .. }
+            | SetCommand::Extend { .. } => None,
         }
     }
 }

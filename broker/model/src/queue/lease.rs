@@ -90,6 +90,54 @@ impl Queue {
         }
     }
 
+    /// Ends leases and hides their messages for a while, each counted as received.
+    pub(crate) fn give_back(
+        &mut self,
+        step: &mut Step<'_>,
+        handles: &[ReceiptHandle],
+        delay: Span,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        within_seconds("delaySeconds", delay, &(0..=*VISIBILITY_SECONDS.end()))?;
+        if handles.len() > MESSAGES_PER_COMMAND_MAX {
+            return Err(out_of_range("numOfMsg"));
+        }
+        let each = handles.iter().map(|handle| {
+            let sequence = self
+                .backlog
+                .leased_by(*handle, step.now)
+                .ok_or(Refusal::BadHandle(*handle))?;
+            match delay.is_zero() {
+                true => self.surface(step, sequence),
+                false => self.backlog.stall(sequence, step.now + delay),
+            }
+            Ok(())
+        });
+        Ok(each.collect())
+    }
+
+    /// Has leases end so long from now.
+    pub(crate) fn extend(
+        &mut self,
+        step: &Step<'_>,
+        handles: &[ReceiptHandle],
+        visibility: Span,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        within_seconds("visibilityTimeout", visibility, &VISIBILITY_SECONDS)?;
+        if handles.len() > MESSAGES_PER_COMMAND_MAX {
+            return Err(out_of_range("numOfMsg"));
+        }
+        let until = step.now + visibility;
+        let each = handles.iter().map(|handle| {
+            let sequence = self
+                .backlog
+                .leased_by(*handle, step.now)
+                .ok_or(Refusal::BadHandle(*handle))?;
+            self.backlog.extend(sequence, *handle, until);
+            Ok(())
+        });
+        Ok(each.collect())
+    }
+
     /// Starts a new epoch: all leases are void, all counts start from zero, and what was deleted is visible again
     /// if it was produced at `to` or later.
     pub(crate) fn rewind(&mut self, step: &mut Step<'_>, to: Time) -> Result<(), Refusal> {

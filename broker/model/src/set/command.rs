@@ -146,6 +146,24 @@ impl Set {
                 })
                 .map(SetReply::Leased),
             SetCommand::Readmit { .. } => self.readmit(effects, position, command, &[]),
+            SetCommand::Return {
+                queue,
+                handles,
+                delay,
+            } => self
+                .with_queue(effects, position, *queue, |queue, step| {
+                    queue.give_back(step, handles, *delay)
+                })
+                .map(SetReply::Returned),
+            SetCommand::Extend {
+                queue,
+                handles,
+                visibility,
+            } => self
+                .with_queue(effects, position, *queue, |queue, step| {
+                    queue.extend(step, handles, *visibility)
+                })
+                .map(SetReply::Extended),
         }
     }
 

@@ -94,7 +94,9 @@ fn items(result: &Result<SetReply, Refusal>) -> usize {
     let held = match reply {
         SetReply::Sent(ids) => ids.len(),
         SetReply::Leased(leased) => leased.len(),
-        SetReply::Deleted(results) => results.len(),
+        SetReply::Deleted(results) | SetReply::Returned(results) | SetReply::Extended(results) => {
+            results.len()
+        }
         SetReply::Deposited(numbers) => numbers.len(),
         SetReply::Defined
         | SetReply::Dropped

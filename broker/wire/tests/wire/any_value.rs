@@ -43,6 +43,7 @@ pub(crate) fn set_batch() -> impl Strategy<Value = Batch<SetCommand>> {
                 examples::set_commands_2(),
                 examples::set_commands_3(),
                 examples::set_commands_4(),
+                examples::set_commands_5(),
             ]
             .concat(),
         ),

@@ -404,6 +404,41 @@ pub(crate) fn set_3() -> Set {
     set
 }
 
+/// What came after that: leases are given back counted, and last longer.
+pub(crate) fn set_batch_5() -> Batch<SetCommand> {
+    let submissions = set_commands_5()
+        .into_iter()
+        .map(|command| Submission { call: None, command });
+    Batch {
+        now: Time::from_millis(1_700_000_400_123),
+        submissions: submissions.collect(),
+    }
+}
+
+pub(crate) fn set_commands_5() -> Vec<SetCommand> {
+    let queue = Incarnation(70_000);
+    vec![
+        SetCommand::Return {
+            queue,
+            handles: vec![ReceiptHandle(7), ReceiptHandle(1 << 40)],
+            delay: Span::from_millis(1_500),
+        },
+        SetCommand::Extend {
+            queue,
+            handles: vec![ReceiptHandle(8)],
+            visibility: Span::from_seconds(43_200),
+        },
+    ]
+}
+
+pub(crate) fn set_outcomes_4() -> Vec<Result<SetReply, Refusal>> {
+    let results = vec![Ok(()), Err(Refusal::BadHandle(ReceiptHandle(8)))];
+    vec![
+        Ok(SetReply::Returned(results.clone())),
+        Ok(SetReply::Extended(results)),
+    ]
+}
+
 pub(crate) fn set_outcomes_3() -> Vec<Result<SetReply, Refusal>> {
     vec![Ok(SetReply::Readmitted { anew: true })]
 }
@@ -1324,6 +1359,8 @@ pub(crate) fn place_of_set_command(command: &SetCommand) -> usize {
         SetCommand::ReceiveThese { .. } => 22,
         SetCommand::Readmit { .. } => 23,
         SetCommand::Park { .. } => 24,
+        SetCommand::Return { .. } => 25,
+        SetCommand::Extend { .. } => 26,
     }
 }
 
@@ -1382,9 +1419,10 @@ fn every_command_has_an_example() {
         set_commands_2(),
         set_commands_3(),
         set_commands_4(),
+        set_commands_5(),
     ];
     let set: Vec<usize> = lists.iter().flatten().map(place_of_set_command).collect();
-    assert!((0..25).all(|place| set.contains(&place)));
+    assert!((0..27).all(|place| set.contains(&place)));
     let lists = [
         directory_commands(),
         directory_commands_2(),

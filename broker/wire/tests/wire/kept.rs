@@ -47,6 +47,11 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             vec![encode_set_batch(&examples::set_batch_4())],
         ),
         (
+            "set_batch-5",
+            Kind::SetBatch,
+            vec![encode_set_batch(&examples::set_batch_5())],
+        ),
+        (
             "directory_batch-1",
             Kind::DirectoryBatch,
             vec![encode_directory_batch(&examples::directory_batch())],
@@ -121,6 +126,14 @@ fn files() -> Vec<(&'static str, Kind, Vec<Bytes>)> {
             "set_outcome-3",
             Kind::SetOutcome,
             examples::set_outcomes_3()
+                .iter()
+                .map(encode_set_outcome)
+                .collect(),
+        ),
+        (
+            "set_outcome-4",
+            Kind::SetOutcome,
+            examples::set_outcomes_4()
                 .iter()
                 .map(encode_set_outcome)
                 .collect(),
@@ -205,6 +218,7 @@ fn kept_entries_read_as_what_they_were() {
         ("set_batch-2", examples::set_batch_2()),
         ("set_batch-3", examples::set_batch_3()),
         ("set_batch-4", examples::set_batch_4()),
+        ("set_batch-5", examples::set_batch_5()),
     ] {
         let payloads = read(name, Kind::SetBatch);
         let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
@@ -282,6 +296,7 @@ fn kept_outcomes_read_as_what_they_were() {
         ("set_outcome-1", examples::set_outcomes()),
         ("set_outcome-2", examples::set_outcomes_2()),
         ("set_outcome-3", examples::set_outcomes_3()),
+        ("set_outcome-4", examples::set_outcomes_4()),
     ] {
         let payloads = read(name, Kind::SetOutcome);
         let outcomes: Result<Vec<_>, _> = payloads.iter().map(|bytes| decode_set_outcome(bytes)).collect();

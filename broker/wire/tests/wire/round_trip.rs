@@ -54,6 +54,7 @@ fn every_outcome_comes_back() {
         examples::set_outcomes(),
         examples::set_outcomes_2(),
         examples::set_outcomes_3(),
+        examples::set_outcomes_4(),
     ]
     .concat()
     {

@@ -53,6 +53,16 @@ pub(super) enum Action {
         queue: u64,
         handles: Vec<u16>,
     },
+    Return {
+        queue: u64,
+        handles: Vec<u16>,
+        delay: u64,
+    },
+    Extend {
+        queue: u64,
+        handles: Vec<u16>,
+        visibility: u64,
+    },
     Rewind {
         queue: u64,
         back: u64,
@@ -190,6 +200,10 @@ fn any_queue_action() -> impl Strategy<Value = Action> {
             .prop_map(|(queue, max, visibility)| Action::Receive { queue, max, visibility }),
         3 => (any_queue(), handles()).prop_map(|(queue, handles)| Action::Delete { queue, handles }),
         1 => (any_queue(), handles()).prop_map(|(queue, handles)| Action::Release { queue, handles }),
+        2 => (any_queue(), handles(), prop_oneof![Just(0_u64), 1..20_000_u64])
+            .prop_map(|(queue, handles, delay)| Action::Return { queue, handles, delay }),
+        1 => (any_queue(), handles(), 1..70_u64)
+            .prop_map(|(queue, handles, visibility)| Action::Extend { queue, handles, visibility }),
         1 => (any_queue(), 0..70_u64).prop_map(|(queue, back)| Action::Rewind { queue, back }),
         1 => (any_queue(), 1..6_u64, 0..6_u8)
             .prop_map(|(stream, generation, shape)| Action::Define { stream, generation, shape }),
@@ -314,6 +328,24 @@ impl Action {
             Action::Release { queue, handles } => SetCommand::Release {
                 queue: Incarnation(*queue),
                 handles: recent(reference, handles),
+            },
+            Action::Return {
+                queue,
+                handles,
+                delay,
+            } => SetCommand::Return {
+                queue: Incarnation(*queue),
+                handles: recent(reference, handles),
+                delay: Span::from_millis(*delay),
+            },
+            Action::Extend {
+                queue,
+                handles,
+                visibility,
+            } => SetCommand::Extend {
+                queue: Incarnation(*queue),
+                handles: recent(reference, handles),
+                visibility: Span::from_seconds(*visibility),
             },
             Action::Rewind { queue, back } => {
                 let second = (reference.now.seconds() + 2).saturating_sub(*back);

@@ -138,6 +138,38 @@ impl Bench {
         .expect("the queue is there");
     }
 
+    pub(super) fn give_back(
+        &mut self,
+        handles: &[ReceiptHandle],
+        delay: u64,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let command = SetCommand::Return {
+            queue: QUEUE,
+            handles: handles.to_vec(),
+            delay: Span::from_seconds(delay),
+        };
+        match self.ask(command)? {
+            SetReply::Returned(results) => Ok(results),
+            reply => panic!("each handle is answered, not {reply:?}"),
+        }
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        handles: &[ReceiptHandle],
+        visibility: u64,
+    ) -> Result<Vec<Result<(), Refusal>>, Refusal> {
+        let command = SetCommand::Extend {
+            queue: QUEUE,
+            handles: handles.to_vec(),
+            visibility: Span::from_seconds(visibility),
+        };
+        match self.ask(command)? {
+            SetReply::Extended(results) => Ok(results),
+            reply => panic!("each handle is answered, not {reply:?}"),
+        }
+    }
+
     pub(super) fn rewind(&mut self, to: Time) -> Result<SetReply, Refusal> {
         self.ask(SetCommand::Rewind { queue: QUEUE, to })
     }

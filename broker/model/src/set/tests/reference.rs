@@ -393,6 +393,38 @@ impl Reference {
                 });
                 Ok(SetReply::Noted)
             }
+            SetCommand::Return {
+                queue,
+                handles,
+                delay,
+            } => {
+                self.catch_up_queue(*queue);
+                self.queue(*queue)?;
+                let each = handles.iter().map(|handle| {
+                    let known = self.queue(*queue)?;
+                    let index = known.leased(*handle, now).ok_or(Refusal::BadHandle(*handle))?;
+                    match delay.is_zero() {
+                        true => self.surface(*queue, index),
+                        false => known.messages[index].state = State::Leased(ReceiptHandle(0), now + *delay),
+                    }
+                    Ok(())
+                });
+                Ok(SetReply::Returned(each.collect()))
+            }
+            SetCommand::Extend {
+                queue,
+                handles,
+                visibility,
+            } => {
+                self.catch_up_queue(*queue);
+                let known = self.queue(*queue)?;
+                let each = handles.iter().map(|handle| {
+                    let index = known.leased(*handle, now).ok_or(Refusal::BadHandle(*handle))?;
+                    known.messages[index].state = State::Leased(*handle, now + *visibility);
+                    Ok(())
+                });
+                Ok(SetReply::Extended(each.collect()))
+            }
             SetCommand::ReceiveThese { .. } | SetCommand::Readmit { .. } | SetCommand::Park { .. } => {
                 unreachable!("no action asks for it: parked messages have tests of their own")
             }
@@ -873,7 +905,9 @@ impl RefMessage {
     }
 
     fn is_leased(&self, handle: ReceiptHandle, now: Time) -> bool {
-        matches!(self.state, State::Leased(held, until) if held == handle && until > now)
+        // With a handle of zero it is leased to nobody.
+        handle != ReceiptHandle(0)
+            && matches!(self.state, State::Leased(held, until) if held == handle && until > now)
     }
 
     fn lease(

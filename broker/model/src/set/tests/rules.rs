@@ -94,6 +94,93 @@ fn a_release_is_as_if_the_receive_had_not_been() {
 }
 
 #[test]
+fn a_message_that_is_returned_is_visible_at_once_and_counts_as_received() {
+    let mut bench = bench();
+    bench.send(2);
+    let first = bench.receive(1)[0].1;
+    assert_eq!(bench.give_back(&[first], 0), Ok(vec![Ok(())]));
+    assert_eq!(
+        bench.give_back(&[first], 0),
+        Ok(vec![Err(Refusal::BadHandle(first))])
+    );
+    assert_eq!(bench.delete(first), Err(Refusal::BadHandle(first)));
+    let again = bench.leased(2).expect("a receive");
+    assert_eq!([again[0].receive_count, again[1].receive_count], [2, 1]);
+}
+
+#[test]
+fn a_message_that_is_returned_for_later_is_hidden_until_then() {
+    let mut bench = bench();
+    bench.send(1);
+    let first = bench.receive(1)[0].1;
+    assert_eq!(bench.give_back(&[first], 5), Ok(vec![Ok(())]));
+    assert_eq!(bench.delete(first), Err(Refusal::BadHandle(first)));
+    assert_eq!((bench.counts().active, bench.counts().leased), (0, 1));
+    bench.wait(4);
+    assert!(bench.receive(1).is_empty());
+    bench.wait(1);
+    assert_eq!(bench.leased(1).expect("a receive")[0].receive_count, 2);
+    let handle = ReceiptHandle(1);
+    assert_eq!(
+        bench.give_back(&[handle], 43_201),
+        Err(Refusal::OutOfRange {
+            attribute: "delaySeconds".to_owned()
+        })
+    );
+}
+
+#[test]
+fn a_message_that_is_returned_too_often_goes_to_the_dead_letter_queue() {
+    let mut bench = with(|a| a.dead_letter = dead_letter(DeadLetterRule::ReceiveCount { max: 2 }));
+    bench.send(2);
+    for delay in [0, 1] {
+        let leased = bench.receive(2);
+        let handles: Vec<ReceiptHandle> = leased.iter().map(|(_, handle)| *handle).collect();
+        assert_eq!(bench.give_back(&handles, delay), Ok(vec![Ok(()), Ok(())]));
+    }
+    assert_eq!(bench.set.outgoing_count(), 0, "they are hidden for a second");
+    bench.wait(1);
+    bench.tick();
+    assert_eq!(bench.set.outgoing_count(), 2);
+}
+
+#[test]
+fn a_rewind_shows_what_was_returned_for_later_and_counts_it_anew() {
+    let mut bench = with(|a| a.rewind = seconds(100));
+    bench.send(1);
+    let handle = bench.receive(1)[0].1;
+    assert_eq!(bench.give_back(&[handle], 60), Ok(vec![Ok(())]));
+    bench.rewind(bench.now).expect("the queue can be rewound");
+    assert_eq!(bench.leased(1).expect("a receive")[0].receive_count, 1);
+}
+
+#[test]
+fn a_lease_that_is_extended_ends_so_long_from_then_under_the_same_handle() {
+    let mut bench = bench();
+    bench.send(2);
+    let leased = bench.receive(2);
+    let (long, short) = (leased[0].1, leased[1].1);
+    bench.wait(29);
+    assert_eq!(bench.extend(&[long], 60), Ok(vec![Ok(())]));
+    assert_eq!(bench.extend(&[short], 1), Ok(vec![Ok(())]));
+    bench.wait(1);
+    assert_eq!(
+        bench.extend(&[short], 60),
+        Ok(vec![Err(Refusal::BadHandle(short))])
+    );
+    assert_eq!(bench.receive_sequences(2), [2]);
+    bench.wait(58);
+    assert_eq!(bench.delete(long), Ok(()));
+    let refused = bench.extend(&[long], 0);
+    assert_eq!(
+        refused,
+        Err(Refusal::OutOfRange {
+            attribute: "visibilityTimeout".to_owned()
+        })
+    );
+}
+
+#[test]
 fn a_delayed_message_comes_when_it_is_due_at_its_place() {
     let mut bench = bench();
     bench.send_delayed(1, 10).expect("there is room");
