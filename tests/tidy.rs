@@ -7,31 +7,34 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which of our crates each may import: what lies down its arrows.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("store", &["wire", "model"]),
     ("replica", &["store", "wire", "model"]),
     ("keyring", &["model"]),
     ("host", &["keyring", "model"]),
-    ("gateway", &["model"]),
+    ("stream", &[]),
+    ("gateway", &["stream", "model"]),
+    ("client", &["stream", "keyring"]),
     ("workshop", &["model"]),
     (
         "node",
         &[
-            "replica", "store", "wire", "host", "keyring", "gateway", "workshop", "model",
+            "replica", "store", "wire", "host", "keyring", "gateway", "stream", "workshop", "model",
         ],
     ),
 ];
 
 /// Libraries that one crate alone may name.
-const ALONE: [(&str, &[&str]); 7] = [
+const ALONE: [(&str, &[&str]); 8] = [
     ("openraft", &["replica"]),
     ("sled", &["store"]),
     ("wasmtime", &["host"]),
     ("ring", &["keyring"]),
     ("postcard", &["wire"]),
     ("hyper", &["node"]),
+    ("tonic", &["stream", "node", "client"]),
     ("reqwest", &["node"]),
 ];
 

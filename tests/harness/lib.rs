@@ -19,7 +19,7 @@ mod wires;
 pub use client::{Answer, Client};
 pub use cluster::{Cluster, Plan};
 pub use endpoint::{Endpoint, Push};
-pub use example::run_example;
+pub use example::{run_example, run_example_with};
 pub use http::{Connection, HttpAnswer};
 pub use misshapen::{growing, named, slow_to_compile};
 pub use node::{Node, Setting};

@@ -39,8 +39,16 @@ pub struct Node {
     folder: TempDir,
     process: Option<Child>,
     address: SocketAddr,
+    streams: SocketAddr,
     log: Option<std::thread::JoinHandle<Vec<String>>>,
-    serves: Option<mpsc::Receiver<SocketAddr>>,
+    serves: Option<mpsc::Receiver<Served>>,
+}
+
+/// Where a node listens.
+#[derive(Clone, Copy, Debug)]
+struct Served {
+    address: SocketAddr,
+    streams: SocketAddr,
 }
 
 impl Node {
@@ -68,6 +76,7 @@ impl Node {
             folder,
             process: None,
             address,
+            streams: usual,
             log: None,
             serves: None,
         })
@@ -116,8 +125,9 @@ impl Node {
     pub fn wait_serving(&mut self) -> anyhow::Result<()> {
         let serves = self.serves.take().context("the node was started")?;
         match serves.recv_timeout(START) {
-            Ok(address) => {
+            Ok(Served { address, streams }) => {
                 self.address = address;
+                self.streams = streams;
                 Ok(())
             }
             Err(_) => {
@@ -133,6 +143,11 @@ impl Node {
     /// Returns where the node listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the URL of the node's streaming door.
+    pub fn streams_url(&self) -> String {
+        format!("http://{}", self.streams)
     }
 
     /// Returns the URL of the node.
@@ -257,24 +272,31 @@ impl Drop for Node {
 }
 
 /// Reads the log to its end, and says where the node serves once a line tells.
-fn read_log(stderr: impl std::io::Read, found: &mpsc::Sender<SocketAddr>) -> Vec<String> {
+fn read_log(stderr: impl std::io::Read, found: &mpsc::Sender<Served>) -> Vec<String> {
     let mut lines = Vec::new();
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        if let Some(address) = served_address(&line) {
+        if let Some(served) = served(&line) {
             // Whoever started the node may have given up waiting.
-            let _ = found.send(address);
+            let _ = found.send(served);
         }
         lines.push(line);
     }
     lines
 }
 
-fn served_address(line: &str) -> Option<SocketAddr> {
+fn served(line: &str) -> Option<Served> {
     if !line.contains("serving") {
         return None;
     }
     let clean: String = strip_colour(line);
-    let (_, rest) = clean.split_once("address=")?;
+    Some(Served {
+        address: field(&clean, "address=")?,
+        streams: field(&clean, "streams=")?,
+    })
+}
+
+fn field(line: &str, name: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once(name)?;
     rest.split_whitespace().next()?.trim_matches('"').parse().ok()
 }
 

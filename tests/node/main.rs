@@ -28,6 +28,7 @@ mod refusals;
 mod sealing;
 mod signing;
 mod steps;
+mod streaming;
 mod templates;
 mod trials;
 

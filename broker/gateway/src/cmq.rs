@@ -19,16 +19,19 @@ pub mod reply;
 mod sign;
 mod signature;
 #[cfg(test)]
-mod test_hmac;
+pub(crate) mod test_hmac;
 
 use posthouse_model::{Span, bounds};
 
+pub(crate) use action::check_body;
 pub use action::{Action, GivenHandle, Listing, check_binding_keys, check_routing_key};
 pub use call::{Call, Credentials, RawCall, is_api_path, parse};
+pub(crate) use change::key;
 pub use change::{DeadLetterChange, QueueChange, SubscriptionChange, TopicChange};
 pub use error::CmqError;
 pub use id::{queue_id, subscription_id, topic_id};
 pub use sign::Signer;
+pub(crate) use signature::check_time;
 pub use signature::{Digest, Hmac};
 
 /// The path of the API.

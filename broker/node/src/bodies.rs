@@ -144,6 +144,19 @@ impl Room {
         self.grown(Held::default(), bytes).ok_or(BodyError::NoRoom)
     }
 
+    /// Takes room for so many bytes, however few they are: for what there may be more of than connections.
+    ///
+    /// # Errors
+    ///
+    /// Says that there is none left.
+    pub fn take_all(&self, bytes: usize) -> Result<Held, BodyError> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).map_err(|_| BodyError::NoRoom)?;
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(units);
+        permit
+            .map(|permit| Held(Some(permit)))
+            .map_err(|_| BodyError::NoRoom)
+    }
+
     /// Returns what a body holds that has grown to so many bytes; none when there is no room.
     fn grown(&self, mut held: Held, bytes: usize) -> Option<Held> {
         if bytes <= SMALL_BYTES {
@@ -166,6 +179,12 @@ impl Held {
     /// Returns whether any room is held.
     pub fn is_any(&self) -> bool {
         self.units() > 0
+    }
+
+    /// Takes what so many bytes of it take up, or what is left of it.
+    pub fn split(&mut self, bytes: usize) -> Held {
+        let units = bytes.div_ceil(UNIT_BYTES).min(self.units());
+        Held(self.0.as_mut().and_then(|permit| permit.split(units)))
     }
 
     fn units(&self) -> usize {

@@ -74,7 +74,7 @@ pub use listings::{Listed, Progress};
 pub use names::Resolved;
 pub use plugin_logs::{LinesOf, LinesWanted, WrittenLevel, WrittenLine};
 pub use plugins::PluginOf;
-pub use queues::{Content, Leases, Received, Reception, Wish};
+pub use queues::{Content, LeaseChange, Leases, Received, Reception, Wish};
 pub use reach::{Nobody, Others};
 pub use recorder::{
     RECORDED_CALLS_MAX, RECORDING_SECONDS_MAX, Recorded, RecordedCall, RecordedOn, RecordingBounds,

@@ -9,31 +9,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_gateway::cmq::{
-    self, Action, Call, CmqError, Config, GivenHandle, Hmac, RawCall, check_binding_keys, check_routing_key,
+    self, Action, Call, CmqError, GivenHandle, Hmac, RawCall, check_binding_keys,
     reply::{self, Head},
 };
 use posthouse_model::{
-    Definition, Kind, Name, QueueAttributes, ReceiptHandle, Refusal, Span, TenantId, Time, Token, bounds,
+    Definition, Kind, Name, QueueAttributes, ReceiptHandle, Refusal, TenantId, Time, Token, bounds,
 };
-use posthouse_replica::{Clock, Fault};
+use posthouse_replica::Fault;
 
-use crate::broker::{Broker, BrokerError, Content, Draft, Leases, Received, Reception, Signatory, Wish};
-use crate::config::Authentication;
+use crate::broker::{BrokerError, Leases, Received, Reception, Wish};
+use crate::calls::Calls;
 use noted::Noted;
 
 /// The header with which a client names its call, to have its own retries recognised.
 pub const TOKEN_HEADER: &str = "x-posthouse-token";
 
-/// Why a key is not known to a node that has not seen the directory yet.
-const STARTING: &str = "the node is starting";
-
 /// Answers CMQ's API. Cheap to clone.
 #[derive(Clone)]
 pub struct Cmq {
-    broker: Broker,
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    authentication: Authentication,
+    calls: Calls,
     requests: Arc<AtomicU64>,
 }
 
@@ -46,7 +40,7 @@ pub struct Reply {
 }
 
 /// The arithmetic of signatures.
-struct KeyringHmac;
+pub(crate) struct KeyringHmac;
 
 impl Hmac for KeyringHmac {
     fn sha1(&self, key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
@@ -65,28 +59,16 @@ impl Hmac for KeyringHmac {
 // === impl Cmq ===
 
 impl Cmq {
-    /// Returns the API over a broker. Request ids count on from `first_request`.
-    pub fn new(
-        broker: Broker,
-        config: Config,
-        clock: Arc<dyn Clock>,
-        authentication: Authentication,
-        first_request: u64,
-    ) -> Cmq {
+    /// Returns the API over a broker's calls. Request ids count on from `first_request`.
+    pub fn new(calls: Calls, first_request: u64) -> Cmq {
         let requests = Arc::new(AtomicU64::new(first_request));
-        Cmq {
-            broker,
-            config: Arc::new(config),
-            clock,
-            authentication,
-            requests,
-        }
+        Cmq { calls, requests }
     }
 
     /// Answers one request.
     pub async fn answer(&self, raw: RawCall<'_>, token: Option<&str>) -> Reply {
         let mut head = self.next_head();
-        let mut noted = Noted::new(self.clock.monotonic(), "unknown");
+        let mut noted = Noted::new(self.calls.clock.monotonic(), "unknown");
         let outcome = match cmq::parse(raw) {
             Ok(call) => {
                 head.client_request_id = call.client_request_id();
@@ -99,7 +81,7 @@ impl Cmq {
 
     /// Answers a request that was refused before it was read to its end.
     pub fn refuse_unread(&self, error: CmqError) -> Reply {
-        let noted = Noted::new(self.clock.monotonic(), "unread");
+        let noted = Noted::new(self.calls.clock.monotonic(), "unread");
         self.conclude(&self.next_head(), &noted, Err(error))
     }
 
@@ -110,8 +92,8 @@ impl Cmq {
             body: reply::error(head, &error),
             leases: None,
         });
-        let now = self.clock.monotonic();
-        noted.count(&self.broker.metrics, now, code, reply.body.len());
+        let now = self.calls.clock.monotonic();
+        noted.count(&self.calls.broker.metrics, now, code, reply.body.len());
         reply
     }
 
@@ -134,9 +116,9 @@ impl Cmq {
         let tenant = self.authenticate(call).await?;
         noted.tenant = Some(tenant);
         noted.action = "unknown";
-        let action = call.action(&self.config)?;
+        let action = call.action(&self.calls.config)?;
         noted.action = action.name();
-        self.admit(tenant, raw.body.len() + raw.query.len())?;
+        self.calls.admit(tenant, raw.body.len() + raw.query.len())?;
         let token = parsed_token(token)?;
         match &action {
             Action::ReceiveMessage { .. } | Action::BatchReceiveMessage { .. } => {
@@ -150,57 +132,18 @@ impl Cmq {
     }
 
     async fn authenticate(&self, call: &Call) -> Result<TenantId, CmqError> {
-        if let Authentication::Anonymous(tenant) = &self.authentication {
-            return self
-                .broker
-                .directory
-                .view(|directory| directory.tenant_named(tenant).map(|tenant| tenant.tenant))
-                .ok_or_else(|| self.unknown_key());
+        if let Some(tenant) = self.calls.anonymous()? {
+            return Ok(tenant);
         }
         let credentials = call.credentials()?;
-        let signatory = self.signatory(credentials.secret_id).await?;
-        if signatory.status == posthouse_model::AccessKeyStatus::Disabled {
-            return Err(CmqError::secret_id_status());
-        }
+        let signatory = self.calls.signatory(credentials.secret_id).await?;
         call.verify(
             signatory.secret.expose(),
             &KeyringHmac,
-            self.clock.wall(),
-            &self.config,
+            self.calls.clock.wall(),
+            &self.calls.config,
         )?;
         Ok(signatory.tenant)
-    }
-
-    async fn signatory(&self, id: &str) -> Result<Signatory, CmqError> {
-        let known = match self.broker.is_settled() {
-            true => self.broker.find_signatory(id).await.map_err(refusal)?,
-            false => self.broker.signatory(id),
-        };
-        known.ok_or_else(|| self.unknown_key())
-    }
-
-    /// Returns the error for a key that this node does not know, which says something of the key only once it knows all.
-    fn unknown_key(&self) -> CmqError {
-        match self.broker.is_settled() {
-            true => CmqError::no_secret_id(),
-            false => CmqError::not_done(STARTING),
-        }
-    }
-
-    fn admit(&self, tenant: TenantId, bytes: usize) -> Result<(), CmqError> {
-        let quotas = self
-            .broker
-            .directory
-            .view(|directory| directory.tenant(tenant).map(|tenant| tenant.quotas))
-            .ok_or_else(CmqError::no_secret_id)?;
-        self.broker.metrics.bytes_in(tenant, bytes as u64);
-        self.broker
-            .admission
-            .admit(tenant, quotas, bytes as u64)
-            .map_err(|_| {
-                self.broker.metrics.throttled(tenant);
-                CmqError::throttled()
-            })
     }
 
     async fn receive(
@@ -220,17 +163,10 @@ impl Cmq {
             wait: wait.map(Into::into),
             visibility: None,
         };
-        let reception = self
-            .broker
-            .receive(tenant, &queue, wish, waited)
-            .await
-            .map_err(refusal)?;
+        let reception = self.calls.receive(tenant, &queue, wish, waited).await?;
         if reception.messages.is_empty() {
             return Err(CmqError::no_message());
         }
-        self.broker
-            .metrics
-            .received(tenant, reception.messages.len() as u64);
         Ok(Self::hand_out(head, reception, single))
     }
 
@@ -255,7 +191,7 @@ impl Cmq {
         token: Option<Token>,
     ) -> Result<Bytes, CmqError> {
         if let Some((kind, name)) = subject(&action) {
-            self.broker.see(tenant, kind, name).await.map_err(refusal)?;
+            self.calls.broker.see(tenant, kind, name).await.map_err(refusal)?;
         }
         match action {
             Action::CreateQueue { queue, change } => {
@@ -263,6 +199,7 @@ impl Cmq {
                 let attributes = change.apply_to(QueueAttributes::default(), target)?;
                 let definition = Definition::Queue(attributes);
                 let incarnation = self
+                    .calls
                     .broker
                     .create(tenant, queue, definition)
                     .await
@@ -270,7 +207,7 @@ impl Cmq {
                 Ok(reply::queue(head, incarnation))
             }
             Action::ListQueue(listing) => {
-                self.broker.see_directory().await.map_err(refusal)?;
+                self.calls.broker.see_directory().await.map_err(refusal)?;
                 self.list_queues(head, tenant, listing).await
             }
             Action::GetQueueAttributes { queue } => self.queue_attributes(head, tenant, &queue),
@@ -280,24 +217,31 @@ impl Cmq {
                     .alter_queue(tenant, &queue, |known| change.apply_to(known, target))
                     .await?;
                 let found = self
+                    .calls
                     .broker
                     .resolve(tenant, Kind::Queue, &queue)
                     .map_err(refusal)?;
                 Ok(reply::queue_set(head, found.incarnation, &altered))
             }
             Action::DeleteQueue { queue } => {
-                self.broker
+                self.calls
+                    .broker
                     .remove(tenant, Kind::Queue, &queue)
                     .await
                     .map_err(refusal)?;
                 Ok(reply::ok(head))
             }
             Action::RewindQueue { queue, to } => {
-                self.broker.rewind(tenant, &queue, to).await.map_err(refusal)?;
+                self.calls
+                    .broker
+                    .rewind(tenant, &queue, to)
+                    .await
+                    .map_err(refusal)?;
                 Ok(reply::ok(head))
             }
             Action::UnbindDeadLetterQueue { queue } => {
                 let found = self
+                    .calls
                     .broker
                     .resolve(tenant, Kind::Queue, &queue)
                     .map_err(refusal)?;
@@ -316,23 +260,18 @@ impl Cmq {
                     .await
             }
             Action::SendMessage { queue, body, delay } => {
-                let ids = self.send(tenant, &queue, delay, vec![body], token).await?;
+                let ids = self.calls.send(tenant, &queue, delay, vec![body], token).await?;
                 Ok(reply::sent(head, ids[0]))
             }
             Action::BatchSendMessage { queue, bodies, delay } => {
-                let ids = self.send(tenant, &queue, delay, bodies, token).await?;
+                let ids = self.calls.send(tenant, &queue, delay, bodies, token).await?;
                 Ok(reply::batch_sent(head, &ids))
             }
             Action::ReceiveMessage { .. } | Action::BatchReceiveMessage { .. } => {
                 unreachable!("receives are answered with their leases")
             }
             Action::DeleteMessage { queue, handle } => {
-                let mut results = self
-                    .broker
-                    .delete(tenant, &queue, vec![handle])
-                    .await
-                    .map_err(refusal)?;
-                self.broker.metrics.deleted(tenant, 1);
+                let mut results = self.calls.delete(tenant, &queue, vec![handle]).await?;
                 match results.pop() {
                     Some(Err(refused)) => Err(CmqError::of_refusal(&refused, Kind::Queue)),
                     Some(Ok(())) | None => Ok(reply::ok(head)),
@@ -344,6 +283,7 @@ impl Cmq {
             Action::CreateTopic { topic, attributes } => {
                 let definition = Definition::Topic(attributes);
                 let incarnation = self
+                    .calls
                     .broker
                     .create(tenant, topic, definition)
                     .await
@@ -351,13 +291,14 @@ impl Cmq {
                 Ok(reply::topic(head, incarnation))
             }
             Action::ListTopic(listing) => {
-                self.broker.see_directory().await.map_err(refusal)?;
+                self.calls.broker.see_directory().await.map_err(refusal)?;
                 self.list_topics(head, tenant, listing).await
             }
             Action::GetTopicAttributes { topic } => self.topic_attributes(head, tenant, &topic),
             Action::SetTopicAttributes { topic, change } => {
                 let mut failure = None;
                 let altered = self
+                    .calls
                     .broker
                     .alter_topic(tenant, &topic, |known| {
                         change.apply_to(known).map_err(|error| kept(&mut failure, error))
@@ -367,7 +308,8 @@ impl Cmq {
                 Ok(reply::ok(head))
             }
             Action::DeleteTopic { topic } => {
-                self.broker
+                self.calls
+                    .broker
                     .remove(tenant, Kind::Topic, &topic)
                     .await
                     .map_err(refusal)?;
@@ -379,9 +321,10 @@ impl Cmq {
                 tags,
                 routing_key,
             } => {
-                self.check_routing(tenant, &topic, routing_key.as_ref()).await?;
-                let draft = draft(vec![body], &tags, routing_key, token);
-                let ids = self.publish(tenant, &topic, draft).await?;
+                let ids = self
+                    .calls
+                    .publish(tenant, &topic, vec![body], &tags, routing_key, token)
+                    .await?;
                 Ok(reply::sent(head, ids[0]))
             }
             Action::BatchPublishMessage {
@@ -390,9 +333,10 @@ impl Cmq {
                 tags,
                 routing_key,
             } => {
-                self.check_routing(tenant, &topic, routing_key.as_ref()).await?;
-                let draft = draft(bodies, &tags, routing_key, token);
-                let ids = self.publish(tenant, &topic, draft).await?;
+                let ids = self
+                    .calls
+                    .publish(tenant, &topic, bodies, &tags, routing_key, token)
+                    .await?;
                 Ok(reply::batch_sent(head, &ids))
             }
             Action::Subscribe {
@@ -401,12 +345,14 @@ impl Cmq {
                 attributes,
             } => {
                 let found = self
+                    .calls
                     .broker
                     .resolve(tenant, Kind::Topic, &topic)
                     .map_err(refusal)?;
                 let known = self.topic_settings(&found)?;
                 check_binding_keys(&known, &attributes)?;
                 let number = self
+                    .calls
                     .broker
                     .subscribe(tenant, &topic, subscription, attributes)
                     .await
@@ -414,7 +360,8 @@ impl Cmq {
                 Ok(reply::subscribed(head, found.incarnation, number))
             }
             Action::Unsubscribe { topic, subscription } => {
-                self.broker
+                self.calls
+                    .broker
                     .unsubscribe(tenant, &topic, subscription)
                     .await
                     .map_err(refusal)?;
@@ -432,15 +379,17 @@ impl Cmq {
                 change,
             } => {
                 let known = self.subscription_settings(tenant, &topic, &subscription)?;
-                let attributes = change.apply_to(known, &self.config)?;
-                self.broker
+                let attributes = change.apply_to(known, &self.calls.config)?;
+                self.calls
+                    .broker
                     .alter_subscription(tenant, &topic, &subscription, |_| attributes)
                     .await
                     .map_err(refusal)?;
                 Ok(reply::ok(head))
             }
             Action::ClearSubscriptionFilterTags { topic, subscription } => {
-                self.broker
+                self.calls
+                    .broker
                     .alter_subscription(tenant, &topic, &subscription, |mut known| {
                         known.filter_tags.clear();
                         known
@@ -450,37 +399,6 @@ impl Cmq {
                 Ok(reply::ok(head))
             }
         }
-    }
-
-    async fn send(
-        &self,
-        tenant: TenantId,
-        queue: &Name,
-        delay: Span,
-        bodies: Vec<Bytes>,
-        token: Option<Token>,
-    ) -> Result<Vec<posthouse_model::MessageId>, CmqError> {
-        let count = bodies.len() as u64;
-        let contents = bodies.into_iter().map(Content::from).collect();
-        let ids = self
-            .broker
-            .send(tenant, queue, delay, contents, token)
-            .await
-            .map_err(refusal)?;
-        self.broker.metrics.sent(tenant, count);
-        Ok(ids)
-    }
-
-    async fn publish(
-        &self,
-        tenant: TenantId,
-        topic: &Name,
-        draft: Draft,
-    ) -> Result<Vec<posthouse_model::MessageId>, CmqError> {
-        let count = draft.contents.len() as u64;
-        let ids = self.broker.publish(tenant, topic, draft).await.map_err(refusal)?;
-        self.broker.metrics.sent(tenant, count);
-        Ok(ids)
     }
 
     async fn delete_batch(
@@ -497,14 +415,7 @@ impl Cmq {
                 GivenHandle::Malformed(_) => None,
             })
             .collect();
-        let count = wellformed.len() as u64;
-        let mut answers = self
-            .broker
-            .delete(tenant, queue, wellformed)
-            .await
-            .map_err(refusal)?
-            .into_iter();
-        self.broker.metrics.deleted(tenant, count);
+        let mut answers = self.calls.delete(tenant, queue, wellformed).await?.into_iter();
         let results: Vec<(GivenHandle, Result<(), CmqError>)> = handles
             .into_iter()
             .map(|given| {
@@ -529,6 +440,7 @@ impl Cmq {
     ) -> Result<QueueAttributes, CmqError> {
         let mut failure = None;
         let altered = self
+            .calls
             .broker
             .alter_queue(tenant, queue, |known| {
                 change(known).map_err(|error| kept(&mut failure, error))
@@ -542,32 +454,8 @@ impl Cmq {
         tenant: TenantId,
         queue: Option<&Name>,
     ) -> Option<posthouse_model::Incarnation> {
-        let found = self.broker.resolve(tenant, Kind::Queue, queue?).ok()?;
+        let found = self.calls.broker.resolve(tenant, Kind::Queue, queue?).ok()?;
         Some(found.incarnation)
-    }
-
-    async fn check_routing(
-        &self,
-        tenant: TenantId,
-        topic: &Name,
-        routing_key: Option<&posthouse_model::Key>,
-    ) -> Result<(), CmqError> {
-        let known = || {
-            let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
-            self.topic_settings(&found)
-        };
-        let settings = match known() {
-            Ok(settings) => settings,
-            // This node may not have heard of it yet.
-            Err(_) => {
-                self.broker
-                    .see(tenant, Kind::Topic, topic)
-                    .await
-                    .map_err(refusal)?;
-                known()?
-            }
-        };
-        check_routing_key(&settings, routing_key)
     }
 }
 
@@ -656,20 +544,6 @@ fn view(received: &Received) -> reply::Received<'_> {
         visible_again: received.leased.visible_again,
         receive_count: received.leased.receive_count,
         parking: received.parking(),
-    }
-}
-
-fn draft(
-    bodies: Vec<Bytes>,
-    tags: &[posthouse_model::Tag],
-    routing_key: Option<posthouse_model::Key>,
-    token: Option<Token>,
-) -> Draft {
-    Draft {
-        contents: bodies.into_iter().map(Content::from).collect(),
-        tags: tags.iter().map(|tag| tag.as_str().to_owned()).collect(),
-        routing_key: routing_key.map(String::from).unwrap_or_default(),
-        token,
     }
 }
 

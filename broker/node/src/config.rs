@@ -30,6 +30,7 @@ pub const KEYS: &[&str] = &[
     "node.label",
     "node.data",
     "node.listen",
+    "node.stream_listen",
     "node.dev",
     "node.sets",
     "cluster.node",
@@ -94,6 +95,8 @@ pub const DEV_SECRET: &str = "dev";
 pub const DEV_TENANT: &str = "dev";
 /// Where the node listens when it is not told.
 pub const LISTEN_USUAL: &str = "127.0.0.1:7070";
+/// How far above the port for HTTP that for streams is in development mode, when it is not told.
+pub const DEV_STREAM_PORTS_ABOVE: u16 = 200;
 /// Where the node keeps its data in development mode when it is not told.
 pub const DEV_DATA: &str = "posthouse-data";
 
@@ -124,6 +127,9 @@ pub struct Flags {
     /// Listens on this address, as IP:PORT. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
+    /// Listens for streams on this address, as IP:PORT. In development mode: 200 ports above --listen.
+    #[arg(long, value_name = "ADDRESS")]
+    pub stream_listen: Option<String>,
     /// This node's number in a cluster, one of those in --peers.
     #[arg(long, value_name = "N", requires = "peers")]
     pub node: Option<u16>,
@@ -173,6 +179,8 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it listens for streams; none is nowhere.
+    pub stream_listen: Option<SocketAddr>,
     /// Whether it runs for development. Its address is a loopback one then.
     pub dev: bool,
     /// How many sets a new cluster gets. An existing one keeps what it has.
@@ -423,10 +431,12 @@ fn read_node(table: &mut Table, flags: &Flags) -> NodeConfig {
             "give 1 to 64 printable characters",
         );
     }
+    let listen = read_listen(table, flags, dev);
     NodeConfig {
         label,
         data: read_data(table, flags, dev),
-        listen: read_listen(table, flags, dev),
+        listen,
+        stream_listen: read_stream_listen(table, flags, dev.then_some(listen)),
         dev,
         sets: read_sets(table, flags),
     }
@@ -470,24 +480,45 @@ fn read_listen(table: &mut Table, flags: &Flags, dev: bool) -> SocketAddr {
         .clone()
         .or(from_file)
         .unwrap_or_else(|| LISTEN_USUAL.to_owned());
+    read_address(table, "node.listen", &text, dev).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+/// Reads where streams are listened for. In development mode that is beside where HTTP is.
+fn read_stream_listen(table: &mut Table, flags: &Flags, beside: Option<SocketAddr>) -> Option<SocketAddr> {
+    let from_file = table.text("node.stream_listen");
+    match flags.stream_listen.clone().or(from_file) {
+        Some(text) => read_address(table, "node.stream_listen", &text, beside.is_some()),
+        None => {
+            let mut address = beside?;
+            let port = match address.port() {
+                0 => 0,
+                port => port.checked_add(DEV_STREAM_PORTS_ABOVE).unwrap_or(0),
+            };
+            address.set_port(port);
+            Some(address)
+        }
+    }
+}
+
+fn read_address(table: &mut Table, key: &str, text: &str, dev: bool) -> Option<SocketAddr> {
     let Ok(listen) = text.parse::<SocketAddr>() else {
         table.refuse(
-            "node.listen",
+            key,
             format!("{text:?} is not an address"),
             format!("give IP:PORT, such as {LISTEN_USUAL} or [::1]:7070"),
         );
-        return SocketAddr::from(([127, 0, 0, 1], 0));
+        return None;
     };
     if dev && !listen.ip().is_loopback() {
         table.refuse(
-            "node.listen",
+            key,
             format!("{listen} is not a loopback address, and --dev has a password that everybody knows"),
             format!(
                 "use {LISTEN_USUAL}, or leave --dev out and set {ROOT_ID_VARIABLE} and {ROOT_KEY_VARIABLE}"
             ),
         );
     }
-    listen
+    Some(listen)
 }
 
 fn read_tls(table: &mut Table) -> Option<TlsConfig> {

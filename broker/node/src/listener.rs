@@ -67,13 +67,30 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<ReplyBody>> + Send;
 }
 
+/// What is spoken over a connection.
+pub trait Conversation: Clone + Send + Sync + 'static {
+    /// Speaks until the connection ends, or it is told to stop and what it was asked is done.
+    fn hold<S>(
+        self,
+        stream: S,
+        limits: Limits,
+        stop: CancellationToken,
+    ) -> impl Future<Output = hyper::Result<()>> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+}
+
+/// HTTP/1: requests, one after the other.
+#[derive(Clone)]
+pub struct Http<H>(pub H);
+
 /// Serves connections until told to stop, then lets those that are busy finish.
-pub async fn serve<H: Handler>(
+pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: Limits,
     metrics: Metrics,
-    handler: H,
+    conversation: impl Conversation,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
@@ -98,14 +115,14 @@ pub async fn serve<H: Handler>(
             Ok((stream, peer)) => {
                 // Replies are written whole: waiting for more to send only delays them.
                 let _ = stream.set_nodelay(true);
-                let (tls, handler, stop) = (tls.clone(), handler.clone(), stop.clone());
+                let (tls, conversation, stop) = (tls.clone(), conversation.clone(), stop.clone());
                 let open = metrics.connection_opened();
                 connections.spawn(async move {
                     let served = match tls {
-                        None => converse(stream, limits, handler, stop).await,
+                        None => conversation.hold(stream, limits, stop).await,
                         Some(tls) => {
                             match tokio::time::timeout(limits.head_timeout, tls.accept(stream)).await {
-                                Ok(Ok(stream)) => converse(stream, limits, handler, stop).await,
+                                Ok(Ok(stream)) => conversation.hold(stream, limits, stop).await,
                                 Ok(Err(_)) | Err(_) => Ok(()),
                             }
                         }
@@ -127,6 +144,20 @@ pub async fn serve<H: Handler>(
     connections.close();
     if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
         tracing::warn!(left = connections.len(), "connections did not finish in time");
+    }
+}
+
+impl<H: Handler> Conversation for Http<H> {
+    fn hold<S>(
+        self,
+        stream: S,
+        limits: Limits,
+        stop: CancellationToken,
+    ) -> impl Future<Output = hyper::Result<()>> + Send
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        converse(stream, limits, self.0, stop)
     }
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bodies::Room;
 use crate::broker::{Assembly, Broker, Builtins, Components, Events, Nobody, Others};
+use crate::calls::Calls;
 use crate::clock::{MachineClock, MedianClock};
 use crate::cluster::Cluster;
 use crate::cmq::Cmq;
@@ -28,7 +29,9 @@ use crate::disk;
 use crate::egress::{Allowed, Egress};
 use crate::front::{Bounds, Front};
 use crate::guests::{Guests, HostGuests};
+use crate::listener::Http;
 use crate::metrics::Metrics;
+use crate::stream::{Door, Streams};
 use crate::{descriptors, listener};
 
 /// How long the groups of a node without peers have to become ready.
@@ -47,8 +50,10 @@ pub struct Node {
     broker: Broker,
     cluster: Option<Cluster>,
     serving: tokio::task::JoinHandle<()>,
+    streaming: Option<tokio::task::JoinHandle<()>>,
     stop: CancellationToken,
     address: std::net::SocketAddr,
+    streams: Option<std::net::SocketAddr>,
     misfit: watch::Receiver<Option<String>>,
 }
 
@@ -88,7 +93,8 @@ pub async fn run_with(
         }
     };
     let address = node.address;
-    tracing::info!(node = label, %address, "serving");
+    let streams = node.streams.map(tracing::field::display);
+    tracing::info!(node = label, %address, streams, "serving");
     let mut misfit = node.misfit.clone();
     let ended = tokio::select! {
         () = signals.wait() => Ok(()),
@@ -120,7 +126,15 @@ impl Node {
             .await
             .with_context(|| format!("cannot listen on {}", config.node.listen))?;
         let address = listener.local_addr()?;
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        let streams = match config.node.stream_listen {
+            Some(listen) => Some(
+                TcpListener::bind(listen)
+                    .await
+                    .with_context(|| format!("cannot listen for streams on {listen}"))?,
+            ),
+            None => None,
+        };
+        let tls = config.tls.as_ref().map(tls_server).transpose()?;
         let clock = Arc::new(MedianClock::of(match config.node.dev {
             true => MachineClock::in_development(&config.node.data),
             false => MachineClock::default(),
@@ -130,7 +144,9 @@ impl Node {
             cluster,
             misfit,
         } = assemble(&config, Arc::clone(&clock), guests).await?;
-        let front = front(&config, &broker, clock)?;
+        let room = Room::new(config.limits.bodies_bytes_max);
+        let calls = calls(&config, &broker, clock);
+        let front = front(&config, &calls, room.clone());
         let stop = CancellationToken::new();
         let limits = listener::Limits {
             connections_max: config.limits.connections_max,
@@ -141,20 +157,39 @@ impl Node {
         let metrics = broker.metrics.clone();
         let serving = tokio::spawn(listener::serve(
             listener,
-            tls,
+            tls.clone().map(|tls| acceptor(tls, &[])),
             limits,
-            metrics,
-            front,
+            metrics.clone(),
+            Http(front),
             stop.clone(),
         ));
+        let streams_address = streams.as_ref().map(TcpListener::local_addr).transpose()?;
+        let streaming = streams.map(|streams| {
+            let door = Door::new(calls, room, limits.write_timeout, stop.clone());
+            tokio::spawn(listener::serve(
+                streams,
+                tls.map(|tls| acceptor(tls, &[b"h2"])),
+                limits,
+                metrics,
+                Streams(door),
+                stop.clone(),
+            ))
+        });
         Ok(Node {
             broker,
             cluster,
             misfit,
             serving,
+            streaming,
             stop,
             address,
+            streams: streams_address,
         })
+    }
+
+    /// Returns where the node listens for streams, if it does.
+    pub fn streams(&self) -> Option<std::net::SocketAddr> {
+        self.streams
     }
 
     /// Returns where the node listens.
@@ -166,8 +201,10 @@ impl Node {
     pub async fn stop(self) {
         self.broker.dismiss();
         self.stop.cancel();
-        if let Err(error) = self.serving.await {
-            tracing::error!(%error, "the listener ended badly");
+        for listener in std::iter::once(self.serving).chain(self.streaming) {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
         }
         self.broker.stop().await;
         if let Some(cluster) = self.cluster {
@@ -552,7 +589,7 @@ pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
 }
 
-fn front(config: &Config, broker: &Broker, clock: Arc<dyn Clock>) -> anyhow::Result<Front> {
+fn calls(config: &Config, broker: &Broker, clock: Arc<dyn Clock>) -> Calls {
     let api = cmq::Config {
         skew: span(config.cmq.clock_skew_max),
         hosts: config.cmq.accepted_hosts.clone(),
@@ -562,21 +599,19 @@ fn front(config: &Config, broker: &Broker, clock: Arc<dyn Clock>) -> anyhow::Res
             false => cmq::QueueJson::Simplified,
         },
     };
-    let first = crate::cmq::first_request(clock.wall());
-    let cmq = Cmq::new(
-        broker.clone(),
-        api,
-        clock,
-        config.cmq.authentication.clone(),
-        first,
-    );
+    Calls::new(broker.clone(), api, clock, config.cmq.authentication.clone())
+}
+
+fn front(config: &Config, calls: &Calls, room: Room) -> Front {
+    let broker = calls.broker.clone();
+    let cmq = Cmq::new(calls.clone(), crate::cmq::first_request(calls.clock.wall()));
     let admin = crate::administration::router(broker.clone(), config);
     let bounds = Bounds {
         body_bytes_max: config.limits.body_bytes_max,
         body_timeout: config.limits.body_read,
-        room: Room::new(config.limits.bodies_bytes_max),
+        room,
     };
-    Ok(Front::new(broker.clone(), cmq, admin, bounds))
+    Front::new(broker, cmq, admin, bounds)
 }
 
 /// Lets there be only as many connections and pushes at once as the system has descriptors for.
@@ -599,7 +634,7 @@ fn fit_descriptors(config: &mut Config) {
     config.push.in_flight_max = sockets.pushes;
 }
 
-fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
+fn tls_server(config: &TlsConfig) -> anyhow::Result<rustls::ServerConfig> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     let chain = CertificateDer::pem_file_iter(&config.certificate)
@@ -607,11 +642,16 @@ fn acceptor(config: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
         .with_context(|| format!("tls.certificate {}", config.certificate.display()))?;
     let key = PrivateKeyDer::from_pem_file(&config.key)
         .with_context(|| format!("tls.key {}", config.key.display()))?;
-    let server = rustls::ServerConfig::builder()
+    rustls::ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .context("tls.certificate and tls.key do not go together")?;
-    Ok(TlsAcceptor::from(Arc::new(server)))
+        .context("tls.certificate and tls.key do not go together")
+}
+
+/// Returns what accepts connections under a certificate, for those who speak one of these protocols; none is any.
+fn acceptor(mut server: rustls::ServerConfig, protocols: &[&[u8]]) -> TlsAcceptor {
+    server.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(server))
 }
 
 fn span(duration: Duration) -> Span {

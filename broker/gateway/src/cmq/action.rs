@@ -421,7 +421,7 @@ pub fn check_binding_keys(
 }
 
 /// Checks one body by what no queue and no topic allows.
-fn check_body(body: &[u8]) -> Result<(), CmqError> {
+pub(crate) fn check_body(body: &[u8]) -> Result<(), CmqError> {
     if body.is_empty() {
         return Err(CmqError::empty_body());
     }

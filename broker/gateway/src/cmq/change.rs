@@ -288,7 +288,7 @@ pub(super) fn filter_type(parameters: &Parameters<'_>) -> Result<Option<FilterTy
 }
 
 /// Reads a key, routing or binding, that `parameter` gives.
-pub(super) fn key(text: &str, parameter: &str) -> Result<Key, CmqError> {
+pub(crate) fn key(text: &str, parameter: &str) -> Result<Key, CmqError> {
     Key::parse(text).map_err(|refused| match refused {
         posthouse_model::NameError::TooManyWords { .. } => CmqError::too_many_words(),
         posthouse_model::NameError::Empty

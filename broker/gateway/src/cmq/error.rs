@@ -15,6 +15,8 @@ pub struct CmqError {
     pub module: u32,
     /// The text, without the module code.
     pub text: String,
+    /// Whether what was asked may have been done all the same; the text says so too.
+    pub in_doubt: bool,
 }
 
 macro_rules! rows {
@@ -24,7 +26,7 @@ macro_rules! rows {
             $(
                 #[doc = concat!("`", $code, "/", $module, "`: ", $text, ".")]
                 pub fn $name($($parameter: &str)?) -> CmqError {
-                    CmqError { code: $code, module: $module, text: format!($text) }
+                    CmqError { code: $code, module: $module, text: format!($text), in_doubt: false }
                 }
             )*
 
@@ -148,7 +150,10 @@ impl CmqError {
 
     /// Returns the error for a call that may have had its effect, or may yet have it.
     pub fn may_have_been_done(reason: &str) -> CmqError {
-        CmqError::internal().because(&format!("may have been done ({reason})"))
+        CmqError {
+            in_doubt: true,
+            ..CmqError::internal().because(&format!("may have been done ({reason})"))
+        }
     }
 
     /// Returns the error for a name that resolves to nothing.

@@ -75,13 +75,7 @@ impl Call {
     /// Checks that this was signed with `secret`, about now.
     pub fn verify(&self, secret: &[u8], hmac: &dyn Hmac, now: Time, config: &Config) -> Result<(), CmqError> {
         let credentials = self.credentials()?;
-        let away = now
-            .since(credentials.timestamp)
-            .max(credentials.timestamp.since(now));
-        if away > config.skew {
-            let detail = format!("Timestamp is {} s away from the broker's time", away.seconds());
-            return Err(CmqError::authentication_failed().because(&detail));
-        }
+        check_time(credentials.timestamp, now, config)?;
         let Ok(given) = STANDARD.decode(credentials.signature) else {
             return Err(CmqError::authentication_failed());
         };
@@ -142,6 +136,16 @@ impl Method {
             Method::Post => b"POST",
         }
     }
+}
+
+/// Checks that something was signed near enough to now.
+pub(crate) fn check_time(signed: Time, now: Time, config: &Config) -> Result<(), CmqError> {
+    let away = now.since(signed).max(signed.since(now));
+    if away > config.skew {
+        let detail = format!("Timestamp is {} s away from the broker's time", away.seconds());
+        return Err(CmqError::authentication_failed().because(&detail));
+    }
+    Ok(())
 }
 
 /// Returns the signed parameters in their order, each with its name as it is signed.

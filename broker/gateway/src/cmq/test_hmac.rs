@@ -3,7 +3,7 @@
 use super::Hmac;
 
 /// HMAC as RFC 2104 says it.
-pub(super) struct PlainHmac;
+pub(crate) struct PlainHmac;
 
 impl Hmac for PlainHmac {
     fn sha1(&self, key: &[u8], parts: &[&[u8]]) -> [u8; 20] {

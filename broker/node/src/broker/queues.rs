@@ -44,6 +44,15 @@ pub struct Wish {
     pub visibility: Option<Span>,
 }
 
+/// What a consumer has done with leases, short of deleting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LeaseChange {
+    /// They end: the messages are visible again after so long, and count as received.
+    Nack(Vec<ReceiptHandle>, Span),
+    /// They last so long from now on.
+    Extend(Vec<ReceiptHandle>, Span),
+}
+
 /// A message that was leased to a client, opened.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Received {
@@ -263,6 +272,34 @@ impl Broker {
                 };
                 match self.command(found.set, command).await? {
                     Ok(SetReply::Deleted(results)) if results.len() == handles.len() => Ok(results),
+                    Ok(other) => Err(senseless(&other)),
+                    Err(refusal) => Err(BrokerError::queue(refusal)),
+                }
+            };
+            let outcome = outcome.await;
+            if let Some(outcome) = self.unless_renewed(&mut found, Kind::Queue, name, outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Gives messages back or has their leases last longer, by their handles; each is answered for itself.
+    pub async fn change_leases(
+        &self,
+        tenant: TenantId,
+        name: &Name,
+        change: LeaseChange,
+    ) -> Result<Vec<Result<(), Refusal>>, BrokerError> {
+        let mut found = self.find(tenant, Kind::Queue, name).await?;
+        loop {
+            let outcome = async {
+                let command = change.command(found.incarnation);
+                match self.command(found.set, command).await? {
+                    Ok(SetReply::Returned(results) | SetReply::Extended(results))
+                        if results.len() == change.handles().len() =>
+                    {
+                        Ok(results)
+                    }
                     Ok(other) => Err(senseless(&other)),
                     Err(refusal) => Err(BrokerError::queue(refusal)),
                 }
@@ -544,7 +581,10 @@ impl ReceiveAsk {
 
 /// Refuses a body over the limit.
 pub(super) fn check_batch(contents: &[Content], limit: u32) -> Result<(), Refusal> {
-    debug_assert!(contents.len() <= bounds::BATCH_MAX, "the protocol bounds batches");
+    debug_assert!(
+        contents.len() <= bounds::MESSAGES_PER_COMMAND_MAX,
+        "protocols bound batches"
+    );
     let largest = contents
         .iter()
         .map(|content| content.body.len())
@@ -580,6 +620,32 @@ impl From<Bytes> for Content {
     }
 }
 
+// === impl LeaseChange ===
+
+impl LeaseChange {
+    /// Returns the leases.
+    pub fn handles(&self) -> &[ReceiptHandle] {
+        match self {
+            LeaseChange::Nack(handles, _) | LeaseChange::Extend(handles, _) => handles,
+        }
+    }
+
+    fn command(&self, queue: Incarnation) -> SetCommand {
+        match self.clone() {
+            LeaseChange::Nack(handles, delay) => SetCommand::Return {
+                queue,
+                handles,
+                delay,
+            },
+            LeaseChange::Extend(handles, visibility) => SetCommand::Extend {
+                queue,
+                handles,
+                visibility,
+            },
+        }
+    }
+}
+
 // === impl Received ===
 
 impl Received {
@@ -589,11 +655,12 @@ impl Received {
     }
 
     /// Returns the body, which was opened when it was read.
-    pub fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &Bytes {
+        static NOTHING: Bytes = Bytes::new();
         match &self.message.message.body {
             Body::Clear(bytes) => bytes,
             // It was opened before it was handed out; a node that says otherwise says nothing.
-            Body::Sealed(_) => &[],
+            Body::Sealed(_) => &NOTHING,
         }
     }
 }
@@ -637,6 +704,18 @@ impl Leases {
 
     fn hold(&mut self, leased: &[Leased]) {
         self.handles.extend(leased.iter().map(|one| one.handle));
+    }
+
+    /// Takes the first so many out of them, in the order of the messages.
+    pub(crate) fn take_first(&mut self, count: usize) -> Leases {
+        let count = count.min(self.handles.len());
+        Leases {
+            broker: self.broker.clone(),
+            queue: self.queue,
+            set: self.set,
+            handles: self.handles.drain(..count).collect(),
+            term: self.term,
+        }
     }
 
     /// The client has its answer: the leases are its own now.

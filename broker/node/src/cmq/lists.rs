@@ -17,8 +17,12 @@ impl Cmq {
         tenant: TenantId,
         queue: &Name,
     ) -> Result<Bytes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
-        self.broker.set(found.set).view(|state| {
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Queue, queue)
+            .map_err(refusal)?;
+        self.calls.broker.set(found.set).view(|state| {
             let queue = state.queue(found.incarnation).ok_or_else(CmqError::no_queue)?;
             let view = QueueView {
                 queue: found.incarnation,
@@ -38,7 +42,11 @@ impl Cmq {
         tenant: TenantId,
         topic: &Name,
     ) -> Result<Bytes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Topic, topic)
+            .map_err(refusal)?;
         self.of_topic(&found, |topic| {
             let view = TopicView {
                 topic: found.incarnation,
@@ -59,7 +67,11 @@ impl Cmq {
         topic: &Name,
         subscription: &Name,
     ) -> Result<Bytes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Topic, topic)
+            .map_err(refusal)?;
         self.of_subscription(&found, subscription, |subscription| {
             reply::subscription_attributes(head, &subscription_view(&found, subscription))
         })
@@ -94,8 +106,16 @@ impl Cmq {
         queue: &Name,
         listing: &Listing,
     ) -> Result<Bytes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Queue, queue).map_err(refusal)?;
-        let sources = self.broker.dead_letter_sources(tenant, found.incarnation).await;
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Queue, queue)
+            .map_err(refusal)?;
+        let sources = self
+            .calls
+            .broker
+            .dead_letter_sources(tenant, found.incarnation)
+            .await;
         let sources = sources.map_err(refusal)?;
         let (total, page) = listing.page(sources, |(_, name)| name);
         Ok(reply::queue_list(
@@ -112,7 +132,11 @@ impl Cmq {
         topic: &Name,
         listing: &Listing,
     ) -> Result<Bytes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Topic, topic)
+            .map_err(refusal)?;
         self.of_topic(&found, |topic| {
             let mut all: Vec<_> = topic.subscriptions().collect();
             all.sort_by_key(|subscription| subscription.name().folded());
@@ -134,13 +158,18 @@ impl Cmq {
         topic: &Name,
         subscription: &Name,
     ) -> Result<SubscriptionAttributes, CmqError> {
-        let found = self.broker.resolve(tenant, Kind::Topic, topic).map_err(refusal)?;
+        let found = self
+            .calls
+            .broker
+            .resolve(tenant, Kind::Topic, topic)
+            .map_err(refusal)?;
         self.of_subscription(&found, subscription, |known| known.attributes().clone())
     }
 
     /// Returns what is told of a topic.
     fn of_topic<T>(&self, found: &Resolved, tell: impl FnOnce(&Topic) -> T) -> Result<T, CmqError> {
-        self.broker
+        self.calls
+            .broker
             .set(found.set)
             .view(|state| state.topic(found.incarnation).map(tell))
             .ok_or_else(CmqError::no_topic)
@@ -164,10 +193,13 @@ impl Cmq {
         listing: Listing,
     ) -> Result<(usize, Vec<Listed>), CmqError> {
         let search = listing.search.clone();
-        let page = self.broker.list_names(tenant, kind, Some(search), move |names| {
-            let in_use = names.filter(|listed| listed.progress == Progress::Ready);
-            listing.page(in_use, |listed| &listed.name)
-        });
+        let page = self
+            .calls
+            .broker
+            .list_names(tenant, kind, Some(search), move |names| {
+                let in_use = names.filter(|listed| listed.progress == Progress::Ready);
+                listing.page(in_use, |listed| &listed.name)
+            });
         page.await.map_err(refusal)
     }
 }

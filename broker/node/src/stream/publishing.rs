@@ -1,0 +1,153 @@
+//! A `Publish` stream: requests done as they come, many at a time, answered in bunches in the order that they are done.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use posthouse_gateway::cmq::{Action, CmqError};
+use posthouse_gateway::stream;
+use posthouse_model::{MessageId, TenantId};
+use posthouse_stream::bounds::{BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX};
+use posthouse_stream::{PublishReply, PublishRequest, Published};
+use prost::Message as _;
+use tokio::time::{MissedTickBehavior, interval};
+use tonic::{Status, Streaming};
+
+use super::answers::{Bunch, Giver, Stall};
+use super::{Served, shown, stopping, unopened};
+use crate::bodies::Room;
+use crate::calls::Calls;
+
+/// How often it is looked whether whoever opened a stream still may.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A stream's task.
+pub(super) struct Publishing {
+    served: Served,
+    giver: Giver<PublishReply>,
+    stall: Stall,
+    /// Bytes of bodies in flight.
+    bytes: usize,
+    /// What was answered and is not handed over.
+    answered: Vec<Published>,
+}
+
+/// A request that is done.
+struct Done {
+    published: Published,
+    bytes: usize,
+}
+
+// === impl Publishing ===
+
+impl Publishing {
+    pub(super) fn new(served: Served, giver: Giver<PublishReply>) -> Publishing {
+        Publishing {
+            stall: Stall::new(served.door.0.write_timeout),
+            served,
+            giver,
+            bytes: 0,
+            answered: Vec::new(),
+        }
+    }
+
+    /// Serves the stream until it ends.
+    pub(super) async fn run(mut self, mut requests: Streaming<PublishRequest>) {
+        let parts = self.served.door.0.clone();
+        let (stop, tenant) = (parts.stop.clone(), self.served.opener.tenant);
+        let mut check = interval(CHECK_EVERY);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut in_flight = FuturesUnordered::new();
+        // How the stream ends, once nothing more is read of it.
+        let mut end: Option<Result<(), Status>> = None;
+        loop {
+            self.stall.note(!self.answered.is_empty());
+            let unanswered = in_flight.len() + self.answered.len();
+            if unanswered == 0
+                && let Some(end) = end
+            {
+                return self.giver.end(end);
+            }
+            let reads =
+                end.is_none() && unanswered < REQUESTS_IN_FLIGHT_MAX && self.bytes < BYTES_IN_FLIGHT_MAX;
+            tokio::select! {
+                Some(done) = in_flight.next(), if !in_flight.is_empty() => {
+                    let Done { published, bytes } = done;
+                    self.bytes -= bytes;
+                    self.answered.push(published);
+                }
+                place = self.giver.place(), if !self.answered.is_empty() => {
+                    let Some(place) = place else { return };
+                    let published = std::mem::take(&mut self.answered);
+                    let reply = PublishReply { published };
+                    place.give(Bunch { reply, ..Bunch::default() });
+                    self.stall.moved();
+                }
+                request = requests.message(), if reads => match request {
+                    Ok(Some(request)) => {
+                        let bytes = request.encoded_len();
+                        self.bytes += bytes;
+                        in_flight.push(answer(&parts.calls, &parts.room, tenant, request, bytes));
+                    }
+                    Ok(None) => end = Some(Ok(())),
+                    Err(status) => end = Some(Err(status)),
+                },
+                () = stop.cancelled(), if end.is_none() => end = Some(Err(stopping())),
+                _ = check.tick() => {
+                    if let Err(error) = self.served.opener.check(&parts.calls) {
+                        end.get_or_insert(Err(unopened(&error)));
+                    }
+                }
+                () = self.stall.over() => return self.served.connection.cut(),
+                () = self.giver.gone() => return,
+            }
+        }
+    }
+}
+
+async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRequest, bytes: usize) -> Done {
+    let id = request.id;
+    let published = match publish(calls, room, tenant, request, bytes).await {
+        Ok(ids) => Published {
+            id,
+            message_ids: ids.into_iter().map(|id| id.0).collect(),
+            ..Published::default()
+        },
+        Err(error) => Published {
+            id,
+            error: Some(shown(&error)),
+            ..Published::default()
+        },
+    };
+    Done { published, bytes }
+}
+
+async fn publish(
+    calls: &Calls,
+    room: &Room,
+    tenant: TenantId,
+    request: PublishRequest,
+    bytes: usize,
+) -> Result<Vec<MessageId>, CmqError> {
+    calls.admit(tenant, bytes)?;
+    let _held = room
+        .take_all(bytes)
+        .map_err(|full| CmqError::not_done(&full.to_string()))?;
+    let stream::Publish { action, token } = stream::publish(request, &calls.config)?;
+    match action {
+        Action::BatchSendMessage { queue, bodies, delay } => {
+            calls.send(tenant, &queue, delay, bodies, token).await
+        }
+        Action::BatchPublishMessage {
+            topic,
+            bodies,
+            tags,
+            routing_key,
+        } => {
+            calls
+                .publish(tenant, &topic, bodies, &tags, routing_key, token)
+                .await
+        }
+        other => unreachable!("{} publishes nothing", other.name()),
+    }
+}
