@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::metrics::figure;
-use crate::plugins::push;
+use crate::plugins::{publish, push, subscribe, topic_to_queue};
 use crate::push::endpoint;
 use crate::sealing::run;
 use crate::steps::Steps;
@@ -42,6 +42,47 @@ fn refusal(node: &Node, arguments: &[&str]) -> String {
 fn told(client: &mut Client, body: &str) -> String {
     client.send("q", body);
     bodies(client, "q", 1).remove(0)
+}
+
+#[test]
+fn a_router_gives_each_subscription_its_turn_however_many_publish() {
+    const QUEUES: [&str; 3] = ["one", "two", "three"];
+    let node = node();
+    let mut client = node.client();
+    topic_to_queue(&mut client, "t", &[], QUEUES[0], "");
+    for queue in &QUEUES[1..] {
+        subscribe(&mut client, "t", queue, "");
+    }
+    push(&node, "turns", "tests/plugins/keeps-route");
+    bind(&node, "turns", &["--topic", "t"]);
+    let publishers: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let mut publisher = node.client();
+            std::thread::spawn(move || {
+                let batch = [("topicName", "t"), ("msgBody.0", "x"), ("msgBody.1", "x")];
+                for _ in 0..SENDS {
+                    publish(&mut publisher, "t", "x").success().unwrap();
+                    let told = publisher.ask("BatchPublishMessage", &batch).unwrap();
+                    told.success().unwrap();
+                }
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    // Three messages each time: so all have had the same number of turns.
+    for queue in QUEUES {
+        bodies(&mut client, queue, SENDERS * SENDS);
+        assert_eq!(
+            client
+                .ask("ReceiveMessage", &[("queueName", queue)])
+                .unwrap()
+                .codes()
+                .0,
+            7000
+        );
+    }
 }
 
 #[test]

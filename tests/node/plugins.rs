@@ -542,7 +542,7 @@ fn quarantine(node: &Node, binding: &[&str], verdict: &[&str]) {
     run(node, &[&["plugin", "quarantine"], binding, verdict].concat());
 }
 
-fn component(folder: &str) -> PathBuf {
+pub(crate) fn component(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .join(folder)
@@ -570,7 +570,7 @@ pub(crate) fn topic_to_queue(
 }
 
 /// Subscribes a new queue under its own name; without a key, it gets everything.
-fn subscribe(client: &mut Client, topic: &str, queue: &str, key: &str) {
+pub(crate) fn subscribe(client: &mut Client, topic: &str, queue: &str, key: &str) {
     client
         .ask("CreateQueue", &[("queueName", queue)])
         .unwrap()

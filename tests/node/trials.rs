@@ -3,7 +3,7 @@
 use posthouse_tests::{Answer, Client, Node};
 use serde_json::Value;
 
-use crate::plugins::{explain, publish_tag, push, receive, refused, topic_to_queue};
+use crate::plugins::{component, explain, publish_tag, push, receive, refused, topic_to_queue};
 use crate::sealing::run;
 use crate::steps::Steps;
 use crate::{get, node, until};
@@ -355,28 +355,77 @@ fn what_cannot_be_tried_is_refused_and_says_why() {
     assert!(told.contains("no such trial"), "{told}");
 }
 
-#[test]
-fn neither_of_two_versions_may_keep_a_store() {
+/// Counts messages in its store, in two versions that say the same: what differs is a section that nobody reads.
+fn counting() -> (Node, Client) {
+    const SECTION: &[u8] = b"\0\x06\x05other";
     let node = node();
     let mut client = node.client();
-    topic_to_queue(&mut client, "t", &[], "q", "");
-    let shadow = |plugin: &str| refused(&node, &[], &["plugin", "shadow", plugin, "--topic", "t"]);
-    for (plugin, in_use, tried) in [
-        (
-            "keeps-at-last",
-            "examples/plugins/json-filter",
-            "examples/plugins/once",
-        ),
-        (
-            "kept-at-first",
-            "examples/plugins/once",
-            "examples/plugins/json-filter",
-        ),
-    ] {
-        push(&node, plugin, in_use);
-        run(&node, &["plugin", "bind", plugin, "--topic", "t"]);
-        push(&node, plugin, tried);
-        let told = shadow(plugin);
-        assert!(told.contains("keeps a store"), "{told}");
+    client.create_queue("q", &[]);
+    push(&node, "numbers", "tests/plugins/keeps");
+    run(&node, &["plugin", "bind", "numbers", "--queue", "q"]);
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("component.wasm");
+    let bytes = std::fs::read(component("tests/plugins/keeps")).unwrap();
+    std::fs::write(&other, [&bytes[..], SECTION].concat()).unwrap();
+    run(&node, &["plugin", "push", "numbers", other.to_str().unwrap()]);
+    (node, client)
+}
+
+/// Sends some messages at once and some alone, and checks that each got the next number.
+fn count(client: &mut Client, from: usize) {
+    let batch = [
+        ("queueName", "q"),
+        ("msgBody.0", "x"),
+        ("msgBody.1", "x"),
+        ("msgBody.2", "x"),
+    ];
+    client.ask("BatchSendMessage", &batch).unwrap().success().unwrap();
+    for _ in 0..7 {
+        client.send("q", "x");
     }
+    for number in from..from + 10 {
+        assert_eq!(client.receive("q").text("msgBody"), number.to_string());
+    }
+}
+
+#[test]
+fn what_is_tried_finds_the_store_as_the_one_in_use_found_it_and_leaves_it_so() {
+    let (node, mut client) = counting();
+    count(&mut client, 1);
+    run(&node, &["plugin", "shadow", "numbers", "--queue", "q"]);
+    count(&mut client, 11);
+    let shown = trial_with(&node, |trial| trial["calls"] == 10);
+    let figures = (&shown["same"], &shown["different"], &shown["failed"]);
+    assert_eq!(figures, (&10.into(), &0.into(), &0.into()), "{shown}");
+    count(&mut client, 21);
+}
+
+#[test]
+fn a_canary_keeps_what_it_decides_by_in_the_store_of_the_one_in_use() {
+    let (node, mut client) = counting();
+    count(&mut client, 1);
+    run(
+        &node,
+        &["plugin", "shadow", "numbers", "--queue", "q", "--canary", "50"],
+    );
+    for from in (11..51).step_by(10) {
+        count(&mut client, from);
+    }
+    let shown = trial_with(&node, |trial| {
+        let compared = trial["same"].as_u64().unwrap() + trial["different"].as_u64().unwrap();
+        compared == 40
+    });
+    assert_eq!(shown["different"], 0, "{shown}");
+    let decided = shown["decided"].as_u64().unwrap();
+    assert!((1..40).contains(&decided), "{shown}");
+    run(&node, &["plugin", "promote", "--queue", "q", "--world", "filter"]);
+    count(&mut client, 51);
+}
+
+#[test]
+fn routers_are_tried_where_neither_version_keeps_a_store() {
+    let (node, _) = routed();
+    push(&node, "router", "tests/plugins/keeps-route");
+    let told = refused(&node, &[], &["plugin", "shadow", "router", "--topic", "t"]);
+    assert!(told.contains("a router that keeps a store"), "{told}");
 }

@@ -82,6 +82,13 @@ impl KvSession {
         KvSession(Arc::new(Session { reader, notes }))
     }
 
+    /// Returns a session of its own that begins with what was noted in this one: what it notes itself is not this one's.
+    pub fn beside(&self, reader: Box<dyn KvReader>) -> KvSession {
+        let notes = Mutex::new(self.0.notes.lock().clone());
+        let reader = self.0.reader.is_some().then_some(reader);
+        KvSession(Arc::new(Session { reader, notes }))
+    }
+
     /// Returns what was read and written, if anything was.
     pub fn used(&self, store: KvId) -> Option<KvUse> {
         let notes = self.0.notes.lock();

@@ -278,7 +278,11 @@ impl KvStore {
 
 impl KvStores {
     pub(crate) fn get(&self, store: KvId) -> Option<&KvStore> {
-        self.stores.get(&store).map(Arc::as_ref)
+        self.shared(store).map(Arc::as_ref)
+    }
+
+    pub(crate) fn shared(&self, store: KvId) -> Option<&Arc<KvStore>> {
+        self.stores.get(&store)
     }
 
     /// Returns the stores of what is bound at a place: of one tenant, or of all.

@@ -185,6 +185,11 @@ impl Set {
         self.kv.get(store)
     }
 
+    /// Returns a kv store as it is, to be looked at later: until then whatever is written to it first copies it.
+    pub fn kv_as_it_is(&self, store: KvId) -> Option<Arc<KvStore>> {
+        self.kv.shared(store).map(Arc::clone)
+    }
+
     /// Returns how much more a kv store takes.
     pub fn kv_room(&self, store: KvId) -> KvRoom {
         self.kv.room(store)

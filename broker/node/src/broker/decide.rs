@@ -216,7 +216,7 @@ impl Broker {
             };
             let question = Question::Route(Arc::clone(&topic.table), envelope);
             let said = answer.clone().map(Answer::routed);
-            self.compare(tried, &bound.binding, by, question, said);
+            self.compare(tried, &bound.binding, by, question, said, None);
             answers.push((bound.version_of(by), answer));
         }
         Ok(answers)
@@ -465,8 +465,15 @@ impl Broker {
         lending: &mut Lending<'_>,
     ) -> Result<(PluginVersion, Result<Filtered, GuestFault>), BrokerError> {
         let (envelope, body) = (envelope(message), clear(&message.body));
+        let mut seen = None;
         let by_tried = match &bound.tried {
-            Some(tried) => self.filter_by_tried(tried, &envelope, &body).await,
+            Some(tried) => {
+                for version in [bound.binding.version, tried.binding().version] {
+                    self.load(version).await?;
+                }
+                seen = self.see_kv(&bound.binding, tried.binding(), lending).await?;
+                self.filter_by_tried(tried, &envelope, &body, lending).await?
+            }
             None => ByTried::NotAsked,
         };
         let has_failed = matches!(by_tried, ByTried::Failed);
@@ -481,7 +488,8 @@ impl Broker {
         };
         if let Some(tried) = bound.tried.as_ref().filter(|_| !has_failed) {
             let said = answer.clone().map(Answer::Filtered);
-            self.compare(tried, &bound.binding, by, Question::Filter(envelope, body), said);
+            let question = Question::Filter(envelope, body);
+            self.compare(tried, &bound.binding, by, question, said, seen);
         }
         Ok((bound.version_of(by), answer))
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use posthouse_host::{Binding, KvReader, KvSession};
 use posthouse_model::{
-    Decided, KvEntry, KvId, KvRoom, KvUse, KvWrite, Place, PluginVersion, Refusal, Set, SetCommand, SetId,
-    TenantId, Time, World, kv_cost,
+    Decided, KvEntry, KvId, KvRoom, KvStore, KvUse, KvWrite, Place, PluginVersion, Refusal, Set, SetCommand,
+    SetId, TenantId, Time, World, kv_cost,
 };
 use posthouse_replica::Group;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,20 @@ pub(super) struct Lending<'a> {
     pub(super) uses: &'a mut KvUses,
 }
 
+/// A store as a decision found it, for another version to be asked the same.
+pub(super) struct Seen {
+    pub(super) session: KvSession,
+    /// How much of it is kept for that, at most.
+    pub(super) bytes: u64,
+}
+
+/// Reads a store as it was.
+struct AsItWas {
+    store: Option<Arc<KvStore>>,
+    room: KvRoom,
+    now: Time,
+}
+
 /// Reads a store of a set that this node leads.
 struct Applied {
     group: Group<Set>,
@@ -152,6 +166,16 @@ impl KvUses {
 
     fn is_after_all(&self, store: KvId) -> bool {
         self.held.last_key_value().is_none_or(|(last, _)| *last < store)
+    }
+}
+
+impl KvReader for AsItWas {
+    fn get(&self, key: &str) -> Option<KvEntry> {
+        self.store.as_ref()?.get(key, self.now).cloned()
+    }
+
+    fn room(&self) -> KvRoom {
+        self.room
     }
 }
 
@@ -282,6 +306,35 @@ impl Broker {
             kv: Some(session),
             ..binding.clone()
         })
+    }
+
+    /// Returns a binding's store as a decision finds it now, if either of two versions asks for one. Both must be loaded.
+    pub(super) async fn see_kv(
+        &self,
+        binding: &Binding,
+        tried: &Binding,
+        lending: &mut Lending<'_>,
+    ) -> Result<Option<Seen>, BrokerError> {
+        let asks = |version| self.guests.uses_kv(version);
+        if !asks(binding.version) && !asks(tried.version) {
+            return Ok(None);
+        }
+        if lending.is_sealed {
+            let session = KvSession::sealed();
+            return Ok(Some(Seen { session, bytes: 0 }));
+        }
+        let store = store_of(binding, lending.world);
+        let live = self.take_kv(lending.uses, store).await?;
+        let group = self.member(lending.uses.set)?;
+        let now = group.now();
+        let (kept, room) = group.view(|state| (state.kv_as_it_is(store), state.kv_room(store)));
+        let bytes = kept.as_ref().map_or(0, |kept| kept.bytes());
+        let session = live.beside(Box::new(AsItWas {
+            store: kept,
+            room,
+            now,
+        }));
+        Ok(Some(Seen { session, bytes }))
     }
 
     async fn take_kv(&self, uses: &mut KvUses, store: KvId) -> Result<KvSession, BrokerError> {

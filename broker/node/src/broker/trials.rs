@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
-use posthouse_host::{Binding, BindingIdentity, Envelope, Filtered, GuestFault, RouteTable, Spent};
+use posthouse_host::{
+    Binding, BindingIdentity, Envelope, Filtered, GuestFault, KvSession, RouteTable, Spent,
+};
 use posthouse_model::{
     DirectoryCommand, DirectoryRefusal, Gate, Kind, LogIndex, MessageId, Place, PluginVersion, Share,
     SubscriptionId, TenantId, Time, TrialEnd, TrialRecord, World,
@@ -20,6 +22,7 @@ use posthouse_model::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::kv::{Lending, Seen};
 use super::reach::{Ask, Told};
 use super::{Broker, BrokerError};
 
@@ -150,6 +153,8 @@ struct Comparison {
     by: Which,
     tried: Tried,
     in_use: Binding,
+    /// The store as the one found it, to be found so by the other.
+    seen: Option<KvSession>,
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -310,13 +315,16 @@ impl Broker {
         tried: &Tried,
         envelope: &Envelope,
         body: &Bytes,
-    ) -> ByTried<Filtered> {
+        lending: &mut Lending<'_>,
+    ) -> Result<ByTried<Filtered>, BrokerError> {
         if !tried.decides(envelope.id) || self.load(tried.binding.version).await.is_err() {
-            return ByTried::NotAsked;
+            return Ok(ByTried::NotAsked);
         }
+        // What it keeps is kept: it is the next version of the one that is in use.
+        let binding = self.lend_kv(&tried.binding, lending).await?;
         let (envelope, body) = (envelope.clone(), body.clone());
-        let answer = self.guests.filter(&tried.binding, envelope, body).await;
-        self.note_decided(tried, answer)
+        let answer = self.guests.filter(&binding, envelope, body).await;
+        Ok(self.note_decided(tried, answer))
     }
 
     /// Counts what the version that is tried said about a message of its share. Where it failed, the one in use decides.
@@ -346,9 +354,10 @@ impl Broker {
         by: Which,
         question: Question,
         said: Result<Answer, GuestFault>,
+        seen: Option<Seen>,
     ) {
         let part = self.part_in(tried);
-        let bytes = question.body().map_or(0, Bytes::len);
+        let bytes = question.body().map_or(0, Bytes::len) as u64 + seen.as_ref().map_or(0, |seen| seen.bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let permit = Arc::clone(&part.bytes).try_acquire_many_owned(bytes);
         let offered = permit.is_ok_and(|permit| {
@@ -358,6 +367,7 @@ impl Broker {
                 by,
                 tried: tried.clone(),
                 in_use: in_use.clone(),
+                seen: seen.map(|seen| seen.session),
                 _bytes: permit,
             };
             part.waiting.try_send(comparison).is_ok()
@@ -416,14 +426,18 @@ impl Broker {
             by,
             tried,
             in_use,
+            seen,
             _bytes,
         } = comparison;
-        let other = match by {
-            Which::InUse => &tried.binding,
-            Which::Tried => &in_use,
+        let other = Binding {
+            kv: seen,
+            ..match by {
+                Which::InUse => tried.binding.clone(),
+                Which::Tried => in_use,
+            }
         };
         let answer = match self.load(other.version).await {
-            Ok(()) => self.ask(other, &question).await,
+            Ok(()) => self.ask(&other, &question).await,
             Err(_) => Err(GuestFault::NotLoaded),
         };
         let mut figures = figures.lock();
@@ -512,13 +526,15 @@ impl Broker {
             .view(|directory| Some(directory.binding(place, world)?.version));
         for version in [Some(version), in_use].into_iter().flatten() {
             self.load(version).await?;
-            if self.guests.uses_kv(version) {
-                // Both would read what decisions have kept, and what the one writes that does not decide is nobody's.
-                let text =
-                    format!("version {version} keeps a store: it cannot be tried, nor another beside it");
+            if world == World::Route && self.guests.uses_kv(version) {
+                // One that decides has some messages at once, each by what it kept of the one before; the other one by one.
+                let text = format!(
+                    "version {version} is a router that keeps a store: it cannot be tried, nor another beside it"
+                );
                 return Err(BrokerError::Argument(text));
             }
         }
+        self.make_room_for_kv(place, version).await?;
         let command = DirectoryCommand::BeginTrial {
             place,
             world,
