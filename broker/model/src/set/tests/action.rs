@@ -1,6 +1,6 @@
 //! Arbitrary commands, most of which make sense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -95,6 +95,21 @@ pub(super) enum Action {
         decision: Box<Action>,
         uses: Vec<Used>,
     },
+    ReceiveThese {
+        queue: u64,
+        sequences: Vec<u64>,
+        visibility: u64,
+    },
+    Readmit {
+        target: u64,
+        /// Into a topic if there is any, for these subscriptions.
+        matched: Option<Vec<u8>>,
+        source: u64,
+        sequence: u64,
+        gone_below: u64,
+        keep: bool,
+        decided_at: u64,
+    },
     ForgetKv {
         store: u8,
         of_all: bool,
@@ -156,7 +171,26 @@ fn any_action() -> impl Strategy<Value = Action> {
         4 => any_topic_action(),
         1 => any_set_action(),
         4 => any_kv_action(),
+        2 => any_parked_action(),
     ]
+}
+
+/// Boxed, as the actions of stores are.
+fn any_parked_action() -> BoxedStrategy<Action> {
+    let source = 1..3_u64;
+    let place = || 0..6_u64;
+    let target = prop_oneof![2 => any_queue().prop_map(|queue| (queue, None)), 1 => (any_topic(), prop::collection::vec(0..4_u8, 0..3)).prop_map(|(topic, matched)| (topic, Some(matched)))];
+    let decided_at = prop_oneof![4 => Just(0_u64), 1 => 1..4_u64];
+    prop_oneof![
+        1 => (any_queue(), prop::collection::vec(0..9_u64, 0..5), 1..40_u64)
+            .prop_map(|(queue, sequences, visibility)| Action::ReceiveThese { queue, sequences, visibility }),
+        3 => (target, source, place(), place(), any::<bool>(), decided_at).prop_map(
+            |((target, matched), source, sequence, gone_below, keep, decided_at)| {
+                Action::Readmit { target, matched, source, sequence, gone_below, keep, decided_at }
+            }
+        ),
+    ]
+    .boxed()
 }
 
 /// Boxed, as it is made of the others: what picks among so much would not fit on a test's stack.
@@ -164,12 +198,16 @@ fn any_kv_action() -> BoxedStrategy<Action> {
     let decides = |action: &Action| {
         matches!(
             action,
-            Action::Send { .. } | Action::Publish { .. } | Action::Settle { .. }
+            Action::Send { .. } | Action::Publish { .. } | Action::Settle { .. } | Action::Readmit { .. }
         )
     };
-    let decision = prop_oneof![any_queue_action().boxed(), any_topic_action().boxed()]
-        .prop_filter("plugins decide about it", decides)
-        .prop_map(Box::new);
+    let decision = prop_oneof![
+        any_queue_action().boxed(),
+        any_topic_action().boxed(),
+        any_parked_action()
+    ]
+    .prop_filter("plugins decide about it", decides)
+    .prop_map(Box::new);
     let reads = prop::collection::vec((0..4_u8, prop_oneof![6 => Just(0_u64), 1 => 1..3_u64]), 0..3);
     let ttl = prop_oneof![3 => Just(None), 1 => Just(Some(0)), 2 => (1..70_u64).prop_map(Some)];
     let writes = prop::collection::vec((0..4_u8, ttl), 0..4);
@@ -432,6 +470,48 @@ impl Action {
                 SetCommand::Decide {
                     uses: known.into_values().collect(),
                     command: Decided::new(command).expect("plugins decide about it"),
+                }
+            }
+            Action::ReceiveThese {
+                queue,
+                sequences,
+                visibility,
+            } => SetCommand::ReceiveThese {
+                queue: Incarnation(*queue),
+                sequences: sequences.iter().copied().map(Sequence).collect(),
+                visibility: Span::from_seconds(*visibility),
+            },
+            Action::Readmit {
+                target,
+                matched,
+                source,
+                sequence,
+                gone_below,
+                keep,
+                decided_at,
+            } => {
+                let message = message(next_id);
+                let content = match matched {
+                    None => Readmitted::Queue(Incoming { message, keep: *keep }),
+                    Some(matched) => {
+                        let matched: BTreeSet<SubscriptionId> = matched
+                            .iter()
+                            .map(|pick| subscription(reference, *target, *pick))
+                            .collect();
+                        Readmitted::Topic(Publication {
+                            message,
+                            matched: matched.into_iter().collect(),
+                            replaced: Vec::new(),
+                        })
+                    }
+                };
+                SetCommand::Readmit {
+                    target: Incarnation(*target),
+                    source: Incarnation(*source),
+                    sequence: Sequence(*sequence),
+                    gone_below: Sequence(*gone_below),
+                    content: Box::new(content),
+                    decided_at: LogIndex(*decided_at),
                 }
             }
             Action::ForgetKv {

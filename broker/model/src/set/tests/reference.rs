@@ -22,6 +22,10 @@ pub(super) struct Reference {
     pub(super) last_message: MessageId,
     pub(super) kv: Vec<RefKey>,
     kv_writes: u64,
+    /// What was taken in again: into which, from which, and its place there.
+    readmitted: Vec<(Incarnation, Incarnation, u64)>,
+    /// Below which place nothing is left, where it was said.
+    gone_below: BTreeMap<(Incarnation, Incarnation), u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -201,6 +205,8 @@ impl Reference {
                 self.queues.remove(incarnation);
                 self.topics.remove(incarnation);
                 self.outbox.retain(|parcel| parcel.source != *incarnation);
+                self.readmitted.retain(|(target, ..)| target != incarnation);
+                self.gone_below.retain(|(target, _), _| target != incarnation);
                 self.forget_kv_of(|place| match place {
                     Place::Incarnation(at) | Place::Subscription(at, _) => at == *incarnation,
                     _ => false,
@@ -425,8 +431,18 @@ impl Reference {
                 });
                 Ok(SetReply::Extended(each.collect()))
             }
-            SetCommand::ReceiveThese { .. } | SetCommand::Readmit { .. } | SetCommand::Park { .. } => {
-                unreachable!("no action asks for it: parked messages have tests of their own")
+            SetCommand::ReceiveThese {
+                queue,
+                sequences,
+                visibility,
+            } => {
+                self.catch_up_queue(*queue);
+                self.queue(*queue)?;
+                self.receive_these(*queue, sequences, now + *visibility)
+            }
+            SetCommand::Readmit { .. } => self.readmit(position, command),
+            SetCommand::Park { .. } => {
+                unreachable!("no action asks for it: what is parked has tests of its own")
             }
         }
     }
@@ -502,6 +518,72 @@ impl Reference {
             leased.push(message.lease(queue, index as u64 + 1, handle, until, now));
         }
         Ok(SetReply::Leased(leased))
+    }
+
+    fn receive_these(&mut self, queue: Incarnation, sequences: &[Sequence], until: Time) -> Outcome {
+        let now = self.now;
+        let mut leased = Vec::new();
+        for Sequence(sequence) in sequences {
+            let known = self.queue(queue)?;
+            let Some(index) = sequence.checked_sub(1).map(|index| index as usize) else {
+                continue;
+            };
+            let is_ready = known.messages.get(index).is_some_and(|m| m.state == State::Ready);
+            if !is_ready || known.cause_of_death(index, now).is_some() {
+                continue;
+            }
+            self.handles += 1;
+            let handle = ReceiptHandle(self.handles);
+            let message = &mut self.queue(queue)?.messages[index];
+            leased.push(message.lease(queue, *sequence, handle, until, now));
+        }
+        Ok(SetReply::Leased(leased))
+    }
+
+    /// Takes in by a send or a publish of one, unless that was done before.
+    fn readmit(&mut self, position: u32, command: &SetCommand) -> Outcome {
+        let SetCommand::Readmit {
+            target,
+            source,
+            sequence: Sequence(sequence),
+            gone_below: Sequence(gone_below),
+            content,
+            decided_at,
+        } = command
+        else {
+            panic!("{command:?}");
+        };
+        let id = content.messages().map(|message| message.id).max();
+        self.last_message = self.last_message.max(id.unwrap_or_default());
+        if self.was_readmitted(*target, *source, *sequence) {
+            return Ok(SetReply::Readmitted { anew: false });
+        }
+        self.decided(*decided_at)?;
+        let command = match &**content {
+            Readmitted::Queue(incoming) => SetCommand::Send {
+                queue: *target,
+                delay: Span::ZERO,
+                messages: vec![incoming.clone()],
+                token: None,
+                decided_at: *decided_at,
+            },
+            Readmitted::Topic(publication) => SetCommand::Publish {
+                topic: *target,
+                publications: vec![publication.clone()],
+                token: None,
+                decided_at: *decided_at,
+            },
+        };
+        self.perform(position, &command)?;
+        self.readmitted.push((*target, *source, *sequence));
+        let gone = self.gone_below.entry((*target, *source)).or_default();
+        *gone = (*gone).max(*gone_below);
+        Ok(SetReply::Readmitted { anew: true })
+    }
+
+    fn was_readmitted(&self, target: Incarnation, source: Incarnation, sequence: u64) -> bool {
+        let gone = self.gone_below.get(&(target, source));
+        gone.is_some_and(|gone| sequence < *gone) || self.readmitted.contains(&(target, source, sequence))
     }
 
     fn publish(

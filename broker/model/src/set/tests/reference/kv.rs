@@ -41,18 +41,20 @@ impl Reference {
             SetCommand::Publish { topic, .. } | SetCommand::Settle { topic, .. } => {
                 self.catch_up_topic(*topic);
             }
+            // It asks what is kept before it looks where the message goes.
+            SetCommand::Readmit { .. } => {}
             other => panic!("plugins do not decide about {other:?}"),
         }
         let before = self.clone();
         let outcome = self.perform(position, command);
+        let looks_late = matches!(command, SetCommand::Readmit { .. });
         if comes_first
-            || matches!(
-                outcome,
-                Err(Refusal::NoIncarnation(_)
-                    | Refusal::WrongKind(_)
-                    | Refusal::NoSubscription
-                    | Refusal::DecidedTooEarly { .. })
-            )
+            || matches!(outcome, Err(Refusal::DecidedTooEarly { .. }))
+            || !looks_late
+                && matches!(
+                    outcome,
+                    Err(Refusal::NoIncarnation(_) | Refusal::WrongKind(_) | Refusal::NoSubscription)
+                )
         {
             return outcome;
         }
@@ -92,6 +94,12 @@ impl Reference {
                     |handle| known.is_some_and(|s| s.backlog.values().any(|m| m.is_leased(handle, now)));
                 !outcomes.iter().any(|settled| claims(settled.handle))
             }
+            SetCommand::Readmit {
+                target,
+                source,
+                sequence,
+                ..
+            } => self.was_readmitted(*target, *source, sequence.0),
             other => panic!("plugins do not decide about {other:?}"),
         }
     }
