@@ -29,6 +29,7 @@ mod recording;
 mod rolling;
 mod service;
 mod slow;
+mod streaming;
 mod survival;
 
 use std::path::Path;

@@ -29,6 +29,7 @@ mod sealing;
 mod signing;
 mod steps;
 mod streaming;
+mod streaming_input;
 mod templates;
 mod trials;
 

@@ -7,7 +7,7 @@ use posthouse_client::{
 };
 use posthouse_tests::Node;
 
-use crate::{PATIENCE, node};
+use crate::{PATIENCE, get, node};
 
 #[test]
 fn what_is_published_is_consumed_in_order_and_gone_once_acknowledged() {
@@ -169,7 +169,93 @@ fn streams_are_opened_by_known_keys_for_queues_that_exist() {
     });
 }
 
-fn with_queue(action: &str, parameters: &[(&str, &str)]) -> (Node, Client) {
+#[test]
+fn large_messages_come_in_order_and_each_counts_once() {
+    let (_node, client) = with_queue(
+        "CreateQueue",
+        &[("queueName", "orders"), ("maxMsgSize", "1048576")],
+    );
+    run(async {
+        let bodies: Vec<String> = (0..40_u8)
+            .map(|number| char::from(b'A' + number).to_string().repeat(1_048_576))
+            .collect();
+        let ids = publish_all(&client, "orders", &bodies).await;
+        let mut consumer = client.consumer("orders", Window::default());
+        let mut seen = BTreeSet::new();
+        for _ in &ids {
+            let delivery = next(&mut consumer).await;
+            assert_eq!(delivery.body.len(), 1_048_576);
+            assert_eq!(delivery.receive_count, 1);
+            assert!(seen.insert(delivery.message_id));
+            settle(consumer.ack(delivery.handle).await).await.unwrap();
+        }
+        assert_eq!(seen, ids.into_iter().collect());
+    });
+}
+
+#[test]
+fn a_consumer_that_is_dropped_gives_back_what_it_did_not_take() {
+    let (_node, client) = with_queue(
+        "CreateQueue",
+        &[("queueName", "orders"), ("visibilityTimeout", "43200")],
+    );
+    run(async {
+        let bodies: Vec<String> = (0..300).map(|number| number.to_string()).collect();
+        publish_all(&client, "orders", &bodies).await;
+        let mut first = client.consumer("orders", Window::default());
+        let taken = next(&mut first).await;
+        drop(first);
+        let mut second = client.consumer("orders", Window::default());
+        let mut left = BTreeSet::new();
+        while left.len() < bodies.len() - 1 {
+            left.insert(next(&mut second).await.message_id);
+        }
+        assert!(!left.contains(&taken.message_id));
+        // Handles are good over every connection.
+        settle(second.ack(taken.handle).await).await.unwrap();
+    });
+}
+
+#[test]
+fn what_streams_do_is_in_the_metrics() {
+    let (node, client) = with_queue("CreateQueue", &[("queueName", "orders")]);
+    run(async {
+        publish_all(&client, "orders", &["one".to_owned()]).await;
+        let mut consumer = client.consumer("orders", Window::default());
+        let delivery = next(&mut consumer).await;
+        settle(consumer.ack(delivery.handle).await).await.unwrap();
+        let (_, text) = get(&node, "/metrics");
+        for line in [
+            "posthouse_stream_requests_total{request=\"publish\",code=\"0\"} 1",
+            "posthouse_stream_requests_total{request=\"settle\",code=\"0\"} 1",
+            "posthouse_streams{method=\"Consume\"} 1",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_node_that_stops_answers_what_is_in_flight_and_ends_its_streams() {
+    let (mut node, client) = with_queue("CreateQueue", &[("queueName", "orders")]);
+    run(async {
+        publish_all(&client, "orders", &["before".to_owned()]).await;
+        let mut consumer = client.consumer("orders", Window::default());
+        let delivery = next(&mut consumer).await;
+        assert_eq!(node.terminate().unwrap(), Some(0));
+        // Settled where the node is again: the handle is as durable as the message.
+        let settlement = consumer.ack(delivery.handle).await.unwrap();
+        let address: std::net::SocketAddr = node.streams_url().replace("http://", "").parse().unwrap();
+        node.set_arguments(vec!["--stream-listen".to_owned(), address.to_string()]);
+        node.launch().unwrap();
+        settlement.await.unwrap();
+    });
+}
+
+pub(crate) fn with_queue(action: &str, parameters: &[(&str, &str)]) -> (Node, Client) {
     let node = node();
     let created = node.client().ask(action, parameters).unwrap();
     assert_eq!(created.code(), 0, "{created:?}");
@@ -178,7 +264,7 @@ fn with_queue(action: &str, parameters: &[(&str, &str)]) -> (Node, Client) {
 }
 
 /// Runs what a test's client does, within the time that a busy machine needs.
-fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -190,7 +276,7 @@ fn run(test: impl Future<Output = ()>) {
     });
 }
 
-async fn publish_all(client: &Client, queue: &str, bodies: &[String]) -> Vec<u64> {
+pub(crate) async fn publish_all(client: &Client, queue: &str, bodies: &[String]) -> Vec<u64> {
     let publisher = client.publisher();
     let target = Target::queue(queue);
     let mut receipts = Vec::new();

@@ -49,6 +49,7 @@ pub const KEYS: &[&str] = &[
     "limits.reply_write_seconds",
     "limits.idle_seconds",
     "limits.polling_waiters_max",
+    "limits.streams_max",
     "storage.wal_file_bytes",
     "storage.memtable_bytes_max",
     "storage.cut_bytes",
@@ -215,6 +216,8 @@ pub struct LimitsConfig {
     pub idle: Duration,
     /// Receives that wait for a message at once.
     pub polling_waiters_max: usize,
+    /// Streams at once.
+    pub streams_max: usize,
 }
 
 /// The store.
@@ -552,6 +555,7 @@ fn read_limits(table: &mut Table) -> LimitsConfig {
         reply_write: table.seconds("limits.reply_write_seconds", 30, 1..=600),
         idle: table.seconds("limits.idle_seconds", 600, 600..=86_400),
         polling_waiters_max: table.number("limits.polling_waiters_max", 20_000, 1..=1_000_000),
+        streams_max: table.number("limits.streams_max", 2_000, 1..=1_000_000),
     }
 }
 

@@ -84,17 +84,17 @@ pub trait Conversation: Clone + Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Http<H>(pub H);
 
-/// Serves connections until told to stop, then lets those that are busy finish.
+/// Serves connections until told to stop, then lets those that are busy finish. There is room for so many at once, of this
+/// listener and those that share it.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    limits: Limits,
+    (limits, room): (Limits, Arc<Semaphore>),
     metrics: Metrics,
     conversation: impl Conversation,
     stop: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let room = Arc::new(Semaphore::new(limits.connections_max));
     let mut complaint = Complaint::default();
     loop {
         if room.available_permits() == 0 && complaint.is_due() {

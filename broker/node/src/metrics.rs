@@ -55,6 +55,10 @@ pub struct StoreFigures {
 #[derive(Debug)]
 pub struct OpenConnection(Gauge);
 
+/// An open stream, counted as long as it is held.
+#[derive(Debug)]
+pub struct OpenStream(Gauge);
+
 struct Figures {
     registry: Registry,
     tenants: RwLock<BTreeMap<TenantId, Arc<str>>>,
@@ -62,6 +66,8 @@ struct Figures {
     cmq_calls: Family<CmqCall, Counter>,
     cmq_seconds: Family<Action, Histogram, fn() -> Histogram>,
     admin_calls: Family<AdminCall, Counter>,
+    stream_requests: Family<StreamRequest, Counter>,
+    streams: Family<StreamMethod, Gauge>,
     bytes_in: Family<Tenant, Counter>,
     bytes_out: Family<Tenant, Counter>,
     sent: Family<Tenant, Counter>,
@@ -108,6 +114,17 @@ struct Action {
 struct AdminCall {
     operation: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct StreamRequest {
+    request: &'static str,
+    code: u32,
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+struct StreamMethod {
+    method: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
@@ -178,6 +195,19 @@ impl Metrics {
             .admin_calls
             .get_or_create(&AdminCall { operation, status })
             .inc();
+    }
+
+    /// Counts an answered request of a stream; code 0 is success.
+    pub fn stream_request(&self, request: &'static str, code: u32) {
+        let label = StreamRequest { request, code };
+        self.0.stream_requests.get_or_create(&label).inc();
+    }
+
+    /// Counts a stream, until what is returned is dropped.
+    pub fn stream_opened(&self, method: &'static str) -> OpenStream {
+        let open = self.0.streams.get_or_create(&StreamMethod { method }).clone();
+        open.inc();
+        OpenStream(open)
     }
 
     /// Counts bytes that a tenant sent in requests.
@@ -391,6 +421,12 @@ impl Drop for OpenConnection {
     }
 }
 
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 // === impl Figures ===
 
 impl Figures {
@@ -402,6 +438,8 @@ impl Figures {
             cmq_calls: Family::default(),
             cmq_seconds: Family::new_with_constructor(latencies),
             admin_calls: Family::default(),
+            stream_requests: Family::default(),
+            streams: Family::default(),
             bytes_in: Family::default(),
             bytes_out: Family::default(),
             sent: Family::default(),
@@ -448,6 +486,12 @@ impl Figures {
             self.cmq_seconds.clone(),
         );
         registry.register("admin_calls", "Admin calls answered", self.admin_calls.clone());
+        registry.register(
+            "stream_requests",
+            "Requests of streams answered",
+            self.stream_requests.clone(),
+        );
+        registry.register("streams", "Streams open", self.streams.clone());
     }
 
     fn register_tenants(&mut self) {

@@ -13,7 +13,7 @@ use posthouse_replica::{Clock, Groups, Lone, Network};
 use posthouse_store::{ClusterId, Disk, GroupId, Identity, OnDamage, RealDisk, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -154,22 +154,23 @@ impl Node {
             idle_timeout: config.limits.idle,
             write_timeout: config.limits.reply_write,
         };
+        let connections = Arc::new(Semaphore::new(limits.connections_max));
         let metrics = broker.metrics.clone();
         let serving = tokio::spawn(listener::serve(
             listener,
             tls.clone().map(|tls| acceptor(tls, &[])),
-            limits,
+            (limits, Arc::clone(&connections)),
             metrics.clone(),
             Http(front),
             stop.clone(),
         ));
         let streams_address = streams.as_ref().map(TcpListener::local_addr).transpose()?;
         let streaming = streams.map(|streams| {
-            let door = Door::new(calls, room, limits.write_timeout, stop.clone());
+            let door = Door::new(calls, room, &config.limits, stop.clone());
             tokio::spawn(listener::serve(
                 streams,
                 tls.map(|tls| acceptor(tls, &[b"h2"])),
-                limits,
+                (limits, connections),
                 metrics,
                 Streams(door),
                 stop.clone(),

@@ -24,12 +24,15 @@ use posthouse_stream::{
     CONSUME_PATH, ConsumeReply, ConsumeRequest, Effect, Error, PUBLISH_PATH, PublishReply, PublishRequest,
     stream_server,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::bodies::Room;
 use crate::calls::Calls;
+use crate::config::LimitsConfig;
+use crate::metrics::OpenStream;
 use crate::stream::answers::{Answers, Giver};
 use crate::stream::connection::Connection;
 use crate::stream::consuming::Consuming;
@@ -46,6 +49,8 @@ struct Parts {
     calls: Calls,
     /// Room for bodies, shared with the other door.
     room: Room,
+    /// How many more streams may be opened.
+    streams: Arc<Semaphore>,
     /// How long a client may take in nothing of what it is answered.
     write_timeout: Duration,
     stop: CancellationToken,
@@ -57,31 +62,43 @@ struct Served {
     door: Door,
     opener: Opener,
     connection: Connection,
+    _open: (OpenStream, OwnedSemaphorePermit),
 }
 
 // === impl Door ===
 
 impl Door {
     /// Returns the door to a broker's calls.
-    pub fn new(calls: Calls, room: Room, write_timeout: Duration, stop: CancellationToken) -> Door {
+    pub fn new(calls: Calls, room: Room, limits: &LimitsConfig, stop: CancellationToken) -> Door {
         Door(Arc::new(Parts {
             calls,
             room,
-            write_timeout,
+            streams: Arc::new(Semaphore::new(limits.streams_max)),
+            write_timeout: limits.reply_write,
             stop,
             tasks: TaskTracker::new(),
         }))
     }
 
-    async fn open<T>(&self, request: &Request<T>, path: &str) -> Result<Served, Status> {
+    async fn open<T>(
+        &self,
+        request: &Request<T>,
+        path: &str,
+        method: &'static str,
+    ) -> Result<Served, Status> {
         let opener = Opener::authenticate(&self.0.calls, request.metadata(), path)
             .await
             .map_err(|error| unopened(&error))?;
+        let place = Arc::clone(&self.0.streams).try_acquire_owned();
+        let place = place.map_err(|_| {
+            Status::resource_exhausted("as many streams are open as there may be (limits.streams_max)")
+        })?;
         let connection = request.extensions().get::<Connection>().cloned();
         Ok(Served {
             door: self.clone(),
             opener,
             connection: connection.ok_or_else(|| Status::internal("the stream has no connection"))?,
+            _open: (self.0.calls.broker.metrics.stream_opened(method), place),
         })
     }
 }
@@ -95,7 +112,7 @@ impl stream_server::Stream for Door {
         &self,
         request: Request<Streaming<PublishRequest>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        let served = self.open(&request, PUBLISH_PATH).await?;
+        let served = self.open(&request, PUBLISH_PATH, "Publish").await?;
         let (giver, answers) = Giver::new();
         self.0
             .tasks
@@ -107,7 +124,7 @@ impl stream_server::Stream for Door {
         &self,
         request: Request<Streaming<ConsumeRequest>>,
     ) -> Result<Response<Self::ConsumeStream>, Status> {
-        let served = self.open(&request, CONSUME_PATH).await?;
+        let served = self.open(&request, CONSUME_PATH, "Consume").await?;
         let (giver, answers) = Giver::new();
         self.0
             .tasks

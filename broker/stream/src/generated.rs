@@ -66,9 +66,6 @@ pub struct Published {
     /// Why they are not.
     #[prost(message, optional, tag = "3")]
     pub error: ::core::option::Option<Error>,
-    /// Where the node that leads listens for streams, when it is another than this one: to stream there saves a step.
-    #[prost(string, tag = "4")]
-    pub leader: ::prost::alloc::string::String,
 }
 /// What a consumer says. The first request opens, each later one does something else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -162,9 +159,6 @@ pub struct ConsumeReply {
     /// What came of acks, nacks and extends.
     #[prost(message, repeated, tag = "2")]
     pub settled: ::prost::alloc::vec::Vec<Settled>,
-    /// Where the node that leads the queue's set listens for streams, when it is another than this one.
-    #[prost(string, tag = "3")]
-    pub leader: ::prost::alloc::string::String,
 }
 /// A message that is leased to the consumer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

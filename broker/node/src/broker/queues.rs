@@ -24,6 +24,10 @@ use crate::waiters::Turn;
 /// How often a send is decided again because what decides changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
 
+/// Bytes of bodies after which no more is handed out by one receive: as many as CMQ's API can ask for, and few enough for one
+/// answer from node to node.
+const RECEPTION_BYTES_MAX: usize = bounds::BATCH_MAX * (*bounds::BODY_BYTES.end() as usize);
+
 /// What a producer puts into a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Content {
@@ -473,7 +477,8 @@ impl Broker {
         }
     }
 
-    /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left.
+    /// Reads and opens what was leased. What cannot be opened is given back, and fails the call only if nothing else is left;
+    /// what would be more bytes than one answer holds is given back too.
     async fn open_leased(
         &self,
         found: &Resolved,
@@ -483,9 +488,17 @@ impl Broker {
         let mut messages = Vec::with_capacity(leased.len());
         let mut failure = None;
         let mut unread = Vec::new();
+        let mut bytes = 0;
         for one in leased {
+            if bytes >= RECEPTION_BYTES_MAX {
+                unread.push(one.handle);
+                continue;
+            }
             match self.read_open(found.set, one.body).await {
-                Ok(Some(message)) => messages.push(Received { leased: one, message }),
+                Ok(Some(message)) => {
+                    bytes += message.message.body.len();
+                    messages.push(Received { leased: one, message });
+                }
                 // Expired or deleted by another in this moment: nothing to hand out, nothing to give back.
                 Ok(None) => leases.handles.retain(|handle| *handle != one.handle),
                 Err(error) => {

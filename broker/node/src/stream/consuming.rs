@@ -331,6 +331,11 @@ impl Consuming {
     }
 
     fn next_bunch(&mut self) -> Bunch<ConsumeReply> {
+        let metrics = &self.door.0.calls.broker.metrics;
+        for settled in &self.settled {
+            let code = settled.error.as_ref().map_or(0, |error| error.code);
+            metrics.stream_request("settle", code);
+        }
         let mut bunch = self.ready.pop_front().unwrap_or_default();
         bunch.reply.settled = std::mem::take(&mut self.settled);
         bunch

@@ -107,7 +107,10 @@ impl Publishing {
 
 async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRequest, bytes: usize) -> Done {
     let id = request.id;
-    let published = match publish(calls, room, tenant, request, bytes).await {
+    let outcome = publish(calls, room, tenant, request, bytes).await;
+    let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
+    calls.broker.metrics.stream_request("publish", code);
+    let published = match outcome {
         Ok(ids) => Published {
             id,
             message_ids: ids.into_iter().map(|id| id.0).collect(),
