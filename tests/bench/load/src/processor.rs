@@ -8,43 +8,6 @@ use anyhow::Context;
 /// Ticks of processor time in a second, as `/proc` counts them on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What processes have used of the machine since they began.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Used {
-    /// Processor time, in seconds.
-    pub seconds: f64,
-    /// What they had written to disk, as the page cache counts it, in bytes.
-    pub written_bytes: u64,
-}
-
-// === impl Used ===
-
-impl Used {
-    /// Returns what processes and all that they have started have used, also those of them that have ended.
-    pub fn by_trees(roots: &[u32]) -> anyhow::Result<Used> {
-        let mut used = Used::default();
-        for pid in with_descendants(roots)? {
-            // One that has ended since it was listed is counted by its parent.
-            let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-                continue;
-            };
-            let with_ended = ticks_of(&stat).map(|ticks| ticks.iter().sum::<u64>());
-            used.seconds += with_ended.context("a process tells its time")? as f64 / TICKS_PER_SECOND;
-            let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-            used.written_bytes += written_of(&io).unwrap_or_default();
-        }
-        Ok(used)
-    }
-
-    /// Returns what was used since an earlier look.
-    pub fn since(&self, earlier: &Used) -> Used {
-        Used {
-            seconds: self.seconds - earlier.seconds,
-            written_bytes: self.written_bytes.saturating_sub(earlier.written_bytes),
-        }
-    }
-}
-
 /// Returns the resident memory of a process, in bytes.
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
@@ -57,6 +20,21 @@ pub fn busy_seconds(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
     busy_of(&stat).with_context(|| format!("{path} does not say what was used"))
+}
+
+/// Returns the processor time that processes and all that they have started have used, also those of them that have ended,
+/// in seconds.
+pub fn busy_seconds_of_trees(roots: &[u32]) -> anyhow::Result<f64> {
+    let mut ticks = 0;
+    for pid in with_descendants(roots)? {
+        // One that has ended since it was listed is counted by its parent.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+            continue;
+        };
+        let with_ended = ticks_of(&stat).context("a process tells its time")?;
+        ticks += with_ended.iter().sum::<u64>();
+    }
+    Ok(ticks as f64 / TICKS_PER_SECOND)
 }
 
 fn resident_of(status: &str) -> Option<u64> {
@@ -87,15 +65,6 @@ fn parent_of(stat: &str) -> Option<u32> {
 fn fields_of(stat: &str) -> Option<std::str::SplitWhitespace<'_>> {
     let (_, fields) = stat.rsplit_once(')')?;
     Some(fields.split_whitespace())
-}
-
-/// Returns what was written, without what was taken back before it reached the disk: files that were removed in time.
-fn written_of(io: &str) -> Option<u64> {
-    let figure = |name: &str| -> Option<u64> {
-        let rest = io.lines().find_map(|line| line.strip_prefix(name))?;
-        rest.trim().parse().ok()
-    };
-    Some(figure("write_bytes:")?.saturating_sub(figure("cancelled_write_bytes:")?))
 }
 
 /// Returns processes and all that they have started, as far as they run.
@@ -149,13 +118,6 @@ mod tests {
         assert_eq!(ticks_of(stat), Some([150, 50, 30, 20]));
         assert_eq!(parent_of(stat), Some(1));
         assert_eq!(ticks_of("7 (a"), None);
-    }
-
-    #[test]
-    fn what_was_taken_back_was_not_written() {
-        let io = "rchar: 9\nwrite_bytes: 8192\ncancelled_write_bytes: 4096\n";
-        assert_eq!(written_of(io), Some(4_096));
-        assert_eq!(written_of("rchar: 9\n"), None);
     }
 
     #[test]

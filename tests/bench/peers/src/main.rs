@@ -5,6 +5,7 @@
 //! folders. After each turn it is checked that all that was confirmed was received.
 
 mod contender;
+mod disk;
 mod door;
 mod interrupt;
 mod measured;

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use posthouse_load::processor::{self, Used};
+use posthouse_load::processor;
 use posthouse_load::statistics::percentile;
 
 use crate::contender::{Body, Contender};
+use crate::disk::Disk;
 use crate::door::{Lane, Pace, Work};
 use crate::interrupt;
 use crate::measured::{Figure, Measured};
@@ -33,7 +34,17 @@ struct Turn<'a> {
     system: &'a System,
     contender: Contender,
     work: Work,
+    disk: Option<Disk>,
     options: &'a Options,
+}
+
+/// What a piece of work cost.
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Processor time of the system.
+    seconds: f64,
+    /// What was written to the disk, if it counts that.
+    written_bytes: Option<u64>,
 }
 
 /// Measures all rounds.
@@ -70,10 +81,11 @@ fn take_turns(contender: Contender, options: &Options, measured: &mut Measured) 
     let system = start(contender, queues_max, options)?;
     for (body, plan) in &plans {
         let lanes = system.make(&format!("work-{}", body.bytes()), plan.queues)?;
-        let turn = Turn {
+        let mut turn = Turn {
             system: &system,
             contender,
             work: work(contender, *body, *plan, &lanes),
+            disk: Disk::of(&options.data())?,
             options,
         };
         turn.take(measured).with_context(|| format!("bodies of {body}"))?;
@@ -159,7 +171,7 @@ fn drain(work: &Work, messages: u64) -> anyhow::Result<Done> {
 
 impl Turn<'_> {
     /// Sends at a steady rate, then as fast as it goes, then while others receive, and receives all that there is.
-    fn take(&self, measured: &mut Measured) -> anyhow::Result<()> {
+    fn take(&mut self, measured: &mut Measured) -> anyhow::Result<()> {
         let warm = self.work.produce(Enough::after(WARM_UP))?;
         drain(&self.work, warm.messages)?;
         if self.work.body == Body::Small {
@@ -178,18 +190,19 @@ impl Turn<'_> {
     }
 
     /// Sends with nobody who receives. Returns how many messages.
-    fn send(&self, measured: &mut Measured) -> anyhow::Result<u64> {
+    fn send(&mut self, measured: &mut Measured) -> anyhow::Result<u64> {
+        self.follow_leaders()?;
         let load_before = processor::busy_seconds(std::process::id())?;
-        let (sent, used) = self.with_use(|| self.work.produce(Enough::after(self.options.part())))?;
+        let (sent, cost) = self.with_cost(|| self.work.produce(Enough::after(self.options.part())))?;
         let load = processor::busy_seconds(std::process::id())? - load_before;
         let messages = sent.messages as f64;
         self.add(measured, Figure::Produce, sent.rated.rate());
         self.add(
             measured,
             Figure::ProduceSeconds,
-            used.seconds / messages * MILLION,
+            cost.seconds / messages * MILLION,
         );
-        self.add(measured, Figure::ProduceWritten, self.written_by_sent(used, sent));
+        self.add_written(measured, Figure::ProduceWritten, cost, sent);
         self.add(
             measured,
             Figure::LoadBusy,
@@ -199,9 +212,10 @@ impl Turn<'_> {
     }
 
     /// Sends while others receive, who begin with what was sent before. Returns how many messages were sent, and received.
-    fn mix(&self, measured: &mut Measured) -> anyhow::Result<(u64, u64)> {
+    fn mix(&mut self, measured: &mut Measured) -> anyhow::Result<(u64, u64)> {
+        self.follow_leaders()?;
         let (enough, load) = (Enough::after(self.options.part()), &self.work);
-        let ((sent, taken), used) = self.with_use(|| {
+        let ((sent, taken), cost) = self.with_cost(|| {
             std::thread::scope(|scope| {
                 let sending = scope.spawn(|| load.produce(enough));
                 let taken = load.consume(enough);
@@ -211,7 +225,7 @@ impl Turn<'_> {
         })?;
         self.add(measured, Figure::MixedSend, sent.rated.rate());
         self.add(measured, Figure::MixedTake, taken.rated.rate());
-        self.add(measured, Figure::MixedWritten, self.written_by_sent(used, sent));
+        self.add_written(measured, Figure::MixedWritten, cost, sent);
         Ok((sent.messages, taken.messages))
     }
 
@@ -228,9 +242,10 @@ impl Turn<'_> {
     }
 
     /// Receives and deletes all that there is, with nobody who sends.
-    fn receive(&self, messages: u64, measured: &mut Measured) -> anyhow::Result<()> {
-        let (taken, used) = self.with_use(|| drain(&self.work, messages))?;
-        let seconds = used.seconds / taken.messages as f64 * MILLION;
+    fn receive(&mut self, messages: u64, measured: &mut Measured) -> anyhow::Result<()> {
+        self.follow_leaders()?;
+        let (taken, cost) = self.with_cost(|| drain(&self.work, messages))?;
+        let seconds = cost.seconds / taken.messages as f64 * MILLION;
         self.add(measured, Figure::Consume, taken.rated.rate());
         self.add(measured, Figure::ConsumeSeconds, seconds);
         Ok(())
@@ -251,7 +266,8 @@ impl Turn<'_> {
     }
 
     /// Sends single messages at a steady rate. Returns how many.
-    fn keep_pace(&self, measured: &mut Measured) -> anyhow::Result<u64> {
+    fn keep_pace(&mut self, measured: &mut Measured) -> anyhow::Result<u64> {
+        self.follow_leaders()?;
         let taken = self.work.steady(Pace {
             per_second: self.options.pace,
             span: self.options.part(),
@@ -269,16 +285,33 @@ impl Turn<'_> {
         Ok(taken.len() as u64)
     }
 
-    fn with_use<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Used)> {
-        let before = self.system.used()?;
-        let done = work()?;
-        Ok((done, self.system.used()?.since(&before)))
+    /// Has clients connect to who leads their queues now: a system may have moved them meanwhile.
+    fn follow_leaders(&mut self) -> anyhow::Result<()> {
+        self.work.lanes = self.system.led(&self.work.lanes)?;
+        Ok(())
     }
 
-    /// Returns how many bytes each replica wrote for a byte that was sent.
-    fn written_by_sent(&self, used: Used, sent: Done) -> f64 {
-        let sent = sent.messages as f64 * self.work.body.bytes() as f64;
-        used.written_bytes as f64 / f64::from(NODES) / sent
+    fn with_cost<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, Cost)> {
+        let written = || self.disk.as_ref().map(Disk::written_bytes).transpose();
+        let (seconds, bytes) = (self.system.busy_seconds()?, written()?);
+        let done = work()?;
+        let seconds = self.system.busy_seconds()? - seconds;
+        let written_bytes = written()?.zip(bytes).map(|(after, before)| after.saturating_sub(before));
+        Ok((
+            done,
+            Cost {
+                seconds,
+                written_bytes,
+            },
+        ))
+    }
+
+    /// Adds how many bytes were written for each replica of a byte that was sent.
+    fn add_written(&self, measured: &mut Measured, figure: Figure, cost: Cost, sent: Done) {
+        let sent = sent.messages as f64 * self.work.body.bytes() as f64 * f64::from(NODES);
+        if let Some(written) = cost.written_bytes {
+            self.add(measured, figure, written as f64 / sent);
+        }
     }
 
     fn add(&self, measured: &mut Measured, figure: Figure, value: f64) {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use posthouse_load::processor::Used;
+use posthouse_load::processor;
 
 pub(crate) mod amqp;
 pub(crate) mod http;
@@ -62,6 +62,15 @@ impl System {
         }
     }
 
+    /// Returns queues with who leads them now. Those of RabbitMQ stay where they were made.
+    pub(crate) fn led(&self, lanes: &[Lane]) -> anyhow::Result<Vec<Lane>> {
+        match self {
+            System::RabbitMq(_) => Ok(lanes.to_vec()),
+            System::Nats(system) => system.led(lanes),
+            System::Posthouse(system) => system.led(lanes),
+        }
+    }
+
     /// Removes queues with all that is in them.
     pub(crate) fn remove(&self, lanes: &[Lane]) -> anyhow::Result<()> {
         match self {
@@ -80,9 +89,9 @@ impl System {
         }
     }
 
-    /// Returns what all of its processes have used until now.
-    pub(crate) fn used(&self) -> anyhow::Result<Used> {
-        Used::by_trees(&match self {
+    /// Returns the processor time that all of its processes have used until now, in seconds.
+    pub(crate) fn busy_seconds(&self) -> anyhow::Result<f64> {
+        processor::busy_seconds_of_trees(&match self {
             System::RabbitMq(system) => system.pids(),
             System::Nats(system) => system.pids(),
             System::Posthouse(system) => system.pids(),

@@ -73,6 +73,16 @@ impl Nats {
     fn make_one(&self, queue: String) -> anyhow::Result<Lane> {
         // A server that has not heard of a leader yet answers nothing; to make a stream again changes nothing.
         insist(|| run(self.create(&queue)))?;
+        self.find(queue)
+    }
+
+    /// Returns streams with who leads them now.
+    pub(crate) fn led(&self, lanes: &[Lane]) -> anyhow::Result<Vec<Lane>> {
+        lanes.iter().map(|lane| self.find(lane.queue.clone())).collect()
+    }
+
+    /// Finds the leader of a stream.
+    fn find(&self, queue: String) -> anyhow::Result<Lane> {
         let leader = wait_for("a stream has a leader", || {
             let info = run(self.with_jetstream(async |jetstream| {
                 Ok(jetstream.get_stream(&queue).await?.get_info().await?)

@@ -1,10 +1,15 @@
 //! Posthouse: three nodes, one or several sets.
 
+use std::time::{Duration, Instant};
+
 use posthouse_load::Trio;
 
-use super::names;
+use super::{names, wait_for};
 use crate::door::Lane;
 use crate::options::Options;
+
+/// How long leaders have to stay where they are: nodes look every five seconds whether they are spread.
+const SETTLED: Duration = Duration::from_secs(7);
 
 /// Three nodes of Posthouse.
 #[derive(Debug)]
@@ -18,7 +23,27 @@ impl Posthouse {
     /// Starts them with so many sets.
     pub(crate) fn start(sets: u8, options: &Options) -> anyhow::Result<Posthouse> {
         let trio = Trio::start(&options.posthouse()?, &options.data(), sets)?;
+        let leaders = || -> anyhow::Result<Vec<usize>> { (0..sets).map(|set| trio.leader(set.into())).collect() };
+        let mut seen = (leaders()?, Instant::now());
+        wait_for("leaders stay where they are", || {
+            let now = leaders()?;
+            if now != seen.0 {
+                seen = (now, Instant::now());
+            }
+            Ok((seen.1.elapsed() >= SETTLED).then_some(()))
+        })?;
         Ok(Posthouse { trio })
+    }
+
+    /// Returns queues with who leads them now.
+    pub(crate) fn led(&self, lanes: &[Lane]) -> anyhow::Result<Vec<Lane>> {
+        lanes
+            .iter()
+            .map(|lane| {
+                let (queue, leader) = (lane.queue.clone(), self.trio.leader_of(&lane.queue)?);
+                Ok(Lane { queue, leader })
+            })
+            .collect()
     }
 
     /// Makes queues. A new one goes to the set that has the fewest, so that as many sets as queues have one each.
