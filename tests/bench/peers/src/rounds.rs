@@ -296,7 +296,9 @@ impl Turn<'_> {
         let (seconds, bytes) = (self.system.busy_seconds()?, written()?);
         let done = work()?;
         let seconds = self.system.busy_seconds()? - seconds;
-        let written_bytes = written()?.zip(bytes).map(|(after, before)| after.saturating_sub(before));
+        let written_bytes = written()?
+            .zip(bytes)
+            .map(|(after, before)| after.saturating_sub(before));
         Ok((
             done,
             Cost {

@@ -23,7 +23,8 @@ impl Posthouse {
     /// Starts them with so many sets.
     pub(crate) fn start(sets: u8, options: &Options) -> anyhow::Result<Posthouse> {
         let trio = Trio::start(&options.posthouse()?, &options.data(), sets)?;
-        let leaders = || -> anyhow::Result<Vec<usize>> { (0..sets).map(|set| trio.leader(set.into())).collect() };
+        let leaders =
+            || -> anyhow::Result<Vec<usize>> { (0..sets).map(|set| trio.leader(set.into())).collect() };
         let mut seen = (leaders()?, Instant::now());
         wait_for("leaders stay where they are", || {
             let now = leaders()?;
