@@ -20,7 +20,8 @@ pub struct PublishRequest {
     #[prost(string, tag = "7")]
     pub routing_key: ::prost::alloc::string::String,
     /// The client's name for what this request does, at most 128 bytes; empty is none. Asked again with the same token within
-    /// five minutes, of whichever node, it is done once, and answered with the ids of the first time.
+    /// five minutes, of whichever node, it is done once, and answered with the ids of the first time. A queue or topic remembers
+    /// the last 10,000 tokens at most.
     #[prost(string, tag = "8")]
     pub token: ::prost::alloc::string::String,
     /// Where they go.
