@@ -468,10 +468,12 @@ impl Broker {
         let mut seen = None;
         let by_tried = match &bound.tried {
             Some(tried) => {
-                for version in [bound.binding.version, tried.binding().version] {
-                    self.load(version).await?;
+                // One that is tried and cannot be loaded is not asked; no message is refused for that.
+                if self.load(bound.binding.version).await.is_ok()
+                    && self.load(tried.binding().version).await.is_ok()
+                {
+                    seen = self.see_kv(&bound.binding, tried.binding(), lending).await?;
                 }
-                seen = self.see_kv(&bound.binding, tried.binding(), lending).await?;
                 self.filter_by_tried(tried, &envelope, &body, lending).await?
             }
             None => ByTried::NotAsked,
