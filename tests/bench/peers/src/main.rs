@@ -5,7 +5,6 @@
 //! folders. After each turn it is checked that all that was confirmed was received.
 
 mod contender;
-mod disk;
 mod door;
 mod interrupt;
 mod measured;

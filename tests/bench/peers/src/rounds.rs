@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use posthouse_load::disk::Disk;
 use posthouse_load::processor;
 use posthouse_load::statistics::percentile;
 
 use crate::contender::{Body, Contender};
-use crate::disk::Disk;
 use crate::door::{Lane, Pace, Work};
 use crate::interrupt;
 use crate::measured::{Figure, Measured};

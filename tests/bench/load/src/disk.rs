@@ -13,7 +13,7 @@ const SECTOR_BYTES: u64 = 512;
 
 /// A disk that counts what is written to it.
 #[derive(Debug)]
-pub(crate) struct Disk {
+pub struct Disk {
     statistics: PathBuf,
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Returns the disk of a folder; none if its file system is not on one that counts.
-    pub(crate) fn of(folder: &Path) -> anyhow::Result<Option<Disk>> {
+    pub fn of(folder: &Path) -> anyhow::Result<Option<Disk>> {
         let device = fs::metadata(folder)?.dev();
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         let statistics = PathBuf::from(format!("/sys/dev/block/{major}:{minor}/stat"));
@@ -29,7 +29,7 @@ impl Disk {
     }
 
     /// Returns how many bytes were written to it until now, everything that waits for that too.
-    pub(crate) fn written_bytes(&self) -> anyhow::Result<u64> {
+    pub fn written_bytes(&self) -> anyhow::Result<u64> {
         rustix::fs::sync();
         let statistics = fs::read_to_string(&self.statistics)?;
         written_of(&statistics)
