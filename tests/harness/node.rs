@@ -145,6 +145,11 @@ impl Node {
         self.address
     }
 
+    /// Returns where the node listens for streams.
+    pub fn streams_address(&self) -> SocketAddr {
+        self.streams
+    }
+
     /// Returns the URL of the node's streaming door.
     pub fn streams_url(&self) -> String {
         format!("http://{}", self.streams)

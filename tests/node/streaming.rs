@@ -217,6 +217,33 @@ fn a_consumer_that_is_dropped_gives_back_what_it_did_not_take() {
 }
 
 #[test]
+fn a_consumer_that_is_closed_has_given_back_what_it_did_not_take_and_what_was_on_its_way() {
+    let (node, client) = with_queue(
+        "CreateQueue",
+        &[
+            ("queueName", "orders"),
+            ("maxMsgSize", "1048576"),
+            ("visibilityTimeout", "43200"),
+        ],
+    );
+    // More than a stream's window holds: some have come, some are on their way, some are leased and not sent.
+    let bodies: Vec<String> = (0..48).map(|_| "x".repeat(262_144)).collect();
+    run(async {
+        publish_all(&client, "orders", &bodies).await;
+        let mut consumer = client.consumer("orders", Window::default());
+        next(&mut consumer).await;
+        assert!(consumer.next_now().is_ok());
+        let last = next(&mut consumer).await;
+        settle(consumer.ack(last.handle).await).await.unwrap();
+        consumer.close().await;
+    });
+    let mut cmq = node.client();
+    let leased = attribute(&mut cmq, "orders", "inactiveMsgNum");
+    assert!((1..=2).contains(&leased), "{leased} are leased");
+    assert_eq!(attribute(&mut cmq, "orders", "activeMsgNum") + leased, 47);
+}
+
+#[test]
 fn what_streams_do_is_in_the_metrics() {
     let (node, client) = with_queue("CreateQueue", &[("queueName", "orders")]);
     run(async {

@@ -15,7 +15,9 @@ use posthouse_stream::{
     Ack, CONSUME_PATH, ConsumeReply, ConsumeRequest, Credit, Delivery, Extend, Nack, Open, Settled,
     consume_request,
 };
+use tokio::sync::mpsc::error::{SendError, TryRecvError};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -40,12 +42,14 @@ pub struct Window {
     pub visibility_seconds: u32,
 }
 
-/// Hands out messages of a queue. Dropped, messages that were not taken are given back.
+/// Hands out messages of a queue. Dropped, messages that were not taken are given back; [`Consumer::close`] waits for that.
 #[derive(Debug)]
 pub struct Consumer {
     deliveries: mpsc::Receiver<Result<Delivery, ConsumeError>>,
-    settlements: mpsc::Sender<Waiting>,
+    /// None once it is closed.
+    settlements: Option<mpsc::Sender<Waiting>>,
     taken: Arc<Notify>,
+    task: JoinHandle<()>,
 }
 
 /// Resolves once a message is settled. Dropped, the message is settled all the same.
@@ -135,10 +139,10 @@ impl Consumer {
             last_id: 0,
             is_closed: false,
         };
-        tokio::spawn(task.run());
         Consumer {
+            task: tokio::spawn(task.run()),
             deliveries: receiver,
-            settlements: sender,
+            settlements: Some(sender),
             taken,
         }
     }
@@ -152,6 +156,21 @@ impl Consumer {
         let next = self.deliveries.recv().await;
         self.taken.notify_one();
         next.unwrap_or(Err(ConsumeError::Closed))
+    }
+
+    /// Takes what is there already of the next messages, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Says why there will be none.
+    pub fn next_now(&mut self) -> Result<Option<Delivery>, ConsumeError> {
+        let next = match self.deliveries.try_recv() {
+            Ok(next) => next.map(Some),
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => Err(ConsumeError::Closed),
+        };
+        self.taken.notify_one();
+        next
     }
 
     /// Deletes a message.
@@ -181,6 +200,20 @@ impl Consumer {
         self.settle(handle, Change::Extend { visibility_seconds }).await
     }
 
+    /// Gives back what was not taken, also what is on its way, and waits until a node has said of that and of everything
+    /// that was settled what became of it.
+    pub async fn close(mut self) {
+        self.deliveries.close();
+        if let Some(settlements) = self.settlements.take() {
+            while let Some(Ok(delivery)) = self.deliveries.recv().await {
+                // A task that has ended gives nothing back.
+                let _ = settlements.send(untaken(delivery.handle)).await;
+            }
+        }
+        // What a task that was stopped did not give back is visible once its leases are over.
+        let _ = (&mut self.task).await;
+    }
+
     async fn settle(&self, handle: u64, change: Change) -> Result<Settlement, SettleError> {
         let (place, settled) = oneshot::channel();
         let waiting = Waiting {
@@ -188,7 +221,8 @@ impl Consumer {
             change,
             place,
         };
-        match self.settlements.send(waiting).await {
+        let settlements = self.settlements.as_ref().ok_or(SettleError::Closed)?;
+        match settlements.send(waiting).await {
             Ok(()) => Ok(Settlement(settled)),
             Err(_) => Err(SettleError::Closed),
         }
@@ -199,14 +233,11 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         // What was handed out to nobody is visible at once, not after its lease.
         self.deliveries.close();
+        let Some(settlements) = self.settlements.take() else {
+            return;
+        };
         while let Ok(Ok(delivery)) = self.deliveries.try_recv() {
-            let (place, _) = oneshot::channel();
-            let waiting = Waiting {
-                handle: delivery.handle,
-                change: Change::Nack { delay_seconds: 0 },
-                place,
-            };
-            if self.settlements.try_send(waiting).is_err() {
+            if settlements.try_send(untaken(delivery.handle)).is_err() {
                 return;
             }
         }
@@ -259,14 +290,18 @@ impl Task {
             ended = self.wait_unconnected() => return ended,
         };
         let (requests, mut sent) = mpsc::channel::<ConsumeRequest>(IN_FLIGHT_MAX);
+        // None once nothing more is asked.
+        let mut requests = Some(requests);
         self.asked = self.room();
         let open = Open {
             queue: self.queue.clone(),
             visibility_seconds: self.window.visibility_seconds,
             credit: self.asked,
         };
-        // There is a place: nothing was sent yet.
-        let _ = requests.try_send(request(consume_request::Request::Open(open)));
+        if let Some(requests) = &requests {
+            // There is a place: nothing was sent yet.
+            let _ = requests.try_send(request(consume_request::Request::Open(open)));
+        }
         let stream = futures::stream::poll_fn(move |context| sent.poll_recv(context));
         let opened = match nodes.sign(stream, CONSUME_PATH) {
             Ok(request) => tokio::select! {
@@ -280,15 +315,23 @@ impl Task {
             Err(status) => return Ended::Lost(status),
         };
         let taken = Arc::clone(&self.taken);
+        let mut leaves_by = None;
         loop {
             self.expire();
-            if self.is_done() {
+            let now = Instant::now();
+            if self.is_done() && self.asked == 0 || leaves_by.is_some_and(|by| by <= now) {
                 return Ended::Closed;
+            }
+            if self.is_done() {
+                // What is on its way is leased for this consumer: it is taken in until the node ends the stream, and given
+                // back over another one.
+                requests = None;
+                leaves_by.get_or_insert(now + PATIENCE);
             }
             let may_send = self.wanted_credit() > 0 || self.next_due_now().is_some() || self.has_request();
             let wakes = self.next_wake();
             tokio::select! {
-                place = requests.reserve(), if may_send => match place {
+                place = reserve(requests.as_ref()), if may_send => match place {
                     Ok(place) => {
                         if let Some(next) = self.next_request() {
                             place.send(request(next));
@@ -351,13 +394,7 @@ impl Task {
             let handle = delivery.handle;
             // There is a place for each that was asked for, unless the consumer is gone: then it goes back.
             if self.deliveries.try_send(Ok(delivery)).is_err() {
-                let (place, _) = oneshot::channel();
-                let change = Change::Nack { delay_seconds: 0 };
-                self.gathered.push(Waiting {
-                    handle,
-                    change,
-                    place,
-                });
+                self.gathered.push(untaken(handle));
             }
         }
         for settled in reply.settled {
@@ -515,6 +552,26 @@ impl Pending {
         for place in self.places {
             drop(place.send(Err(error.clone())));
         }
+    }
+}
+
+/// Returns what gives a message back that was handed out to nobody.
+fn untaken(handle: u64) -> Waiting {
+    let (place, _) = oneshot::channel();
+    Waiting {
+        handle,
+        change: Change::Nack { delay_seconds: 0 },
+        place,
+    }
+}
+
+/// Waits for a place for a request, for ever where nothing more is asked.
+async fn reserve(
+    requests: Option<&mpsc::Sender<ConsumeRequest>>,
+) -> Result<mpsc::Permit<'_, ConsumeRequest>, SendError<()>> {
+    match requests {
+        Some(requests) => requests.reserve().await,
+        None => std::future::pending().await,
     }
 }
 

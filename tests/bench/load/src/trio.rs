@@ -96,12 +96,12 @@ impl Trio {
         bail!("nobody leads set {set}")
     }
 
-    /// Returns where the node listens that leads a queue's set.
-    pub fn leader_of(&self, queue: &str) -> anyhow::Result<SocketAddr> {
+    /// Returns the node that leads a queue's set.
+    pub fn leader_of(&self, queue: &str) -> anyhow::Result<&Node> {
         let shown = command(&self.program, self.node(1), &["queue", "show", queue, "--json"])?;
         let shown: Value = serde_json::from_slice(&shown).context("what is shown of a queue is no JSON")?;
         let set = shown["set"].as_u64().context("a queue is in a set")?;
-        Ok(self.address(self.leader(set)?))
+        Ok(self.node(self.leader(set)?))
     }
 
     /// Returns how many messages a queue has, waiting, received or delayed.

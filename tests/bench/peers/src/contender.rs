@@ -21,6 +21,8 @@ pub(crate) enum Contender {
     PosthouseSets,
     /// Posthouse with one set, one message a call over HTTP.
     PosthouseSingle,
+    /// Posthouse with one set, over streams.
+    PosthouseStream,
 }
 
 /// Bodies that are measured.
@@ -42,8 +44,11 @@ pub(crate) enum Server {
         /// Whether each write is synced before it is confirmed.
         sync: bool,
     },
-    /// `posthouse`.
-    Posthouse,
+    /// `posthouse`, and by which of its doors clients come.
+    Posthouse {
+        /// Whether they come by the streaming door.
+        streams: bool,
+    },
 }
 
 /// How clients speak to it. Another way into Posthouse is one more of these, with its clients beside `systems/http.rs`.
@@ -58,6 +63,8 @@ pub(crate) enum Door {
         /// Messages a send.
         batch: u16,
     },
+    /// Posthouse's streams, by its own client.
+    Stream,
 }
 
 // === impl Contender ===
@@ -69,7 +76,10 @@ impl Contender {
             Contender::RabbitMq => Server::RabbitMq,
             Contender::NatsSync => Server::Nats { sync: true },
             Contender::Nats => Server::Nats { sync: false },
-            Contender::Posthouse | Contender::PosthouseSets | Contender::PosthouseSingle => Server::Posthouse,
+            Contender::Posthouse | Contender::PosthouseSets | Contender::PosthouseSingle => {
+                Server::Posthouse { streams: false }
+            }
+            Contender::PosthouseStream => Server::Posthouse { streams: true },
         }
     }
 
@@ -80,12 +90,13 @@ impl Contender {
             Contender::NatsSync | Contender::Nats => Door::JetStream,
             Contender::Posthouse | Contender::PosthouseSets => Door::Http { batch: 16 },
             Contender::PosthouseSingle => Door::Http { batch: 1 },
+            Contender::PosthouseStream => Door::Stream,
         }
     }
 
     /// Returns whether it is ours.
     pub(crate) fn is_ours(self) -> bool {
-        self.server() == Server::Posthouse
+        matches!(self.server(), Server::Posthouse { .. })
     }
 
     /// Returns what it is used with unless a search is asked for.
@@ -103,6 +114,8 @@ impl Contender {
             (Contender::PosthouseSets, Body::Large) => [3, 16, 16, 16, 16],
             (Contender::PosthouseSingle, Body::Small) => [1, 128, 1, 64, 16],
             (Contender::PosthouseSingle, Body::Large) => [1, 64, 1, 16, 16],
+            (Contender::PosthouseStream, Body::Small) => [1, 8, 256, 8, 256],
+            (Contender::PosthouseStream, Body::Large) => [1, 8, 16, 8, 16],
         };
         Plan {
             queues,
@@ -148,6 +161,18 @@ impl Contender {
             (Knob::Producers, &[4, 8, 16, 32]),
             (Knob::Consumers, &[4, 8, 16, 32]),
         ];
+        const STREAM_SMALL: &[Tries] = &[
+            (Knob::Producers, &[2, 4, 8, 16, 32]),
+            (Knob::Window, &[64, 128, 256, 512, 1_024]),
+            (Knob::Consumers, &[2, 4, 8, 16, 32]),
+            (Knob::Prefetch, &[64, 128, 256, 512, 1_024]),
+        ];
+        const STREAM_LARGE: &[Tries] = &[
+            (Knob::Producers, &[2, 4, 8, 16]),
+            (Knob::Window, &[8, 16, 32, 64]),
+            (Knob::Consumers, &[2, 4, 8, 16]),
+            (Knob::Prefetch, &[8, 16, 32, 64]),
+        ];
         match (self, body) {
             (Contender::RabbitMq | Contender::NatsSync | Contender::Nats, Body::Small) => PEER_SMALL,
             (Contender::RabbitMq | Contender::NatsSync | Contender::Nats, Body::Large) => PEER_LARGE,
@@ -155,6 +180,8 @@ impl Contender {
             (Contender::Posthouse | Contender::PosthouseSingle, Body::Large) => OURS_LARGE,
             (Contender::PosthouseSets, Body::Small) => SETS_SMALL,
             (Contender::PosthouseSets, Body::Large) => SETS_LARGE,
+            (Contender::PosthouseStream, Body::Small) => STREAM_SMALL,
+            (Contender::PosthouseStream, Body::Large) => STREAM_LARGE,
         }
     }
 }
@@ -168,6 +195,7 @@ impl fmt::Display for Contender {
             Contender::Posthouse => "Posthouse, one set",
             Contender::PosthouseSets => "Posthouse, several sets",
             Contender::PosthouseSingle => "Posthouse, unbatched",
+            Contender::PosthouseStream => "Posthouse, streams",
         })
     }
 }

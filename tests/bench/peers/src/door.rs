@@ -15,7 +15,7 @@ use crate::contender::{Body, Door};
 use crate::interrupt;
 use crate::meter::{Done, Enough, Meter};
 use crate::plan::Plan;
-use crate::systems::{amqp, http, jetstream};
+use crate::systems::{amqp, http, jetstream, stream};
 
 /// A queue, or a stream, and where the node that leads it listens for clients.
 #[derive(Clone, Debug)]
@@ -58,6 +58,7 @@ impl Work {
             Door::Amqp => amqp::produce(lane, self.plan, &body, meter).await,
             Door::JetStream => jetstream::produce(lane, self.plan, &body, meter).await,
             Door::Http { batch } => http::produce(lane, batch, self.body, meter).await,
+            Door::Stream => stream::produce(lane, self.plan, &body, meter).await,
         })
     }
 
@@ -67,6 +68,7 @@ impl Work {
             Door::Amqp => amqp::consume(lane, self.plan, meter).await,
             Door::JetStream => jetstream::consume(lane, self.plan, meter).await,
             Door::Http { .. } => http::consume(lane, meter).await,
+            Door::Stream => stream::consume(lane, self.plan, meter).await,
         })
     }
 
@@ -78,6 +80,7 @@ impl Work {
             Door::Amqp => run(amqp::steady(lane, &self.body(), pace)),
             Door::JetStream => run(jetstream::steady(lane, &self.body(), pace)),
             Door::Http { .. } => http::steady(lane, self.body, pace),
+            Door::Stream => run(stream::steady(lane, &self.body(), pace)),
         }
     }
 

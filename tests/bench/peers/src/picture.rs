@@ -199,7 +199,10 @@ fn class(contender: Contender) -> &'static str {
         Contender::RabbitMq => "rabbitmq",
         Contender::NatsSync => "nats-sync",
         Contender::Nats => "nats",
-        Contender::Posthouse | Contender::PosthouseSets | Contender::PosthouseSingle => "ours",
+        Contender::Posthouse
+        | Contender::PosthouseSets
+        | Contender::PosthouseSingle
+        | Contender::PosthouseStream => "ours",
     }
 }
 

@@ -13,6 +13,7 @@ mod nats;
 mod pace;
 mod posthouse;
 mod rabbitmq;
+pub(crate) mod stream;
 
 use crate::contender::Server;
 use crate::door::Lane;
@@ -49,7 +50,7 @@ impl System {
         Ok(match server {
             Server::RabbitMq => System::RabbitMq(RabbitMq::start(options)?),
             Server::Nats { sync } => System::Nats(Nats::start(sync, options)?),
-            Server::Posthouse => System::Posthouse(Posthouse::start(sets, options)?),
+            Server::Posthouse { streams } => System::Posthouse(Posthouse::start(sets, streams, options)?),
         })
     }
 

@@ -143,6 +143,9 @@ fn clients(contender: Contender, plan: Plan) -> String {
         Contender::PosthouseSingle => {
             format!("{sets}; {producers} senders; {consumers} receivers of batches of {prefetch}")
         }
+        Contender::PosthouseStream => format!(
+            "{sets}; {producers} senders, {window} unconfirmed each; {consumers} receivers, {prefetch} ahead each"
+        ),
     }
 }
 

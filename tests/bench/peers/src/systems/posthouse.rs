@@ -1,5 +1,6 @@
 //! Posthouse: three nodes, one or several sets.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use posthouse_load::Trio;
@@ -15,13 +16,16 @@ const SETTLED: Duration = Duration::from_secs(7);
 #[derive(Debug)]
 pub(crate) struct Posthouse {
     trio: Trio,
+    /// Whether clients come by the streaming door.
+    streams: bool,
 }
 
 // === impl Posthouse ===
 
 impl Posthouse {
-    /// Starts them with so many sets.
-    pub(crate) fn start(sets: u8, options: &Options) -> anyhow::Result<Posthouse> {
+    /// Starts them with so many sets, for clients that come by the streaming door or over HTTP. Nodes that are started for
+    /// development, as these are, have both open.
+    pub(crate) fn start(sets: u8, streams: bool, options: &Options) -> anyhow::Result<Posthouse> {
         let trio = Trio::start(&options.posthouse()?, &options.data(), sets)?;
         let leaders =
             || -> anyhow::Result<Vec<usize>> { (0..sets).map(|set| trio.leader(set.into())).collect() };
@@ -33,7 +37,7 @@ impl Posthouse {
             }
             Ok((seen.1.elapsed() >= SETTLED).then_some(()))
         })?;
-        Ok(Posthouse { trio })
+        Ok(Posthouse { trio, streams })
     }
 
     /// Returns queues with who leads them now.
@@ -41,7 +45,7 @@ impl Posthouse {
         lanes
             .iter()
             .map(|lane| {
-                let (queue, leader) = (lane.queue.clone(), self.trio.leader_of(&lane.queue)?);
+                let (queue, leader) = (lane.queue.clone(), self.leader_of(&lane.queue)?);
                 Ok(Lane { queue, leader })
             })
             .collect()
@@ -52,7 +56,7 @@ impl Posthouse {
         names(name, queues)
             .map(|queue| {
                 self.trio.ask("CreateQueue", &[("queueName", &queue)])?;
-                let leader = self.trio.leader_of(&queue)?;
+                let leader = self.leader_of(&queue)?;
                 Ok(Lane { queue, leader })
             })
             .collect()
@@ -73,5 +77,14 @@ impl Posthouse {
     /// Returns the nodes' process ids.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.trio.pids()
+    }
+
+    /// Returns where the node that leads a queue's set has its door.
+    fn leader_of(&self, queue: &str) -> anyhow::Result<SocketAddr> {
+        let leader = self.trio.leader_of(queue)?;
+        Ok(match self.streams {
+            true => leader.streams_address(),
+            false => leader.address(),
+        })
     }
 }
