@@ -1,6 +1,8 @@
 //! Digests and message authentication codes.
 
-use ring::{digest, hmac};
+use hmac::{Hmac, Mac};
+use ring::digest;
+use sha1::Sha1;
 
 /// Returns the HMAC-SHA1 of a text.
 pub fn hmac_sha1(key: &[u8], text: &[u8]) -> [u8; 20] {
@@ -14,12 +16,21 @@ pub fn hmac_sha256(key: &[u8], text: &[u8]) -> [u8; 32] {
 
 /// Returns the HMAC-SHA1 of a text that is given in parts, as if they were joined.
 pub fn hmac_sha1_parts(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
-    hmac_of(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key, parts)
+    let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("a key of HMAC has any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 /// Returns the HMAC-SHA256 of a text that is given in parts, as if they were joined.
 pub fn hmac_sha256_parts(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    hmac_of(hmac::HMAC_SHA256, key, parts)
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
+    let mut context = ring::hmac::Context::with_key(&key);
+    for part in parts {
+        context.update(part);
+    }
+    exact(context.sign().as_ref())
 }
 
 /// Returns the SHA-256 of some bytes.
@@ -39,14 +50,6 @@ pub fn verify_equal(left: &[u8], right: &[u8]) -> bool {
         difference = std::hint::black_box(difference | (a ^ b));
     }
     difference == 0
-}
-
-fn hmac_of<const BYTES: usize>(algorithm: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> [u8; BYTES] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
-    for part in parts {
-        context.update(part);
-    }
-    exact(context.sign().as_ref())
 }
 
 fn exact<const BYTES: usize>(bytes: &[u8]) -> [u8; BYTES] {
@@ -123,6 +126,19 @@ mod tests {
         let text = parts.concat();
         assert_eq!(hmac_sha1_parts(b"k", &parts), hmac_sha1(b"k", &text));
         assert_eq!(hmac_sha256_parts(b"k", &parts), hmac_sha256(b"k", &text));
+    }
+
+    #[test]
+    fn hmac_sha1_is_that_of_ring_whatever_the_key_and_the_text() {
+        let text: Vec<u8> = (0..=255).cycle().take(1_000).collect();
+        for key_bytes in [0, 1, 20, 63, 64, 65, 200] {
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &text[..key_bytes]);
+            for text_bytes in [0, 1, 55, 56, 63, 64, 65, 119, 1_000] {
+                let (key_text, text) = (&text[..key_bytes], &text[..text_bytes]);
+                let expected = ring::hmac::sign(&key, text);
+                assert_eq!(&hmac_sha1(key_text, text)[..], expected.as_ref());
+            }
+        }
     }
 
     #[test]

@@ -31,20 +31,19 @@ impl Form {
     pub(super) fn parse(text: &[u8]) -> Result<Form, CmqError> {
         let mut buffer = Vec::with_capacity(decoded_len(text));
         let mut pairs = Vec::new();
-        for segment in text
-            .split(|byte| *byte == b'&')
-            .filter(|segment| !segment.is_empty())
-        {
+        let mut left = Some(text);
+        while let Some((segment, rest)) = left.map(|text| split_at(b'&', text)) {
+            left = rest;
+            if segment.is_empty() {
+                continue;
+            }
             if pairs.len() == PARAMETERS_MAX {
                 return Err(CmqError::request_parameters_error()
                     .because(&format!("more than {PARAMETERS_MAX} parameters")));
             }
-            let (name, value) = match segment.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&segment[..at], &segment[at + 1..]),
-                None => (segment, &segment[segment.len()..]),
-            };
+            let (name, value) = split_at(b'=', segment);
             let name = decode_onto(&mut buffer, name);
-            let value = decode_onto(&mut buffer, value);
+            let value = decode_onto(&mut buffer, value.unwrap_or_default());
             pairs.push(Pair { name, value });
         }
         Ok(Form {
@@ -89,16 +88,24 @@ pub(super) fn encode_onto(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     escape_onto(text, value);
 }
 
+/// Returns a text up to the first of a sign, and what follows that; none follows where the sign is not.
+fn split_at(sign: u8, text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(sign, text) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
 /// Returns what the decoded text takes, if every `%` begins an escape. A shorter guess only costs a reallocation.
 fn decoded_len(text: &[u8]) -> usize {
-    let escapes = text.iter().filter(|byte| **byte == b'%').count();
+    let escapes = memchr::memchr_iter(b'%', text).count();
     text.len().saturating_sub(2 * escapes)
 }
 
 fn decode_onto(buffer: &mut Vec<u8>, text: &[u8]) -> Range<usize> {
     let start = buffer.len();
     let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'+')) {
+    while let Some(at) = memchr::memchr2(b'%', b'+', rest) {
         buffer.extend_from_slice(&rest[..at]);
         rest = &rest[at..];
         // A run of escapes is decoded here, without looking for the next one each time.
