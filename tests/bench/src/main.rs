@@ -4,18 +4,21 @@
 //! compared is measured in turn, round by round, so that a machine that slows down slows both. Requests that can be
 //! repeated are signed once and sent many times: the node checks each signature, the load program makes few.
 
+mod bare;
 mod goals;
 mod options;
 mod report;
+mod sink;
 mod site;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::bare::Role;
 use crate::goals::{
-    backlog, catchup, cluster, failover, flight, guests, hostile, idle, latency, queues, route, seal, send,
-    tenants,
+    backlog, catchup, cluster, deep, failover, flight, guests, handover, hostile, idle, large, latency,
+    pushes, queues, quorum, route, seal, send, sets, spread, tenants, written,
 };
 use crate::options::{Goal, Options};
 use crate::report::Report;
@@ -25,6 +28,9 @@ use crate::report::Report;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(role) = Role::of_arguments() {
+        return role.play();
+    }
     let options = Options::parse();
     let mut report = Report::default();
     let outcome = options
@@ -51,10 +57,18 @@ fn measure(goal: Goal, options: &Options, report: &mut Report) -> anyhow::Result
     match goal {
         Goal::Send => send::measure(options, report),
         Goal::Latency => latency::measure(options, report),
+        Goal::Quorum => quorum::measure(options, report),
+        Goal::Handover => handover::measure(options, report),
         Goal::Seal => seal::measure(options, report),
         Goal::Route => route::measure(options, report),
         Goal::Queues => queues::measure(options, report),
+        Goal::Spread => spread::measure(options, report),
+        Goal::Sets => sets::measure(options, report),
         Goal::Backlog => backlog::measure(options, report),
+        Goal::Deep => deep::measure(options, report),
+        Goal::Written => written::measure(options, report),
+        Goal::Pushes => pushes::measure(options, report),
+        Goal::Large => large::measure(options, report),
         Goal::Failover => failover::measure(options, report),
         Goal::Catchup => catchup::measure(options, report),
         Goal::Cluster => cluster::measure(options, report),

@@ -16,6 +16,8 @@ const QUICK_ROUNDS: usize = 2;
 const QUICK_SECONDS: u64 = 1;
 const QUICK_MESSAGES: u64 = 100_000;
 const QUICK_QUEUES: u64 = 2_000;
+/// How many messages of 1 KiB the goal of `deep` is for.
+pub(crate) const WAITING: u64 = 10_000_000;
 
 /// Measures the goals of Posthouse, of one node and of three.
 #[derive(Clone, Debug, Parser)]
@@ -43,9 +45,12 @@ pub(crate) struct Options {
     /// Connections that send at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(crate) connections: u16,
-    /// Messages that wait, for `backlog`.
+    /// Messages of 100 bytes that wait, for `backlog`.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(16..=900_000_000))]
     messages: u64,
+    /// Messages of 1 KiB that wait, for `deep`: 10,000,000 when absent, or as many of them as fit the disk.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(16..=900_000_000))]
+    waiting: Option<u64>,
     /// Empty queues, for `queues`.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     queues: u64,
@@ -61,21 +66,37 @@ pub(crate) enum Goal {
     Send,
     /// How long a send takes, beside a bare `fdatasync`.
     Latency,
+    /// How long a send to three nodes takes, beside three bare processes that sync together.
+    Quorum,
+    /// How soon a consumer that waits has a message.
+    Handover,
     /// What sealing costs.
     Seal,
     /// What routing costs.
     Route,
     /// Memory of empty queues.
     Queues,
+    /// Sends and receives with very many queues in use, beside one.
+    Spread,
+    /// The same with 16 sets of three nodes, beside one.
+    Sets,
     /// Memory, restart and speed with many messages waiting.
     Backlog,
+    /// Speed and memory with many messages of 1 KiB waiting.
+    Deep,
+    /// Bytes written to the disk for a byte sent.
+    Written,
+    /// Pushes to a hundred HTTP subscriptions.
+    Pushes,
+    /// Messages of 1 MiB, beside the disk's speed.
+    Large,
     /// How long nobody serves when the leader of three nodes dies, and when it is stopped.
     Failover,
     /// What a follower that catches up costs those who send.
     Catchup,
     /// Batches with three nodes.
     Cluster,
-    /// What idle sets cost three nodes.
+    /// What three idle nodes take, and idle sets.
     Idle,
     /// What a call of a plugin costs, without a node.
     Guests,
@@ -112,6 +133,15 @@ impl Options {
             self.messages.min(QUICK_MESSAGES)
         } else {
             self.messages
+        }
+    }
+
+    /// Returns how many messages of 1 KiB are to wait; none if as many as fit.
+    pub(crate) fn waiting(&self) -> Option<u64> {
+        if self.quick {
+            Some(self.waiting.unwrap_or(WAITING).min(QUICK_MESSAGES))
+        } else {
+            self.waiting
         }
     }
 
@@ -166,10 +196,18 @@ impl Goal {
         match self {
             Goal::Send => &[Goal::Send],
             Goal::Latency => &[Goal::Latency],
+            Goal::Quorum => &[Goal::Quorum],
+            Goal::Handover => &[Goal::Handover],
             Goal::Seal => &[Goal::Seal],
             Goal::Route => &[Goal::Route],
             Goal::Queues => &[Goal::Queues],
+            Goal::Spread => &[Goal::Spread],
+            Goal::Sets => &[Goal::Sets],
             Goal::Backlog => &[Goal::Backlog],
+            Goal::Deep => &[Goal::Deep],
+            Goal::Written => &[Goal::Written],
+            Goal::Pushes => &[Goal::Pushes],
+            Goal::Large => &[Goal::Large],
             Goal::Failover => &[Goal::Failover],
             Goal::Catchup => &[Goal::Catchup],
             Goal::Cluster => &[Goal::Cluster],
@@ -181,9 +219,16 @@ impl Goal {
             Goal::All => &[
                 Goal::Send,
                 Goal::Latency,
+                Goal::Quorum,
+                Goal::Handover,
                 Goal::Seal,
                 Goal::Route,
+                Goal::Large,
+                Goal::Pushes,
                 Goal::Queues,
+                Goal::Spread,
+                Goal::Sets,
+                Goal::Written,
                 Goal::Failover,
                 Goal::Catchup,
                 Goal::Cluster,
@@ -193,6 +238,7 @@ impl Goal {
                 Goal::Tenants,
                 Goal::Hostile,
                 Goal::Backlog,
+                Goal::Deep,
             ],
         }
     }
@@ -226,6 +272,7 @@ mod tests {
         let quick = Options::parse_from(["posthouse-bench", "--quick"]);
         assert!(quick.rounds() < full.rounds() && quick.part() < full.part());
         assert!(quick.messages() < full.messages() && quick.queues() < full.queues());
+        assert!(full.waiting().is_none() && quick.waiting().is_some_and(|messages| messages < WAITING));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 pub(crate) struct Report {
     figures: Vec<Figure>,
     missing: Vec<String>,
+    remarks: Vec<String>,
 }
 
 /// One figure.
@@ -35,6 +36,8 @@ pub(crate) enum Unit {
     Percent,
     /// How many times another figure.
     Times,
+    /// 10^6 bytes a second.
+    MegabytesPerSecond,
     /// Processors kept busy.
     Processors,
     /// Calls.
@@ -76,6 +79,12 @@ impl Report {
         self.missing.push(line);
     }
 
+    /// Says something that must be known about the figures.
+    pub(crate) fn remark(&mut self, line: String) {
+        eprintln!("{line}");
+        self.remarks.push(line);
+    }
+
     /// Returns whether every goal was measured and is met.
     pub(crate) fn is_met(&self) -> bool {
         self.missing.is_empty() && self.figures.iter().all(Figure::is_met)
@@ -87,7 +96,8 @@ impl fmt::Display for Report {
         for figure in &self.figures {
             writeln!(f, "{figure}")?;
         }
-        self.missing.iter().try_for_each(|line| writeln!(f, "{line}"))
+        let mut lines = self.missing.iter().chain(&self.remarks);
+        lines.try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -129,6 +139,7 @@ impl Unit {
             Unit::Millis => format!("{value:.2} ms"),
             Unit::Micros => format!("{value:.2} us"),
             Unit::Megabytes => format!("{value:.0} MB"),
+            Unit::MegabytesPerSecond => format!("{value:.0} MB/s"),
             Unit::Percent => format!("{value:.1} %"),
             Unit::Times => format!("{value:.2} ×"),
             Unit::Processors => format!("{value:.2}"),
@@ -167,6 +178,8 @@ mod tests {
         let mut report = Report::default();
         report.add("sends", 2.0, Unit::PerSecond, Bound::AtLeast(1.0));
         assert!(report.is_met());
+        report.remark("the disk is small".to_owned());
+        assert!(report.is_met() && report.to_string().ends_with("the disk is small\n"));
         report.miss("routing", "build the stub");
         assert!(!report.is_met());
         assert!(

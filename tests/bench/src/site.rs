@@ -181,12 +181,20 @@ pub(crate) fn folder(options: &Options) -> anyhow::Result<TempDir> {
     TempDir::new_in(&parent).with_context(|| format!("{} takes no folder", parent.display()))
 }
 
+/// Returns how much of the disk under measurement is free.
+pub(crate) fn free_bytes(options: &Options) -> anyhow::Result<u64> {
+    let parent = parent(options);
+    let disk = rustix::fs::statvfs(&parent).with_context(|| format!("{} is no folder", parent.display()))?;
+    Ok(disk.f_bavail * disk.f_frsize)
+}
+
 /// Starts three nodes on new folders on the disk under measurement.
 pub(crate) fn start_trio(options: &Options, sets: u8) -> anyhow::Result<Trio> {
     Trio::start(&options.program()?, &parent(options), sets)
 }
 
-fn parent(options: &Options) -> PathBuf {
+/// Returns the folder below which nodes keep their data.
+pub(crate) fn parent(options: &Options) -> PathBuf {
     options.data.clone().unwrap_or_else(std::env::temp_dir)
 }
 

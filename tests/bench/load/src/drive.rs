@@ -82,13 +82,23 @@ impl Connection {
 
     /// Receives a batch and deletes it; returns how many messages it had.
     pub async fn take(&mut self, receive: &Request, signing: &Signing, queue: &str) -> anyhow::Result<u64> {
-        let body = self.ask(receive).await?;
-        if answer::said(body)? == Said::NoMessage {
+        let received = self.receive(receive).await?;
+        if received.is_empty() {
             return Ok(0);
         }
-        let delete = signing.delete_batch(queue, &answer::handles(body));
+        let handles: Vec<&str> = received.iter().map(String::as_str).collect();
+        let delete = signing.delete_batch(queue, &handles);
         self.ask_done(&delete).await?;
         Ok(delete.messages)
+    }
+
+    /// Receives; returns the receipt handles of what came.
+    pub async fn receive(&mut self, receive: &Request) -> anyhow::Result<Vec<String>> {
+        let body = self.ask(receive).await?;
+        match answer::said(body)? {
+            Said::NoMessage => Ok(Vec::new()),
+            Said::Done => Ok(answer::handles(body).into_iter().map(str::to_owned).collect()),
+        }
     }
 
     /// Sends a request and returns the answer's body.
@@ -308,7 +318,7 @@ pub fn watch(
 
 /// Waits for a send to be due and returns when it began to wait for its answer: now, or, when the answer before came too
 /// late for it, when it was due. That a timer of a millisecond wakes late is not the node's doing.
-async fn reach(due: Instant) -> Instant {
+pub async fn reach(due: Instant) -> Instant {
     if Instant::now() >= due {
         return due;
     }
@@ -317,7 +327,7 @@ async fn reach(due: Instant) -> Instant {
 }
 
 /// Runs the same on every connection, given its number; the first error ends all.
-fn on_each(connections: u16, run: impl AsyncFn(u16) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn on_each(connections: u16, run: impl AsyncFn(u16) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -337,7 +347,7 @@ fn expect_done(body: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-fn count(tally: &RefCell<Tally>, messages: u64, start: Instant) {
+pub(crate) fn count(tally: &RefCell<Tally>, messages: u64, start: Instant) {
     let mut tally = tally.borrow_mut();
     tally.messages += messages;
     tally.elapsed = start.elapsed();

@@ -7,6 +7,8 @@
 mod answer;
 pub mod disk;
 pub mod drive;
+pub mod keep_up;
+pub mod lanes;
 pub mod processor;
 pub mod requests;
 pub mod statistics;

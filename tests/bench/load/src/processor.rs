@@ -12,7 +12,21 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
-    resident_of(&status).with_context(|| format!("{path} does not say VmRSS"))
+    bytes_of(&status, "VmRSS:").with_context(|| format!("{path} does not say VmRSS"))
+}
+
+/// Returns the most memory that a process has had resident since it was started, in bytes, by the kernel's own count.
+pub fn resident_bytes_most(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    bytes_of(&status, "VmHWM:").with_context(|| format!("{path} does not say VmHWM"))
+}
+
+/// Returns the processor time that a thread of this process has used, by its number, in seconds.
+pub fn busy_seconds_of_thread(thread: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/self/task/{thread}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("{path} cannot be read"))?;
+    busy_of(&stat).with_context(|| format!("{path} does not say what was used"))
 }
 
 /// Returns the processor time that a process has used, in seconds.
@@ -37,8 +51,9 @@ pub fn busy_seconds_of_trees(roots: &[u32]) -> anyhow::Result<f64> {
     Ok(ticks as f64 / TICKS_PER_SECOND)
 }
 
-fn resident_of(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// Returns what a line of a process's status says, which it does in units of 1,024 bytes.
+fn bytes_of(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1_024)
 }
@@ -96,8 +111,9 @@ mod tests {
     #[test]
     fn resident_memory_is_read_in_bytes() {
         let status = "Name:\tposthouse\nVmHWM:\t  900 kB\nVmRSS:\t   512 kB\n";
-        assert_eq!(resident_of(status), Some(524_288));
-        assert_eq!(resident_of("Name:\tzombie\n"), None);
+        assert_eq!(bytes_of(status, "VmRSS:"), Some(524_288));
+        assert_eq!(bytes_of(status, "VmHWM:"), Some(921_600));
+        assert_eq!(bytes_of("Name:\tzombie\n", "VmRSS:"), None);
     }
 
     #[test]
@@ -108,7 +124,8 @@ mod tests {
 
     #[test]
     fn this_process_has_memory() {
-        assert!(resident_bytes(std::process::id()).expect("a process can read of itself") > 0);
+        let now = resident_bytes(std::process::id()).expect("a process can read of itself");
+        assert!(now > 0 && resident_bytes_most(std::process::id()).expect("as above") > 0);
         assert!(busy_seconds(std::process::id()).expect("as above") >= 0.0);
     }
 

@@ -8,6 +8,8 @@ use posthouse_tests::Client;
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /// The path of CMQ's API.
 const PATH: &str = "/v2/index.php";
+/// How long a receive waits that is there before its message.
+const WAIT_SECONDS: &str = "20";
 /// The most messages of a call.
 pub const BATCH: u64 = 16;
 
@@ -63,6 +65,12 @@ impl Signing {
     /// Receives as many messages as a call gives, waiting a second for the first.
     pub fn wait_for_batch(&self, queue: &str) -> Request {
         self.receive(queue, "1")
+    }
+
+    /// Receives one message, waiting for it as long as somebody may who has nothing else to do.
+    pub fn wait_for_one(&self, queue: &str) -> Request {
+        let parameters = [("queueName", queue), ("pollingWaitSeconds", WAIT_SECONDS)];
+        self.request("ReceiveMessage", &parameters, 1)
     }
 
     fn receive(&self, queue: &str, wait: &str) -> Request {

@@ -1,5 +1,6 @@
 //! Three nodes under measurement.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use crate::processor;
 
 /// Allows the tenant on whose behalf everything is done more than a load program of this kind asks for.
-pub const ALLOWANCE: [&str; 11] = [
+pub const ALLOWANCE: [&str; 13] = [
     "tenant",
     "quota",
     "dev",
@@ -24,6 +25,8 @@ pub const ALLOWANCE: [&str; 11] = [
     "2000000",
     "--plugin-cpu",
     "1000000000",
+    "--http-requests",
+    "10000000",
 ];
 /// The configuration: the log says only what goes wrong, beside the line that tells the address.
 pub const QUIET: &str = "[logs]\nlevel = \"warn,posthouse_node::serve=info\"\n";
@@ -33,6 +36,12 @@ const NODES: u8 = 3;
 const LED: Duration = Duration::from_secs(60);
 /// How often it is looked at meanwhile.
 const LED_POLL: Duration = Duration::from_millis(50);
+
+/// How long leaders have to stay where they are: nodes look every five seconds whether they are spread.
+const SETTLED: Duration = Duration::from_secs(7);
+/// How long that may take, and how often it is looked at.
+const SETTLING: Duration = Duration::from_secs(120);
+const SETTLING_POLL: Duration = Duration::from_millis(500);
 
 /// A cluster of three with data on the disk under measurement.
 #[derive(Debug)]
@@ -98,10 +107,43 @@ impl Trio {
 
     /// Returns the node that leads a queue's set.
     pub fn leader_of(&self, queue: &str) -> anyhow::Result<&Node> {
+        Ok(self.node(self.leader(self.set_of(queue)?)?))
+    }
+
+    /// Returns the set that a queue is in.
+    pub fn set_of(&self, queue: &str) -> anyhow::Result<u64> {
         let shown = command(&self.program, self.node(1), &["queue", "show", queue, "--json"])?;
         let shown: Value = serde_json::from_slice(&shown).context("what is shown of a queue is no JSON")?;
-        let set = shown["set"].as_u64().context("a queue is in a set")?;
-        Ok(self.node(self.leader(set)?))
+        shown["set"].as_u64().context("a queue is in a set")
+    }
+
+    /// Returns the numbers of the nodes that lead the sets, by set; sets that nobody leads are left out.
+    pub fn leaders(&self) -> anyhow::Result<BTreeMap<u64, usize>> {
+        let mut leaders = BTreeMap::new();
+        for group in self.groups(1)? {
+            // The directory's group is no set.
+            if let (Some(set), Some(leader)) = (group["set"].as_u64(), group["leader"].as_u64()) {
+                leaders.insert(set, usize::try_from(leader)?);
+            }
+        }
+        Ok(leaders)
+    }
+
+    /// Waits until all sets have leaders that have stayed where they are for a while.
+    pub fn settle(&self, sets: u8) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut seen = (self.leaders()?, Instant::now());
+        while seen.0.len() < usize::from(sets) || seen.1.elapsed() < SETTLED {
+            if start.elapsed() > SETTLING {
+                bail!("leaders do not stay where they are");
+            }
+            std::thread::sleep(SETTLING_POLL);
+            let now = self.leaders()?;
+            if now != seen.0 {
+                seen = (now, Instant::now());
+            }
+        }
+        Ok(())
     }
 
     /// Returns how many messages a queue has, waiting, received or delayed.
@@ -133,11 +175,18 @@ impl Trio {
 
     /// Returns what a node shows of a set; nothing if it does not know the set.
     fn shown(&self, asked: usize, set: u64) -> anyhow::Result<Value> {
+        let group = self.groups(asked)?.into_iter().find(|group| group["set"] == set);
+        Ok(group.unwrap_or_default())
+    }
+
+    /// Returns what a node shows of all groups.
+    fn groups(&self, asked: usize) -> anyhow::Result<Vec<Value>> {
         let shown = command(&self.program, self.node(asked), &["cluster", "status", "--json"])?;
         let mut status: Value = serde_json::from_slice(&shown).context("the status is no JSON")?;
-        let groups = status["groups"].as_array_mut().context("the status has groups")?;
-        let group = groups.iter_mut().find(|group| group["set"] == set);
-        Ok(group.map(Value::take).unwrap_or_default())
+        match status["groups"].take() {
+            Value::Array(groups) => Ok(groups),
+            _ => bail!("the status has no groups"),
+        }
     }
 
     /// Kills a node.

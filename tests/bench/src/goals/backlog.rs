@@ -16,7 +16,7 @@ const RESIDENT_MEGABYTES_MAX: f64 = 400.0;
 const READY_SECONDS_MAX: f64 = 5.0;
 const RATE_SHARE_MIN: f64 = 0.9;
 /// The bodies that wait.
-const BODY_BYTES: usize = 100;
+const SMALL_BODY_BYTES: usize = 100;
 const MEGABYTE: f64 = 1e6;
 const DEEP: &str = "deep";
 const SHALLOW: &str = "shallow";
@@ -30,24 +30,15 @@ const MESSAGES_MAX: &str = "1000000000";
 /// Fills a queue and measures the node with it.
 pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let mut site = Site::start(options)?;
-    for queue in [DEEP, SHALLOW] {
-        site.ask(
-            "CreateQueue",
-            &[
-                ("queueName", queue),
-                ("maxMsgHeapNum", MESSAGES_MAX),
-                ("msgRetentionSeconds", RETENTION_SECONDS),
-            ],
-        )?;
-    }
+    make_queues(&site)?;
     let messages = options.messages().next_multiple_of(BATCH);
-    fill(&site, options, messages, report)?;
+    fill(&site, options, messages, SMALL_BODY_BYTES, report)?;
     memory(
         &site,
         &format!("resident memory with {messages} messages waiting"),
         report,
     )?;
-    rates(&site, options, report)?;
+    rates(&site, options, SMALL_BODY_BYTES, report)?;
 
     let waiting = site.waiting(DEEP)?;
     let ready = site.restart()?;
@@ -66,12 +57,34 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     memory(&site, "resident memory after that", report)
 }
 
-fn fill(site: &Site, options: &Options, messages: u64, report: &mut Report) -> anyhow::Result<()> {
+/// Makes the queue that is filled and the one that is not.
+pub(super) fn make_queues(site: &Site) -> anyhow::Result<()> {
+    for queue in [DEEP, SHALLOW] {
+        site.ask(
+            "CreateQueue",
+            &[
+                ("queueName", queue),
+                ("maxMsgHeapNum", MESSAGES_MAX),
+                ("msgRetentionSeconds", RETENTION_SECONDS),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Sends messages to one of them until so many wait.
+pub(super) fn fill(
+    site: &Site,
+    options: &Options,
+    messages: u64,
+    body_bytes: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let mut calls = messages / BATCH;
     let mut seconds = 0.0;
     while calls > 0 {
         let part = calls.min(CALLS_PER_SIGNATURE);
-        let request = site.signing().send_batch(DEEP, BODY_BYTES);
+        let request = site.signing().send_batch(DEEP, body_bytes);
         let requests = (0..part).map(|_| request.clone());
         let filled = drive::each(site.address(), options.connections, requests)?;
         seconds += filled.elapsed.as_secs_f64();
@@ -84,7 +97,7 @@ fn fill(site: &Site, options: &Options, messages: u64, report: &mut Report) -> a
         site.waiting(DEEP)?
     );
     report.add(
-        "filling it, messages of 100 B",
+        format!("filling it, messages of {body_bytes} B"),
         messages as f64 / seconds,
         Unit::PerSecond,
         Bound::None,
@@ -113,12 +126,17 @@ fn told_ready(name: &str, ready: Duration, report: &mut Report) {
 }
 
 /// Sends to and consumes from both queues in turn.
-fn rates(site: &Site, options: &Options, report: &mut Report) -> anyhow::Result<()> {
+pub(super) fn rates(
+    site: &Site,
+    options: &Options,
+    body_bytes: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let (mut sent, mut consumed) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     // The first round warms everything up and is not counted.
     for round in 0..=options.rounds() {
         for (place, queue) in [DEEP, SHALLOW].into_iter().enumerate() {
-            let request = site.signing().send(queue, BODY_BYTES);
+            let request = site.signing().send(queue, body_bytes);
             let send = site.repeat(options, &request)?.rate();
             let consume = drive::consume(
                 &site.signing(),

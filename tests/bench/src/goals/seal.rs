@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::report::{Bound, Report, Unit};
 use crate::site::Site;
 
-const COST_PERCENT_MAX: f64 = 20.0;
+const COST_PERCENT_MAX: f64 = 15.0;
 const CLEAR: &str = "clear";
 const SEALED: &str = "sealed";
 const KEY: &str = "bench";
