@@ -208,6 +208,9 @@ impl Shelf {
         let ours = names.iter().filter(|name| name.starts_with(&prefix));
         let is_checkpoint = |name: &&String| checkpoint::parse_file_name(name).is_some();
         let (checkpoints, others): (Vec<&String>, Vec<&String>) = ours.partition(is_checkpoint);
+        // What earlier cuts removed is gone for good before the newest checkpoint is: an older one that came back in its
+        // place would name segments that are gone.
+        self.sync_cleared()?;
         // A checkpoint that came back would name what is gone.
         self.remove_all(&checkpoints)?;
         self.remove_all(&others)?;
@@ -224,6 +227,10 @@ impl Shelf {
             let removed = self.disk.remove(&path);
             removed.map_err(|error| StoreFault::io("remove", &path, &error))?;
         }
+        self.sync_cleared()
+    }
+
+    fn sync_cleared(&self) -> Result<(), StoreFault> {
         let synced = self
             .disk
             .sync_directory(&self.directory, SyncPoint::ClearedDirectory);

@@ -938,3 +938,30 @@ fn a_group_that_is_cleared_is_as_if_it_had_never_been_and_others_are_as_they_wer
     let first = store.log(GROUP).read_one(LogIndex(1)).expect("readable");
     assert_eq!(first.map(|record| record.payload), Some(entry(1)));
 }
+
+#[test]
+fn a_crash_while_a_group_is_cleared_brings_back_no_checkpoint_without_its_segments() {
+    for seed in 0..2_000 {
+        let disk = CrashDisk::new(seed);
+        let store = open(&disk).expect("opens");
+        send(&store, 1);
+        cut(&store, 1).expect("the disk is well");
+        send(&store, 2);
+        // The first checkpoint goes, and its segment with it.
+        let rewritten = CutPlan {
+            rewrite: vec![LogIndex(1)],
+            ..plan(2)
+        };
+        cut_by(&store, rewritten).expect("the disk is well");
+        disk.stop_after(seed % 16);
+        let (done, _told) = answer();
+        store.clear(GROUP, done);
+        store.step_log();
+        while store.step_job() {}
+        drop(store);
+        disk.cut_power();
+        if let Err(error) = open(&disk) {
+            panic!("seed {seed}: {error}");
+        }
+    }
+}
