@@ -18,6 +18,7 @@ pub mod crash;
 pub mod segment;
 pub mod wal;
 
+mod aligned;
 mod bodies;
 mod bytes_at;
 mod checkpoint;

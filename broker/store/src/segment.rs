@@ -22,6 +22,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, Time};
 
+use crate::aligned::{ALIGNMENT, Aligned};
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
 use crate::damage::Wrong;
@@ -116,7 +117,7 @@ pub(crate) struct SegmentWriter {
     name: SegmentName,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
-    buffer: Vec<u8>,
+    buffer: Aligned,
     flushed: u64,
     written_back: WrittenBack,
     entries: Vec<Entry>,
@@ -689,7 +690,8 @@ impl SegmentWriter {
         let file = disk
             .open(&path, Opening::Create)
             .map_err(|error| StoreFault::io("create", &path, &error))?;
-        let buffer = encode_header(&name).to_vec();
+        let mut buffer = Aligned::default();
+        buffer.extend_from_slice(&encode_header(&name));
         Ok(SegmentWriter {
             name,
             path,
@@ -710,7 +712,7 @@ impl SegmentWriter {
         })?;
         let start = self.buffer.len();
         let position = self.flushed + start as u64;
-        self.buffer.resize(start + RECORD_HEADER_BYTES, 0);
+        self.buffer.resize(start + RECORD_HEADER_BYTES);
         self.buffer.extend_from_slice(bytes);
         let record = &mut self.buffer[start..];
         put_u32(record, 4, length);
@@ -765,6 +767,9 @@ impl SegmentWriter {
         self.buffer.extend_from_slice(&tail.encode());
         self.flush()?;
         self.file
+            .write_at(&self.buffer, self.flushed)
+            .map_err(|error| StoreFault::io("write", &self.path, &error))?;
+        self.file
             .sync(point)
             .map_err(|error| StoreFault::io("sync", &self.path, &error))?;
         let path = directory.join(self.name.file_name(tail.trailer_crc));
@@ -773,12 +778,17 @@ impl SegmentWriter {
         Segment::open_path(disk, &path, self.name)
     }
 
+    /// Writes what fills blocks of the drive.
     fn flush(&mut self) -> Result<(), StoreFault> {
+        let whole = self.buffer.len() - self.buffer.len() % ALIGNMENT;
+        if whole == 0 {
+            return Ok(());
+        }
         self.file
-            .write_at(&self.buffer, self.flushed)
+            .write_at(&self.buffer[..whole], self.flushed)
             .map_err(|error| StoreFault::io("write", &self.path, &error))?;
-        self.flushed += self.buffer.len() as u64;
-        self.buffer.clear();
+        self.flushed += whole as u64;
+        self.buffer.drop_first(whole);
         self.written_back
             .keep_up(&*self.file, self.flushed)
             .map_err(|error| StoreFault::io("sync", &self.path, &error))

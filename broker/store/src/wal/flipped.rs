@@ -127,6 +127,7 @@ mod tests {
 
     use super::super::format::{Mark, RawRecord, VERSION, begin_batch, finish_batch};
     use super::*;
+    use crate::aligned::Aligned;
 
     const HEADER: FileHeader = FileHeader {
         version: VERSION,
@@ -138,7 +139,7 @@ mod tests {
 
     /// Returns a file with a batch of records with these payloads, and where the batch's bytes end.
     fn file(payloads: &[Vec<u8>]) -> (Vec<u8>, usize) {
-        let mut batch = Vec::new();
+        let mut batch = Aligned::default();
         begin_batch(&mut batch);
         for payload in payloads {
             let record = RawRecord {
@@ -155,7 +156,7 @@ mod tests {
         let end = OFFSET as usize + batch.len();
         finish_batch(&mut batch, HEADER, OFFSET, OFFSET, payloads.len() as u32);
         let mut file = vec![0; OFFSET as usize];
-        file.extend(batch);
+        file.extend_from_slice(&batch);
         file.resize(16_384, 0);
         (file, end)
     }

@@ -14,6 +14,7 @@
 //! a change that leaves a batch's CRC-32C right leaves that of the record it is in right too, and says nothing new.
 
 use crate::Damage;
+use crate::aligned::Aligned;
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 
 /// What a file begins with, before its version.
@@ -362,13 +363,13 @@ fn second_checksum(batch: &[u8], header: FileHeader) -> u32 {
 }
 
 /// Makes room for a batch's header at the beginning of a buffer.
-pub(crate) fn begin_batch(buffer: &mut Vec<u8>) {
+pub(crate) fn begin_batch(buffer: &mut Aligned) {
     buffer.clear();
-    buffer.resize(BATCH_HEADER_BYTES, 0);
+    buffer.resize(BATCH_HEADER_BYTES);
 }
 
 /// Fills in a batch's header, and pads the batch to whole blocks.
-pub(crate) fn finish_batch(buffer: &mut Vec<u8>, header: FileHeader, offset: u64, durable: u64, count: u32) {
+pub(crate) fn finish_batch(buffer: &mut Aligned, header: FileHeader, offset: u64, durable: u64, count: u32) {
     let length = u32::try_from(buffer.len() - BATCH_HEADER_BYTES)
         .expect("a batch is bounded far below four gigabytes");
     put_u32(buffer, 4, length);
@@ -382,7 +383,7 @@ pub(crate) fn finish_batch(buffer: &mut Vec<u8>, header: FileHeader, offset: u64
     let crc = crc32c::crc32c(&buffer[4..]);
     put_u32(buffer, 0, crc);
     let padded = buffer.len().next_multiple_of(header.block_bytes as usize);
-    buffer.resize(padded, 0);
+    buffer.resize(padded);
 }
 
 // === impl RawRecord ===
@@ -422,9 +423,9 @@ impl<'a> RawRecord<'a> {
     }
 
     /// Appends the record to a batch and returns how many bytes it takes there. `offset` is not looked at.
-    pub(crate) fn encode(&self, buffer: &mut Vec<u8>) -> u32 {
+    pub(crate) fn encode(&self, buffer: &mut Aligned) -> u32 {
         let start = buffer.len();
-        buffer.resize(start + RECORD_HEADER_BYTES, 0);
+        buffer.resize(start + RECORD_HEADER_BYTES);
         buffer.extend_from_slice(self.payload);
         let record = &mut buffer[start..];
         let bytes = u32::try_from(record.len()).expect("an entry is bounded far below four gigabytes");
@@ -561,7 +562,7 @@ mod tests {
         };
         let mut bytes = header.encode();
         for batch in batches {
-            let mut buffer = Vec::new();
+            let mut buffer = Aligned::default();
             begin_batch(&mut buffer);
             for record in batch {
                 raw(record).encode(&mut buffer);

@@ -20,6 +20,7 @@ use super::salvage::{Claim, Found, Salvage};
 use super::writer::{
     Current, Location, Spare, WalFile, WalParts, Writer, file_name, parse_file_name, parse_spare_name,
 };
+use crate::aligned::Aligned;
 use crate::damage::Wrong;
 use crate::disk::{Disk, Opening, SyncPoint, read_exact_at, read_whole};
 use crate::log::{Group, LogPoint};
@@ -506,7 +507,7 @@ impl Recovery {
             current,
             carried,
             written: VecDeque::new(),
-            buffer: Vec::new(),
+            buffer: Aligned::default(),
             is_in_doubt: false,
         };
         WalParts {

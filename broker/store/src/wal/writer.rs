@@ -16,6 +16,7 @@ use posthouse_model::{LogIndex, ReplicaId, Term};
 use super::LogObserver;
 use super::checking::Checking;
 use super::format::{FileHeader, Mark, RawRecord, VERSION, begin_batch, finish_batch};
+use crate::aligned::Aligned;
 use crate::damage::{Alarm, Wrong};
 use crate::disk::{Disk, DiskFile, Opening, Space, SyncPoint, WrittenBack};
 use crate::jobs::{Jobs, Wake};
@@ -95,7 +96,7 @@ pub(crate) struct Writer {
     pub(crate) carried: BTreeMap<GroupId, Carried>,
     /// Entries in memory that were written, oldest first.
     pub(crate) written: VecDeque<(GroupId, u64)>,
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) buffer: Aligned,
     /// Whether the last batch is known durable by nothing but its sync.
     pub(crate) is_in_doubt: bool,
 }
@@ -478,7 +479,7 @@ impl Wal {
             epoch: u64::from(epoch),
             salt: self.disk.salt(),
         };
-        let mut carry = Vec::new();
+        let mut carry = Aligned::default();
         let count = encode_carry(&mut carry, before, &writer.carried);
         finish_batch(&mut carry, header, block, block, count);
         let end = block + carry.len() as u64;
@@ -686,7 +687,7 @@ impl Wal {
         }
         let spare = self.create_spare(self.config.wal_file_bytes)?;
         let zero = || {
-            let zeros = vec![0; ZEROS_BYTES.min(self.config.wal_file_bytes as usize)];
+            let zeros = Aligned::zeros(ZEROS_BYTES.min(self.config.wal_file_bytes as usize));
             let (mut at, mut written_back) = (0, WrittenBack::default());
             while at < self.config.wal_file_bytes {
                 let bytes = zeros.len().min((self.config.wal_file_bytes - at) as usize);
@@ -906,7 +907,7 @@ pub(crate) fn parse_spare_name(name: &Path) -> Option<u64> {
 }
 
 /// Writes a batch of everything taken; returns how many records it has and where each operation's went.
-fn encode(buffer: &mut Vec<u8>, taken: &[Queued], asides: &BTreeMap<GroupId, Aside>) -> (u32, Vec<Placed>) {
+fn encode(buffer: &mut Aligned, taken: &[Queued], asides: &BTreeMap<GroupId, Aside>) -> (u32, Vec<Placed>) {
     begin_batch(buffer);
     let mut count = 0;
     let mut placed = Vec::with_capacity(taken.len());
@@ -955,7 +956,7 @@ fn encode(buffer: &mut Vec<u8>, taken: &[Queued], asides: &BTreeMap<GroupId, Asi
 
 /// Writes the batch that a new file begins with; returns how many records it has.
 fn encode_carry(
-    buffer: &mut Vec<u8>,
+    buffer: &mut Aligned,
     before: Option<(u32, u64)>,
     carried: &BTreeMap<GroupId, Carried>,
 ) -> u32 {
