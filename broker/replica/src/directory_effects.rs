@@ -41,7 +41,8 @@ impl Effects<Directory> for DirectoryEffects {
     fn keep(
         &mut self,
         _index: LogIndex,
-        _batch: &Batch<DirectoryCommand>,
+        _batch: &Arc<Batch<DirectoryCommand>>,
+        _bytes: usize,
         _applied: &<Directory as Machine>::Applied,
     ) {
     }

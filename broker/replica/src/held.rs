@@ -33,8 +33,8 @@ pub(crate) struct Held<M> {
 
 /// What follows from applying an entry beside the state's change.
 pub(crate) trait Effects<M: Machine>: Send + Sync + 'static {
-    /// Keeps what the entry brought, before the state that names it can be read.
-    fn keep(&mut self, index: LogIndex, batch: &Batch<M::Command>, applied: &M::Applied);
+    /// Keeps what the entry brought, so many bytes, before the state that names it can be read.
+    fn keep(&mut self, index: LogIndex, batch: &Arc<Batch<M::Command>>, bytes: usize, applied: &M::Applied);
 
     /// Follows up, once the state can be read.
     fn follow(&mut self, entry: FollowedEntry<'_, M>);
@@ -220,7 +220,7 @@ impl<M: Machine> Applier for HeldApplier<M> {
         {
             let mut state = self.held.state.write();
             applied = state.apply(index, &batch);
-            self.effects.keep(index, &batch, &applied);
+            self.effects.keep(index, &batch, proposal.encoded.len(), &applied);
             deadline = state.deadline();
         }
         self.held.set_deadline(deadline);

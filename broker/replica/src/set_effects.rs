@@ -115,13 +115,8 @@ impl Live for LiveIn {
 }
 
 impl Effects<Set> for SetEffects {
-    fn keep(&mut self, index: LogIndex, batch: &Batch<SetCommand>, applied: &Applied) {
-        for stored in &applied.stored {
-            let message = batch
-                .stored_message(stored.submission, stored.ordinal)
-                .expect("a set stores only what its entry brought");
-            self.bodies.insert(index, *stored, Arc::new(message));
-        }
+    fn keep(&mut self, index: LogIndex, batch: &Arc<Batch<SetCommand>>, bytes: usize, applied: &Applied) {
+        self.bodies.insert(index, batch, bytes, &applied.stored);
     }
 
     fn follow(&mut self, entry: FollowedEntry<'_, Set>) {

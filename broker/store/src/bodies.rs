@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  insert ─► table ── cut ──► frozen table ── segments, checkpoint durable ──► gone
-//!              │ place in the log  │                │
-//!  read ───────┴───────────────────┴────────────────┘ (and a bounded memory in front of both)
+//!              │ place in the log  │                │  (a bounded memory of entries is in front of the log)
+//!  read ───────┴───────────────────┴────────────────┘
 //! ```
 
 use std::sync::Arc;
 
-use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Sequences, Stored, StoredMessage};
+use posthouse_model::{
+    Batch, BodyKey, Incarnation, LogIndex, Sequence, Sequences, SetCommand, Stored, StoredMessage,
+};
 
 use crate::log::RecordKind;
 use crate::shelf::Shelf;
@@ -72,24 +74,28 @@ pub struct StreamSummary {
 // === impl Bodies ===
 
 impl Bodies {
-    /// Takes in a body that was stored by the entry at `index`, which is in the log.
-    pub fn insert(&self, index: LogIndex, stored: Stored, message: Arc<StoredMessage>) {
-        let class = KeepClass::of(stored.keep_until.since(message.produced));
-        let place = Place {
-            index,
-            submission: stored.submission,
-            ordinal: stored.ordinal,
-        };
-        self.shelf
-            .change(|contents| contents.active.insert(stored.body, place, class));
-        self.shelf.memory.insert(self.shelf.group, stored.body, message);
+    /// Takes in the bodies that were stored by the entry at `index`, which takes so many bytes in the log.
+    pub fn insert(&self, index: LogIndex, entry: &Arc<Batch<SetCommand>>, bytes: usize, stored: &[Stored]) {
+        if stored.is_empty() {
+            return;
+        }
+        let (group, kept) = (self.shelf.group, Arc::clone(entry));
+        self.shelf.memory.keep(group, index, kept, bytes, stored.len());
+        self.shelf.change(|contents| {
+            for stored in stored {
+                let class = KeepClass::of(stored.keep_until.since(entry.now));
+                let place = Place {
+                    index,
+                    submission: stored.submission,
+                    ordinal: stored.ordinal,
+                };
+                contents.active.insert(stored.body, place, class);
+            }
+        });
     }
 
     /// Reads a body, if it is here. One that was dead at a cut may still be, or not.
     pub fn read(&self, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
-        if let Some(message) = self.shelf.memory.get(self.shelf.group, key) {
-            return Ok(Some(StoredMessage::clone(&message)));
-        }
         for _ in 0..READ_TRIES_MAX {
             let (place, segments) = self
                 .shelf
@@ -150,7 +156,7 @@ impl Shelf {
         let batch = posthouse_wire::decode_set_batch(&record.payload)
             .map_err(|error| self.undecodable(index, &error.to_string()))?;
         let entry = Arc::new(batch);
-        self.memory.keep_entry(self.group, index, Arc::clone(&entry));
+        self.memory.keep_read_back(self.group, index, Arc::clone(&entry));
         Ok(Some(entry))
     }
 

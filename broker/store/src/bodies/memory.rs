@@ -1,33 +1,41 @@
-//! Messages and decoded entries kept in memory, within one bound for the node.
+//! Entries of sets' logs kept in memory, decoded, within one bound for the node: what was just sent is mostly received
+//! before it is anywhere else.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use posthouse_model::{Batch, BodyKey, LogIndex, SetCommand, StoredMessage};
+use posthouse_model::{Batch, LogIndex, SetCommand};
 
 use crate::GroupId;
 
-/// How many decoded entries are kept: who consumes a queue reads the messages of one after the other.
-const ENTRIES_MAX: usize = 8;
-/// What a message costs beside its content.
+/// How many entries are kept that were read back: who consumes a queue reads the messages of one after the other.
+const READ_BACK_MAX: usize = 8;
+/// What a message costs beside its bytes in the entry.
 const MESSAGE_OVERHEAD_BYTES: usize = 320;
 
 /// A decoded entry of a set's log.
 pub(crate) type Entry = Arc<Batch<SetCommand>>;
 
-/// Messages and decoded entries kept in memory.
+/// Entries kept in memory.
 #[derive(Debug)]
 pub(crate) struct BodyMemory {
     bytes_max: usize,
-    messages: Mutex<Messages>,
-    entries: Mutex<VecDeque<(GroupId, LogIndex, Entry)>>,
+    recent: Mutex<Recent>,
+    read_back: Mutex<VecDeque<(GroupId, LogIndex, Entry)>>,
 }
 
+/// The entries that were applied last.
 #[derive(Debug, Default)]
-struct Messages {
-    by_key: HashMap<(GroupId, BodyKey), Arc<StoredMessage>>,
-    order: VecDeque<(GroupId, BodyKey)>,
+struct Recent {
+    by_place: HashMap<(GroupId, LogIndex), Weighed>,
+    order: VecDeque<(GroupId, LogIndex)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Weighed {
+    entry: Entry,
     bytes: usize,
 }
 
@@ -37,42 +45,52 @@ impl BodyMemory {
     pub(crate) fn new(bytes_max: usize) -> BodyMemory {
         BodyMemory {
             bytes_max,
-            messages: Mutex::default(),
-            entries: Mutex::default(),
+            recent: Mutex::default(),
+            read_back: Mutex::default(),
         }
     }
 
-    pub(crate) fn insert(&self, group: GroupId, key: BodyKey, message: Arc<StoredMessage>) {
-        let mut messages = self.messages.lock();
-        messages.bytes += weight(&message);
-        match messages.by_key.insert((group, key), message) {
-            None => messages.order.push_back((group, key)),
-            Some(before) => messages.bytes -= weight(&before),
-        }
-        while messages.bytes > self.bytes_max
-            && let Some(oldest) = messages.order.pop_front()
+    /// Keeps an entry that was applied: so many bytes, with so many messages. It takes the place of one that had its index
+    /// before.
+    pub(crate) fn keep(&self, group: GroupId, index: LogIndex, entry: Entry, bytes: usize, messages: usize) {
+        let bytes = bytes + messages * MESSAGE_OVERHEAD_BYTES;
+        let mut evicted = Vec::new();
         {
-            let freed = messages
-                .by_key
-                .remove(&oldest)
-                .map_or(0, |message| weight(&message));
-            messages.bytes -= freed;
+            let mut recent = self.recent.lock();
+            recent.bytes += bytes;
+            match recent.by_place.insert((group, index), Weighed { entry, bytes }) {
+                None => recent.order.push_back((group, index)),
+                Some(before) => {
+                    recent.bytes -= before.bytes;
+                    evicted.push(before);
+                }
+            }
+            while recent.bytes > self.bytes_max
+                && let Some(oldest) = recent.order.pop_front()
+            {
+                if let Some(gone) = recent.by_place.remove(&oldest) {
+                    recent.bytes -= gone.bytes;
+                    evicted.push(gone);
+                }
+            }
         }
-    }
-
-    pub(crate) fn get(&self, group: GroupId, key: BodyKey) -> Option<Arc<StoredMessage>> {
-        self.messages.lock().by_key.get(&(group, key)).cloned()
+        // Freed when nobody waits for the lock.
+        drop(evicted);
     }
 
     pub(crate) fn entry(&self, group: GroupId, index: LogIndex) -> Option<Entry> {
-        let entries = self.entries.lock();
+        if let Some(found) = self.recent.lock().by_place.get(&(group, index)) {
+            return Some(Arc::clone(&found.entry));
+        }
+        let entries = self.read_back.lock();
         let found = entries.iter().find(|(of, at, _)| *of == group && *at == index);
         found.map(|(_, _, entry)| Arc::clone(entry))
     }
 
-    pub(crate) fn keep_entry(&self, group: GroupId, index: LogIndex, entry: Entry) {
-        let mut entries = self.entries.lock();
-        if entries.len() == ENTRIES_MAX {
+    /// Keeps an entry that was read back from the log.
+    pub(crate) fn keep_read_back(&self, group: GroupId, index: LogIndex, entry: Entry) {
+        let mut entries = self.read_back.lock();
+        if entries.len() == READ_BACK_MAX {
             entries.pop_front();
         }
         entries.push_back((group, index, entry));
@@ -80,19 +98,19 @@ impl BodyMemory {
 
     /// Forgets what is kept of a group, whose content was replaced.
     pub(crate) fn forget(&self, group: GroupId) {
-        let mut messages = self.messages.lock();
-        let Messages { by_key, order, bytes } = &mut *messages;
-        order.retain(|key| key.0 != group);
-        by_key.retain(|key, _| key.0 != group);
-        *bytes = by_key.values().map(|message| weight(message)).sum();
-        self.entries.lock().retain(|(of, _, _)| *of != group);
+        let mut recent = self.recent.lock();
+        let Recent {
+            by_place,
+            order,
+            bytes,
+        } = &mut *recent;
+        order.retain(|place| place.0 != group);
+        by_place.retain(|place, _| place.0 != group);
+        *bytes = by_place.values().map(|weighed| weighed.bytes).sum();
+        self.read_back.lock().retain(|(of, _, _)| *of != group);
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.messages.lock().bytes
+        self.recent.lock().bytes
     }
-}
-
-fn weight(message: &StoredMessage) -> usize {
-    message.message.weight() + MESSAGE_OVERHEAD_BYTES
 }

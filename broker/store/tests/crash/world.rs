@@ -417,11 +417,14 @@ impl World {
         let set = SetId(group as u8 - 1);
         let (bodies, decisions) = (self.store.bodies(set), self.store.decisions(set));
         let batch = posthouse_wire::decode_set_batch(&record.payload).expect("it was encoded");
+        let batch = Arc::new(batch);
+        let mut all = Vec::new();
         for (stored, message) in applied.apply(&batch) {
             decisions.note(message.message.id, Bytes::from(index.0.to_le_bytes().to_vec()));
             applied.noted.insert(message.message.id, index.0);
-            bodies.insert(index, stored, Arc::new(message));
+            all.push(stored);
         }
+        bodies.insert(index, &batch, record.payload.len(), &all);
     }
 
     fn cut(&mut self, group: usize) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use posthouse_model::{
     Batch, BodyKey, Incarnation, Incoming, LogIndex, Message, MessageId, ReplicaId, Sequence, Sequences,
-    SetCommand, SetId, Span, Stored, StoredMessage, Submission, Term, Time,
+    SetCommand, SetId, Span, Stored, Submission, Term, Time,
 };
 use posthouse_store::crash::CrashDisk;
 use posthouse_store::{
@@ -111,20 +111,18 @@ pub(crate) fn send(store: &Store, number: u64) {
 }
 
 pub(crate) fn send_message(store: &Store, number: u64, message: Message) {
-    append_record(store, GROUP, record(number, entry_of(number, message.clone())));
+    let entry = entry_of(number, message);
+    append_record(store, GROUP, record(number, entry.clone()));
     let stored = Stored {
         body: key(number),
         submission: 0,
         ordinal: 0,
         keep_until: Time::from_seconds(number + 60),
     };
-    let stored_message = StoredMessage {
-        message,
-        produced: Time::from_seconds(number),
-    };
+    let batch = posthouse_wire::decode_set_batch(&entry).expect("an entry");
     store
         .bodies(SET)
-        .insert(LogIndex(number), stored, Arc::new(stored_message));
+        .insert(LogIndex(number), &Arc::new(batch), entry.len(), &[stored]);
 }
 
 /// Returns a cut of which everything is needed.
