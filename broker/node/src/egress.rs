@@ -97,8 +97,11 @@ impl Allowed {
 // === impl Egress ===
 
 impl Egress {
-    /// Returns a way out to the allowed addresses.
-    pub fn open(allowed: Allowed) -> Result<Egress, EgressError> {
+    /// Returns a way out to the allowed addresses, for so many requests at once.
+    ///
+    /// All of them may be to one host, and end together: whichever of their connections were closed then would have to be
+    /// made again for the next requests, and a system that makes thousands a second soon has no port left for another.
+    pub fn open(allowed: Allowed, at_once_max: usize) -> Result<Egress, EgressError> {
         let allowed = Arc::new(allowed);
         let client = reqwest::Client::builder()
             .dns_resolver(Arc::new(Guarded {
@@ -108,7 +111,7 @@ impl Egress {
             .no_proxy()
             .connect_timeout(Duration::from_secs(10))
             .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(64)
+            .pool_max_idle_per_host(at_once_max)
             .build()
             .map_err(|error| EgressError::Malformed(error.to_string()))?;
         Ok(Egress { client, allowed })
@@ -269,6 +272,11 @@ fn is_inside_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
+    use tokio::sync::Barrier;
+
     use super::*;
 
     fn address(text: &str) -> IpAddr {
@@ -321,7 +329,7 @@ mod tests {
     async fn literals_and_names_that_lead_inside_are_refused() {
         // The provider may have been installed by another test of this process.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let egress = Egress::open(Allowed::default()).expect("a client");
+        let egress = Egress::open(Allowed::default(), 1).expect("a client");
         for url in [
             "http://127.0.0.1:1/",
             "http://[::1]:1/",
@@ -340,10 +348,69 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn connections_of_requests_that_end_together_serve_the_next_ones() {
+        const AT_ONCE: usize = 100;
+        const WAVES: usize = 10;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        // Nobody is answered before all have asked, so that each has a connection of its own.
+        let (asked, count) = (Arc::new(Barrier::new(AT_ONCE)), Arc::clone(&accepted));
+        let server = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                let asked = Arc::clone(&asked);
+                connections.spawn(async move {
+                    let mut stream = BufStream::new(stream);
+                    let mut line = String::new();
+                    while stream.read_line(&mut line).await.is_ok_and(|bytes| bytes > 0) {
+                        let is_end = line.trim_end().is_empty();
+                        line.clear();
+                        if is_end {
+                            asked.wait().await;
+                            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                            stream.write_all(answer).await.expect("it is read");
+                            stream.flush().await.expect("it is read");
+                        }
+                    }
+                });
+            }
+        });
+        let allowed = Allowed {
+            inside: true,
+            networks: Vec::new(),
+        };
+        let egress = Egress::open(allowed, AT_ONCE).expect("a client");
+        for _ in 0..WAVES {
+            let requests = (0..AT_ONCE).map(|_| {
+                let request = Request {
+                    method: "GET".to_owned(),
+                    url: url.clone(),
+                    headers: Vec::new(),
+                    body: Bytes::new(),
+                    timeout: TIMEOUT_MAX,
+                };
+                egress.send(request, None)
+            });
+            for sent in futures::future::join_all(requests).await {
+                assert_eq!(sent.expect("it is answered").status, 200);
+            }
+        }
+        server.abort();
+        // Now and then one is asked for before it is seen to be free, and another one made meanwhile.
+        let connections = accepted.load(Ordering::Relaxed);
+        assert!(connections < 2 * AT_ONCE, "{connections} connections");
+    }
+
     #[test]
     fn a_list_of_hosts_is_kept_to_beside_the_rules_for_addresses() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let egress = Egress::open(Allowed::default()).expect("a client");
+        let egress = Egress::open(Allowed::default(), 1).expect("a client");
         let host = |text| HttpHost::parse(text).expect("a host");
         let hosts = [
             host("hooks.example"),

@@ -281,7 +281,7 @@ async fn assemble(
         keyring,
         entropy,
         components: Components::open(data.join("components")).context("the components' folder")?,
-        egress: Egress::open(allowed)?,
+        egress: Egress::open(allowed, config.push.in_flight_max)?,
         metrics,
         waiters_max: config.limits.polling_waiters_max,
         pushes_max: config.push.in_flight_max,
