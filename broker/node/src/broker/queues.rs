@@ -345,8 +345,10 @@ impl Broker {
             return self.waiters.send_away(queue);
         };
         let count = usize::try_from(visible).unwrap_or(usize::MAX);
+        let mut any_gone = false;
         for waiter in self.waiters.take(queue, count) {
             if waiter.is_gone() {
+                any_gone = true;
                 continue;
             }
             let broker = self.clone();
@@ -376,6 +378,10 @@ impl Broker {
                     Err(fault) => drop(waiter.serve(Turn::Failed(fault))),
                 }
             });
+        }
+        // Whoever went away in this moment was taken out of the line in the place of one who waits on.
+        if any_gone {
+            self.tend_line(set, queue);
         }
     }
 
