@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +69,13 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn handle(&self, request: Request<Incoming>) -> impl Future<Output = Response<ReplyBody>> + Send;
 }
 
+/// A stream that can tell whether the other side has ended it, from the system itself: what the runtime knows of it may be
+/// older.
+pub trait Ending {
+    /// Returns whether nothing more will come, and nothing is left of what came.
+    fn has_ended(&self) -> bool;
+}
+
 /// What is spoken over a connection.
 pub trait Conversation: Clone + Send + Sync + 'static {
     /// Speaks until the connection ends, or it is told to stop and what it was asked is done.
@@ -77,7 +86,7 @@ pub trait Conversation: Clone + Send + Sync + 'static {
         stop: CancellationToken,
     ) -> impl Future<Output = hyper::Result<()>> + Send
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+        S: AsyncRead + AsyncWrite + Ending + Unpin + Send + 'static;
 }
 
 /// HTTP/1: requests, one after the other.
@@ -155,7 +164,7 @@ impl<H: Handler> Conversation for Http<H> {
         stop: CancellationToken,
     ) -> impl Future<Output = hyper::Result<()>> + Send
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Ending + Unpin + Send + 'static,
     {
         converse(stream, limits, self.0, stop)
     }
@@ -163,7 +172,7 @@ impl<H: Handler> Conversation for Http<H> {
 
 async fn converse<S, H>(stream: S, limits: Limits, handler: H, stop: CancellationToken) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Ending + Unpin + Send + 'static,
     H: Handler,
 {
     let pace = Arc::new(Mutex::new(Pace::Idle));
@@ -251,6 +260,10 @@ impl OnceWritten {
         self.0.lock().push(Box::new(followup));
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     fn written(&self) {
         let followups = std::mem::take(&mut *self.0.lock());
         for followup in followups {
@@ -259,7 +272,33 @@ impl OnceWritten {
     }
 }
 
+// === impl Ending ===
+
+impl Ending for TcpStream {
+    fn has_ended(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        matches!(socket2::SockRef::from(self).peek(&mut byte), Ok(0))
+    }
+}
+
+impl Ending for TlsStream<TcpStream> {
+    fn has_ended(&self) -> bool {
+        self.get_ref().0.has_ended()
+    }
+}
+
 // === impl Paced ===
+
+impl<S: Ending> Paced<S> {
+    /// Refuses to write to a client that is gone what is only to be counted as handed over when it is there: the system would
+    /// take it.
+    fn unless_gone(&self) -> io::Result<()> {
+        match self.once_written.is_awaited() && self.stream.has_ended() {
+            true => Err(io::ErrorKind::BrokenPipe.into()),
+            false => Ok(()),
+        }
+    }
+}
 
 impl<S> Paced<S> {
     /// Passes on how a write went, unless the client has taken in nothing for too long.
@@ -317,12 +356,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
+impl<S: AsyncWrite + Ending + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.unless_gone()?;
         let went = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.unless_stalled(context, went)
     }
@@ -346,6 +386,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unless_gone()?;
         let went = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.unless_stalled(context, went)
     }

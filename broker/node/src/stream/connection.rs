@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::Door;
-use crate::listener::{Conversation, Limits};
+use crate::listener::{Conversation, Ending, Limits};
 
 /// What a client may send of one stream before it is read.
 const STREAM_WINDOW_BYTES: u32 = 1_048_576;
@@ -115,7 +115,7 @@ impl Drop for Held {
 impl Conversation for Streams {
     async fn hold<S>(self, stream: S, limits: Limits, stop: CancellationToken) -> hyper::Result<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + Ending + Unpin + Send + 'static,
     {
         let tasks = TaskTracker::new();
         let connection = Connection {
