@@ -74,7 +74,7 @@ pub struct Usage {
     pub segment_bytes: u64,
     /// Log entries in memory.
     pub log_memory_bytes: usize,
-    /// Bodies in memory.
+    /// Entries in memory whose bodies may be asked for, by their bytes.
     pub body_memory_bytes: usize,
     /// Bodies that wait for a cut.
     pub uncut_bodies: usize,

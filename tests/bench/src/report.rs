@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use anyhow::Context;
+use posthouse_load::statistics::{median, median_ratio};
+
 /// What was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -70,6 +73,22 @@ impl Report {
         };
         eprintln!("{figure}");
         self.figures.push(figure);
+    }
+
+    /// Adds what goes a second in two cases that were measured in turn, and the share that the second has of the first, with
+    /// its goal.
+    pub(crate) fn add_share(
+        &mut self,
+        [(one, ones), (other, others)]: [(String, &[f64]); 2],
+        (share, goal): (String, Bound),
+    ) -> anyhow::Result<()> {
+        for (name, figures) in [(one, ones), (other, others)] {
+            let middle = median(figures).context("there is a round")?;
+            self.add(name, middle, Unit::PerSecond, Bound::None);
+        }
+        let value = median_ratio(others, ones).context("there is a round")?;
+        self.add(share, value, Unit::Times, goal);
+        Ok(())
     }
 
     /// Says that a figure could not be measured, and what to do about it. Its goal is not met.

@@ -5,11 +5,10 @@
 use anyhow::{Context, ensure};
 use posthouse_load::Trio;
 use posthouse_load::lanes::{self, Lane};
-use posthouse_load::statistics::{median, median_ratio};
 
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
-use crate::report::{Bound, Report, Unit};
+use crate::report::{Bound, Report};
 use crate::site::start_trio;
 
 const SETS: u8 = 16;
@@ -45,18 +44,12 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         ("sends", &many.sends, &one.sends),
         ("receives and deletes", &many.takes, &one.takes),
     ] {
-        let share = median_ratio(many, one).context("there is a round")?;
-        for (sets, figures) in [("one set", one), ("16 sets", many)] {
-            let middle = median(figures).context("there is a round")?;
-            let name = format!("{sets} of three nodes: {what}, batches of 16");
-            report.add(name, middle, Unit::PerSecond, Bound::None);
-        }
-        report.add(
-            format!("{what} with 16 sets: share of one set's"),
-            share,
-            Unit::Times,
-            Bound::AtLeast(RATE_SHARE_MIN),
-        );
+        let name = |sets| format!("{sets} of three nodes: {what}, batches of 16");
+        let share = format!("{what} with 16 sets: share of one set's");
+        report.add_share(
+            [(name("one set"), one), (name("16 sets"), many)],
+            (share, Bound::AtLeast(RATE_SHARE_MIN)),
+        )?;
     }
     Ok(())
 }

@@ -2,15 +2,13 @@
 //!
 //! With many queues the load program reads as many requests from its memory, which is in its disfavour.
 
-use anyhow::Context;
 use posthouse_load::drive;
 use posthouse_load::lanes::{self, Lane};
 use posthouse_load::requests::BATCH;
-use posthouse_load::statistics::{median, median_ratio};
 
 use crate::goals::BODY_BYTES;
 use crate::options::Options;
-use crate::report::{Bound, Report, Unit};
+use crate::report::{Bound, Report};
 use crate::site::Site;
 
 const QUEUES: usize = 10_000;
@@ -56,20 +54,14 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         }
     }
     for (what, [one, many]) in [("sends", &sends), ("receives and deletes", &takes)] {
-        let share = median_ratio(many, one).context("there is a round")?;
-        for (name, figures) in [
-            (format!("{what} in batches of 16, one queue"), one),
-            (format!("{what} in batches of 16, {queues} queues in turn"), many),
-        ] {
-            let middle = median(figures).context("there is a round")?;
-            report.add(name, middle, Unit::PerSecond, Bound::None);
-        }
-        report.add(
-            format!("{what}, {queues} queues in use: by one queue's"),
-            share,
-            Unit::Times,
-            Bound::AtLeast(RATE_SHARE_MIN),
-        );
+        let share = format!("{what}, {queues} queues in use: by one queue's");
+        report.add_share(
+            [
+                (format!("{what} in batches of 16, one queue"), one),
+                (format!("{what} in batches of 16, {queues} queues in turn"), many),
+            ],
+            (share, Bound::AtLeast(RATE_SHARE_MIN)),
+        )?;
     }
     Ok(())
 }
