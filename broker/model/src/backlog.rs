@@ -21,14 +21,15 @@ use std::ops::Range;
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
+use crate::sequence_set::SequenceSet;
 use crate::{ReceiptHandle, Time};
 
 /// Messages that wait for a consumer, by their sequences.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Backlog {
-    ready: RoaringTreemap,
+    ready: SequenceSet,
     ready_count: u64,
-    held: RoaringTreemap,
+    held: SequenceSet,
     leased_count: u64,
     marks: BTreeMap<u64, Mark>,
     handles: BTreeMap<ReceiptHandle, u64>,
@@ -124,7 +125,7 @@ impl Backlog {
 
     /// Returns the oldest message here.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        match (self.ready.min(), self.held.min()) {
+        match (self.ready.lowest(), self.held.lowest()) {
             (Some(ready), Some(held)) => Some(ready.min(held)),
             (one, other) => one.or(other),
         }
@@ -132,18 +133,12 @@ impl Backlog {
 
     /// Returns the oldest ready message.
     pub(crate) fn oldest_ready(&self) -> Option<u64> {
-        self.ready.min()
+        self.ready.lowest()
     }
 
     /// Returns the oldest ready message from `sequence` on.
     pub(crate) fn ready_from(&self, sequence: u64) -> Option<u64> {
-        let oldest = self.ready.min()?;
-        if oldest >= sequence {
-            return Some(oldest);
-        }
-        let mut ready = self.ready.iter();
-        ready.advance_to(sequence);
-        ready.next()
+        self.ready.lowest_from(sequence)
     }
 
     /// Returns whether a message is ready.
@@ -165,7 +160,7 @@ impl Backlog {
 
     /// Returns all that is here.
     pub(crate) fn sequences(&self) -> RoaringTreemap {
-        &self.ready | &self.held
+        &*self.ready | &*self.held
     }
 
     /// Returns what is known of a message beside that it is here.
@@ -311,7 +306,7 @@ impl Backlog {
 
     /// Adds messages that are ready, none of which is here.
     pub(crate) fn add_all_ready(&mut self, sequences: &RoaringTreemap) {
-        self.ready |= sequences;
+        self.ready.insert_all(sequences);
         self.ready_count += sequences.len();
     }
 

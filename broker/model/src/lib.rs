@@ -30,6 +30,7 @@ mod message;
 mod name;
 mod outbox;
 mod queue;
+mod sequence_set;
 mod set;
 mod step;
 mod taken;

@@ -18,12 +18,12 @@ mod lease;
 
 use std::ops::RangeInclusive;
 
-use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
 use crate::ages::Ages;
 use crate::backlog::{Backlog, Standing};
 use crate::outbox::Outboxed;
+use crate::sequence_set::SequenceSet;
 use crate::taken::TakenIn;
 use crate::token::Tokens;
 use crate::{
@@ -43,7 +43,7 @@ pub struct Queue {
     /// The sequence of the next message.
     next: u64,
     backlog: Backlog,
-    rewindable: RoaringTreemap,
+    rewindable: SequenceSet,
     ages: Ages,
     /// All below this has expired, beside what is late.
     expired_below: u64,
@@ -85,7 +85,7 @@ impl Queue {
             attributes,
             next: 1,
             backlog: Backlog::default(),
-            rewindable: RoaringTreemap::new(),
+            rewindable: SequenceSet::default(),
             ages: Ages::default(),
             expired_below: 0,
             aged_below: 0,
@@ -113,7 +113,7 @@ impl Queue {
         self.modified = now;
         self.attributes = attributes.clone();
         if attributes.rewind.is_zero() {
-            self.rewindable = RoaringTreemap::new();
+            self.rewindable = SequenceSet::default();
         }
         self.unage();
         Ok(())
@@ -218,7 +218,7 @@ impl Queue {
             .rare
             .as_ref()
             .and_then(|rare| rare.outboxed.sequences().min());
-        let kept = [self.backlog.oldest(), self.rewindable.min(), outboxed];
+        let kept = [self.backlog.oldest(), self.rewindable.lowest(), outboxed];
         Sequence(kept.into_iter().flatten().min().unwrap_or(self.next))
     }
 
@@ -270,7 +270,7 @@ impl Queue {
         if self.backlog.is_empty() {
             self.backlog = Backlog::default();
         }
-        let oldest = match (self.backlog.oldest(), self.rewindable.min()) {
+        let oldest = match (self.backlog.oldest(), self.rewindable.lowest()) {
             (Some(waiting), Some(deleted)) => Some(waiting.min(deleted)),
             (one, other) => one.or(other),
         };

@@ -43,7 +43,7 @@ impl Queue {
 
     /// Returns when something is next due.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let rewindable = self.rewindable.min();
+        let rewindable = self.rewindable.lowest();
         let late = self.rare.as_ref().map(|rare| &rare.late);
         let deadlines = [
             self.backlog.next_timer(),
@@ -206,7 +206,7 @@ impl Queue {
 
     /// Returns when the oldest message that is not late expires, or earlier.
     fn next_expiry(&self) -> Option<Time> {
-        let oldest = match (self.backlog.oldest(), self.rewindable.min()) {
+        let oldest = match (self.backlog.oldest(), self.rewindable.lowest()) {
             (Some(waiting), Some(deleted)) => waiting.min(deleted),
             (one, other) => one.or(other)?,
         };

@@ -150,11 +150,9 @@ impl Queue {
         }
         self.backlog.renew();
         let from = self.ages.first_since(to, self.next);
-        let mut back = std::mem::replace(&mut self.rewindable, RoaringTreemap::new());
-        let mut stays = back.clone();
-        stays.remove_range(from..);
+        let mut back = RoaringTreemap::clone(&self.rewindable);
         back.remove_range(..from);
-        self.rewindable = stays;
+        self.rewindable.remove_range(from..);
         self.backlog.add_all_ready(&back);
         self.epoch = step.now;
         self.unage();
