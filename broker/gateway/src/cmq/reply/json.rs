@@ -119,7 +119,7 @@ impl Object {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         self.text.push(b'"');
         let mut rest = text.as_bytes();
-        while let Some(at) = rest.iter().position(|byte| needs_escape(*byte)) {
+        while let Some(at) = first_escape(rest) {
             self.text.extend_from_slice(&rest[..at]);
             match rest[at] {
                 b'"' => self.text.extend_from_slice(b"\\\""),
@@ -138,6 +138,19 @@ impl Object {
         self.text.extend_from_slice(rest);
         self.text.push(b'"');
     }
+}
+
+/// Returns where the first byte is that needs an escape. Chunks are looked at as a whole first: that compiles to a few
+/// instructions for each, and most bodies have nothing to escape.
+fn first_escape(bytes: &[u8]) -> Option<usize> {
+    const CHUNK_BYTES: usize = 64;
+    let is_clean = |chunk: &[u8]| !chunk.iter().fold(false, |any, byte| any | needs_escape(*byte));
+    let clean = bytes
+        .chunks_exact(CHUNK_BYTES)
+        .take_while(|chunk| is_clean(chunk));
+    let from = clean.count() * CHUNK_BYTES;
+    let rest = bytes[from..].iter().position(|byte| needs_escape(*byte));
+    rest.map(|at| from + at)
 }
 
 fn needs_escape(byte: u8) -> bool {

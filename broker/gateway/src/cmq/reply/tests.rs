@@ -332,7 +332,7 @@ fn subscription_attributes_have_every_spelling() {
 
 proptest! {
     #[test]
-    fn a_body_reads_back_as_sent(body in "(\\PC|[\u{0}-\u{1f}\"\\\\\u{7f}\u{2028}]){0,100}") {
+    fn a_body_reads_back_as_sent(body in "[a-z]{0,150}(\\PC|[\u{0}-\u{1f}\"\\\\\u{7f}\u{2028}]){0,100}") {
         let reply = received(&HEAD, &message(body.as_bytes()));
         let read = value(&reply);
         prop_assert_eq!(read["msgBody"].as_str(), Some(body.as_str()));
