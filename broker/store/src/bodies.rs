@@ -19,10 +19,12 @@ use crate::{Done, KeepClass, StoreFault};
 mod cut;
 mod memory;
 mod memtable;
+mod pieces;
 
 pub use cut::CutPlan;
 pub(crate) use memory::BodyMemory;
 pub(crate) use memtable::{Place, Table};
+pub(crate) use pieces::Pieces;
 
 /// How often a read starts anew because a cut moved what it was about to read.
 const READ_TRIES_MAX: usize = 8;

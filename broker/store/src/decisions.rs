@@ -53,7 +53,7 @@ impl Decisions {
         });
         let mut found = Vec::new();
         for file in files.iter() {
-            if let Some(record) = file.get(Notes::key(message))? {
+            if let Some(record) = file.get(Notes::key(message), &self.shelf.memory.pieces)? {
                 split(&record, &mut found);
             }
         }

@@ -14,6 +14,7 @@
 //! was flipped is an error with file and offset, and never a wrong answer.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, Time};
 
 use crate::aligned::{ALIGNMENT, Aligned};
+use crate::bodies::Pieces;
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
 use crate::damage::Wrong;
@@ -152,7 +154,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<SegmentRecord>, Damage> {
     let mut total = 0;
     for block in 0..segment.blocks.len() {
         for entry in segment.block_entries(block).map_err(Fault::into_damage)? {
-            let bytes = segment.read_record(&entry).map_err(Fault::into_damage)?;
+            let bytes = segment.read_alone(&entry).map_err(Fault::into_damage)?;
             // Records do not overlap, so they cannot have more bytes than the file.
             total += RECORD_HEADER_BYTES as u64 + bytes.len() as u64;
             if total > segment.bytes {
@@ -369,14 +371,21 @@ impl Segment {
         })
     }
 
-    /// Reads the record of a key, if it is here.
-    pub(crate) fn get(&self, key: BodyKey) -> Result<Option<Bytes>, StoreFault> {
-        self.find(key).map_err(|fault| self.noted(fault))
+    /// Reads the record of a key, if it is here, with what is likely to be read next.
+    pub(crate) fn get(&self, key: BodyKey, pieces: &Pieces) -> Result<Option<Bytes>, StoreFault> {
+        let found = self.find(key).map_err(|fault| self.noted(fault))?;
+        found.map(|entry| self.get_along(&entry, pieces)).transpose()
     }
 
-    /// Reads the record of an entry.
+    /// Reads the record of an entry, with what is likely to be read next.
+    pub(crate) fn get_along(&self, entry: &Entry, pieces: &Pieces) -> Result<Bytes, StoreFault> {
+        let read = |range| pieces.read(&self.file, range, self.index_at);
+        self.read_record(entry, read).map_err(|fault| self.noted(fault))
+    }
+
+    /// Reads the record of an entry from the file, whatever is in memory of it.
     pub(crate) fn get_entry(&self, entry: &Entry) -> Result<Bytes, StoreFault> {
-        self.read_record(entry).map_err(|fault| self.noted(fault))
+        self.read_alone(entry).map_err(|fault| self.noted(fault))
     }
 
     /// Hands over every entry, by stream and sequence.
@@ -441,7 +450,7 @@ impl Segment {
         fault
     }
 
-    fn find(&self, key: BodyKey) -> Result<Option<Bytes>, Fault> {
+    fn find(&self, key: BodyKey) -> Result<Option<Entry>, Fault> {
         let holds = |summary: &&StreamSummary| summary.first <= key.sequence && key.sequence <= summary.last;
         if self.stream(key.stream).filter(holds).is_none() {
             return Ok(None);
@@ -456,7 +465,7 @@ impl Segment {
             let middle = low.midpoint(high);
             let entry = Entry::parse(&bytes, middle);
             match entry.key.cmp(&key) {
-                std::cmp::Ordering::Equal => return self.read_record(&entry).map(Some),
+                std::cmp::Ordering::Equal => return Ok(Some(entry)),
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
             }
@@ -500,21 +509,29 @@ impl Segment {
         Ok(entries_of(&self.block(number)?))
     }
 
-    fn read_record(&self, entry: &Entry) -> Result<Bytes, Fault> {
+    fn read_alone(&self, entry: &Entry) -> Result<Bytes, Fault> {
+        self.read_record(entry, |range| {
+            let mut record = vec![0; (range.end - range.start) as usize];
+            read_exact_at(&*self.file, &mut record, range.start)?;
+            Ok(Bytes::from(record))
+        })
+    }
+
+    fn read_record(
+        &self,
+        entry: &Entry,
+        read: impl FnOnce(Range<u64>) -> io::Result<Bytes>,
+    ) -> Result<Bytes, Fault> {
         let bytes = RECORD_HEADER_BYTES as u64 + u64::from(entry.length);
-        if entry
-            .position
-            .checked_add(bytes)
-            .is_none_or(|end| end > self.index_at)
-        {
+        let end = entry.position.checked_add(bytes);
+        let Some(end) = end.filter(|end| *end <= self.index_at) else {
             return Err(damage(
                 entry.position,
                 bytes,
                 "a record is not within the segment",
             ));
-        }
-        let mut record = vec![0; bytes as usize];
-        read_exact_at(&*self.file, &mut record, entry.position)?;
+        };
+        let record = read(entry.position..end)?;
         if crc32c::crc32c(&record[4..]) != u32_at(&record, 0) {
             return Err(damage(
                 entry.position,
@@ -530,7 +547,7 @@ impl Segment {
                 "a record is another than the segment's index says",
             ));
         }
-        Ok(Bytes::from(record).slice(RECORD_HEADER_BYTES..))
+        Ok(record.slice(RECORD_HEADER_BYTES..))
     }
 }
 
@@ -944,9 +961,10 @@ mod tests {
         #[test]
         fn a_segment_reads_back_as_written(records in any_records()) {
             let (segment, bytes) = write(&records);
+            let pieces = Pieces::default();
             for stream in 0..4 {
                 for sequence in (0..400).step_by(7) {
-                    let found = segment.get(key(stream, sequence)).expect("reads");
+                    let found = segment.get(key(stream, sequence), &pieces).expect("reads");
                     let expected = records.get(&(stream, sequence)).map(|(_, bytes)| bytes);
                     prop_assert_eq!(found.as_deref(), expected.map(Vec::as_slice));
                 }

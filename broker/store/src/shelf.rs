@@ -546,7 +546,7 @@ impl Segments {
             let Some(segment) = self.list.get(place) else {
                 continue;
             };
-            let Some(bytes) = shelf.noted(segment, segment.get(key))? else {
+            let Some(bytes) = shelf.noted(segment, segment.get(key, &shelf.memory.pieces))? else {
                 continue;
             };
             self.hint.store(place, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_model::{BodyKey, LogIndex, StoredMessage};
 
-use super::{Live, Place, Table};
+use super::{Live, Pieces, Place, Table};
 use crate::checkpoint::{self, Checkpoint, Named};
 use crate::disk::SyncPoint;
 use crate::segment::{Segment, SegmentKind, SegmentName, SegmentWriter};
@@ -171,6 +171,8 @@ impl Cut<'_> {
         }
         let mut kept = Vec::new();
         let mut rewritten = 0;
+        // Its own: consumers keep what they read.
+        let pieces = Pieces::default();
         for segment in before.iter() {
             let is_dead = segment
                 .streams
@@ -202,7 +204,7 @@ impl Cut<'_> {
                 continue;
             };
             for entry in entries {
-                let bytes = self.shelf.noted(segment, segment.get_entry(&entry))?;
+                let bytes = self.shelf.noted(segment, segment.get_along(&entry, &pieces))?;
                 self.writer(class)?.put(entry.key, entry.time, &bytes)?;
             }
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use posthouse_model::{Batch, LogIndex, SetCommand};
 
+use super::Pieces;
 use crate::GroupId;
 
 /// How many entries are kept that were read back: who consumes a queue reads the messages of one after the other.
@@ -23,6 +24,8 @@ pub(crate) struct BodyMemory {
     bytes_max: usize,
     recent: Mutex<Recent>,
     read_back: Mutex<VecDeque<(GroupId, LogIndex, Entry)>>,
+    /// What was read last of segments.
+    pub(crate) pieces: Pieces,
 }
 
 /// The entries that were applied last.
@@ -47,6 +50,7 @@ impl BodyMemory {
             bytes_max,
             recent: Mutex::default(),
             read_back: Mutex::default(),
+            pieces: Pieces::default(),
         }
     }
 
