@@ -32,6 +32,7 @@ mod outbox;
 mod queue;
 mod sequence_set;
 mod set;
+pub mod shared;
 mod step;
 mod taken;
 mod time;

@@ -35,7 +35,7 @@ pub struct Message {
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// As the producer sent it.
-    Clear(Bytes),
+    Clear(#[serde(deserialize_with = "crate::shared::deserialize")] Bytes),
     /// As a seal plugin made it.
     Sealed(SealedBody),
 }
@@ -46,6 +46,7 @@ pub struct SealedBody {
     /// The plugin's own header: wrapped data key, algorithm, nonce.
     pub header: Bytes,
     /// The sealed bytes.
+    #[serde(deserialize_with = "crate::shared::deserialize")]
     pub ciphertext: Bytes,
     /// What the body was bound to when it was sealed.
     pub context: SealContext,

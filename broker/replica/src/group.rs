@@ -336,7 +336,7 @@ impl<M: Machine> Group<M> {
     }
 
     /// Answers a frame of another replica.
-    pub(crate) async fn answer(&self, frame: &[u8]) -> Result<Bytes, PeerFault> {
+    pub(crate) async fn answer(&self, frame: &Bytes) -> Result<Bytes, PeerFault> {
         let clocks = || self.inner.held.clocks();
         let by = Answering {
             engine: &self.inner.engine,

@@ -63,7 +63,7 @@ pub trait Machine: Clone + std::fmt::Debug + Send + Sync + 'static {
     fn stamp_of(bytes: &[u8]) -> Result<Time, DecodeError>;
 
     /// Reads an entry.
-    fn decode_batch(bytes: &[u8]) -> Result<Batch<Self::Command>, DecodeError>;
+    fn decode_batch(bytes: &Bytes) -> Result<Batch<Self::Command>, DecodeError>;
 
     /// Returns the bytes of the state.
     fn encode_state(&self) -> Bytes;
@@ -134,7 +134,7 @@ impl Machine for Set {
         posthouse_wire::decode_beginning(Kind::SetBatch, bytes)
     }
 
-    fn decode_batch(bytes: &[u8]) -> Result<Batch<SetCommand>, DecodeError> {
+    fn decode_batch(bytes: &Bytes) -> Result<Batch<SetCommand>, DecodeError> {
         posthouse_wire::decode_set_batch(bytes)
     }
 
@@ -214,7 +214,7 @@ impl Machine for Directory {
         posthouse_wire::decode_beginning(Kind::DirectoryBatch, bytes)
     }
 
-    fn decode_batch(bytes: &[u8]) -> Result<Batch<DirectoryCommand>, DecodeError> {
+    fn decode_batch(bytes: &Bytes) -> Result<Batch<DirectoryCommand>, DecodeError> {
         posthouse_wire::decode_directory_batch(bytes)
     }
 

@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use posthouse_model::{
-    Batch, BodyKey, Incarnation, LogIndex, Sequence, Sequences, SetCommand, Stored, StoredMessage,
+    Batch, Body, BodyKey, Incarnation, LogIndex, Message, SealedBody, Sequence, Sequences, SetCommand,
+    Stored, StoredMessage,
 };
 
 use crate::log::RecordKind;
@@ -28,6 +30,8 @@ pub(crate) use pieces::Pieces;
 
 /// How often a read starts anew because a cut moved what it was about to read.
 const READ_TRIES_MAX: usize = 8;
+/// A body that is smaller is copied out of its entry when it is read. A larger one is most of what it is a part of.
+const COPIED_BYTES_MAX: usize = 64 << 10;
 
 /// A set's bodies. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -137,9 +141,32 @@ impl Bodies {
             return Ok(None);
         };
         match entry.stored_message(place.submission, place.ordinal) {
-            Some(message) => Ok(Some(message)),
+            Some(message) => Ok(Some(of_its_own(message))),
             None => Err(self.shelf.not_there(place)),
         }
+    }
+}
+
+/// Returns a message that keeps no more in memory than itself: it may be on its way for long, and the body of one in an entry
+/// is a part of the entry, or of the frame that brought it.
+fn of_its_own(stored: StoredMessage) -> StoredMessage {
+    let copied = |bytes: &Bytes| match bytes.len() {
+        ..COPIED_BYTES_MAX => Bytes::copy_from_slice(bytes),
+        _ => bytes.clone(),
+    };
+    let body = match &stored.message.body {
+        Body::Clear(body) => Body::Clear(copied(body)),
+        Body::Sealed(sealed) => Body::Sealed(SealedBody {
+            ciphertext: copied(&sealed.ciphertext),
+            ..sealed.clone()
+        }),
+    };
+    StoredMessage {
+        message: Message {
+            body,
+            ..stored.message
+        },
+        ..stored
     }
 }
 

@@ -143,9 +143,9 @@ pub fn encode_set_batch(batch: &Batch<SetCommand>) -> Bytes {
     encode(Kind::SetBatch, batch)
 }
 
-/// Reads an entry of a set's log.
-pub fn decode_set_batch(bytes: &[u8]) -> Result<Batch<SetCommand>, DecodeError> {
-    decode(Kind::SetBatch, bytes)
+/// Reads an entry of a set's log. The bodies in it are parts of the bytes.
+pub fn decode_set_batch(bytes: &Bytes) -> Result<Batch<SetCommand>, DecodeError> {
+    decode_shared(Kind::SetBatch, bytes)
 }
 
 /// Returns the bytes of an entry of the directory's log.
@@ -289,6 +289,11 @@ pub fn decode<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Decode
         });
     }
     Ok(value)
+}
+
+/// Reads a value, with bodies that are parts of the bytes: they keep all of them in memory.
+pub fn decode_shared<T: DeserializeOwned>(kind: Kind, bytes: &Bytes) -> Result<T, DecodeError> {
+    posthouse_model::shared::decode_from(bytes, |bytes| decode(kind, bytes))
 }
 
 /// Reads a value, and returns what is left.

@@ -82,7 +82,7 @@ fn frames(bytes: &[u8]) {
 fn set_entries(bytes: &[u8]) {
     let mut set = Set::new(SetId(0));
     for (index, entry) in (1..).zip(pieces(bytes)) {
-        let Ok(batch) = posthouse_wire::decode_set_batch(entry) else {
+        let Ok(batch) = posthouse_wire::decode_set_batch(&Bytes::copy_from_slice(entry)) else {
             continue;
         };
         let applied = set.apply(LogIndex(index), &batch);

@@ -221,7 +221,7 @@ fn kept_entries_read_as_what_they_were() {
         ("set_batch-5", examples::set_batch_5()),
     ] {
         let payloads = read(name, Kind::SetBatch);
-        let batches: Vec<_> = payloads.iter().map(|bytes| decode_set_batch(bytes)).collect();
+        let batches: Vec<_> = payloads.iter().map(decode_set_batch).collect();
         assert_eq!(batches, [Ok(expected)], "{name}");
     }
     for (name, expected) in [

@@ -1,24 +1,26 @@
 //! What is not an encoding is refused, with the reason.
 
-use posthouse_model::{Directory, Set};
+use bytes::Bytes;
+use posthouse_model::{Batch, Directory, Set, SetCommand};
 use posthouse_wire::*;
 use proptest::prelude::*;
 
 use crate::examples;
 
+fn read(bytes: &[u8]) -> Result<Batch<SetCommand>, DecodeError> {
+    decode_set_batch(&Bytes::copy_from_slice(bytes))
+}
+
 #[test]
 fn what_is_too_short_of_another_kind_or_version_is_refused() {
-    assert_eq!(decode_set_batch(b""), Err(DecodeError::TooShort(0)));
-    assert_eq!(
-        decode_set_batch(&[Kind::SetBatch as u8]),
-        Err(DecodeError::TooShort(1))
-    );
+    assert_eq!(read(b""), Err(DecodeError::TooShort(0)));
+    assert_eq!(read(&[Kind::SetBatch as u8]), Err(DecodeError::TooShort(1)));
     let bytes = encode_directory_batch(&examples::directory_batch());
     let expected = DecodeError::WrongKind {
         expected: Kind::SetBatch,
         found: 2,
     };
-    assert_eq!(decode_set_batch(&bytes), Err(expected));
+    assert_eq!(read(&bytes), Err(expected));
     for found in [0, 2, 255] {
         let mut bytes = encode_set_batch(&examples::set_batch()).to_vec();
         bytes[1] = found;
@@ -27,7 +29,7 @@ fn what_is_too_short_of_another_kind_or_version_is_refused() {
             found,
             latest: 1,
         };
-        assert_eq!(decode_set_batch(&bytes), Err(expected));
+        assert_eq!(read(&bytes), Err(expected));
     }
 }
 
@@ -35,18 +37,14 @@ fn what_is_too_short_of_another_kind_or_version_is_refused() {
 fn every_truncation_and_every_addition_is_refused() {
     let whole = encode_set_batch(&examples::set_batch());
     for length in 0..whole.len() {
-        assert!(
-            decode_set_batch(&whole[..length]).is_err(),
-            "{length} of {}",
-            whole.len()
-        );
+        assert!(read(&whole[..length]).is_err(), "{length} of {}", whole.len());
     }
     let longer = [&whole[..], b"xyz"].concat();
     let expected = DecodeError::Trailing {
         kind: Kind::SetBatch,
         left: 3,
     };
-    assert_eq!(decode_set_batch(&longer), Err(expected));
+    assert_eq!(read(&longer), Err(expected));
 }
 
 #[test]
@@ -58,17 +56,14 @@ fn a_name_that_is_none_is_refused() {
         .expect("it is in there");
     let mut bytes = whole.to_vec();
     bytes[at] = b'-';
-    assert!(matches!(
-        decode_set_batch(&bytes),
-        Err(DecodeError::Malformed { .. })
-    ));
+    assert!(matches!(read(&bytes), Err(DecodeError::Malformed { .. })));
 }
 
 /// Reads bytes as everything there is; what can be read comes back from its own encoding.
 fn read_as_everything(payload: &[u8]) {
     let as_kind = |kind: Kind| [&[kind as u8, kind.version()], payload].concat();
-    if let Ok(batch) = decode_set_batch(&as_kind(Kind::SetBatch)) {
-        assert_eq!(decode_set_batch(&encode_set_batch(&batch)), Ok(batch));
+    if let Ok(batch) = read(&as_kind(Kind::SetBatch)) {
+        assert_eq!(read(&encode_set_batch(&batch)), Ok(batch));
     }
     if let Ok(batch) = decode_directory_batch(&as_kind(Kind::DirectoryBatch)) {
         assert_eq!(decode_directory_batch(&encode_directory_batch(&batch)), Ok(batch));

@@ -27,7 +27,7 @@ pub(crate) async fn answer(
     by: Answering<'_>,
     clocks: impl FnOnce() -> Clocks,
     cut: impl AsyncFnOnce() -> bool,
-    frame: &[u8],
+    frame: &Bytes,
 ) -> Result<Bytes, PeerFault> {
     let Answering {
         engine,

@@ -155,7 +155,7 @@ pub(super) struct EntryRecord {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Content {
     Blank,
-    Normal(Bytes),
+    Normal(#[serde(deserialize_with = "posthouse_model::shared::deserialize")] Bytes),
     Membership(MembershipRecord),
 }
 
@@ -185,9 +185,9 @@ pub(super) fn encode_request(to: ReplicaId, request: &Request) -> Bytes {
     posthouse_wire::encode(Kind::Peer, &(to, request))
 }
 
-/// Reads a frame: whom it asks, and what.
-pub(super) fn decode_request(frame: &[u8]) -> Result<(ReplicaId, Request), DecodeError> {
-    posthouse_wire::decode(Kind::Peer, frame)
+/// Reads a frame: whom it asks, and what. The entries in it are parts of the frame.
+pub(super) fn decode_request(frame: &Bytes) -> Result<(ReplicaId, Request), DecodeError> {
+    posthouse_wire::decode_shared(Kind::Peer, frame)
 }
 
 // === impl Answer ===
