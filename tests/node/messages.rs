@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use posthouse_tests::{Client, Connection};
+use posthouse_tests::{Client, Connection, Node};
+use serde_json::Value;
 
 use crate::metrics::figure;
+use crate::sealing::run;
 use crate::steps::Steps;
 use crate::{node, until};
 
@@ -69,6 +71,34 @@ fn a_waiting_receive_gets_a_message_when_it_comes() {
     // Wherever the waiter is when this is sent, on its way or waiting, it gets the message.
     client.send("q", "at last");
     assert_eq!(waiter.join().unwrap().text("msgBody"), "at last");
+}
+
+/// Returns how many entries the only set has applied.
+fn entries(node: &Node) -> u64 {
+    let status: Value = serde_json::from_str(&run(node, &["status", "--json"])).unwrap();
+    status["sets"][0]["group"]["applied"].as_u64().unwrap()
+}
+
+#[test]
+fn a_message_is_leased_to_one_who_waits_in_the_entry_that_brings_it() {
+    const ROUNDS: u64 = 20;
+    let node = node();
+    let mut client = node.client();
+    client.create_queue("q", &[]);
+    let before = entries(&node);
+    for _ in 0..ROUNDS {
+        let mut waiting = node.client();
+        let waiter = std::thread::spawn(move || waiting.receive("q"));
+        until(|| (figure(&node, "waiters", "") == 1.0).then_some(()));
+        let sent = client.send("q", "for one who waits");
+        assert_eq!(waiter.join().unwrap().text("msgId"), sent.text("msgId"));
+    }
+    let entries = entries(&node) - before;
+    // Now and then an entry may be on its way before the receive is in it.
+    assert!(
+        entries < ROUNDS * 3 / 2,
+        "{entries} entries for {ROUNDS} messages"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Receives that wait for a message: the leader's memory of who asked first.
 //!
 //! A waiter costs nothing while nothing happens: no polling, no timer here. When messages of its queue become
-//! visible, as many waiters as there are messages are served, in order of arrival, each by a `Receive` of its own.
+//! visible, or are on their way in, as many waiters as want those are served, in order of arrival, each by a `Receive` of its
+//! own.
 //! When the queue is deleted, all of its line are told so at once.
 //! A waiter that is dropped (its wait is over, its client is gone) is forgotten at once; what had been leased for
 //! it in that moment is given back.
@@ -126,17 +127,19 @@ impl Waiters {
         self.len() == 0
     }
 
-    /// Takes the first of a queue's line out of it, up to so many.
-    pub fn take(&self, queue: Incarnation, count_max: usize) -> Vec<Waiter> {
+    /// Takes the first of a queue's line out of it, as many as want so many messages together.
+    pub fn take(&self, queue: Incarnation, messages: u64) -> Vec<Waiter> {
         let mut state = self.state.lock();
         let mut taken = Vec::new();
         let Some(line) = state.lines.get_mut(&queue) else {
             return taken;
         };
-        while taken.len() < count_max {
+        let mut wanted = 0;
+        while wanted < messages {
             let Some((_, waiter)) = line.pop_first() else {
                 break;
             };
+            wanted += u64::from(waiter.max.max(1));
             taken.push(waiter);
         }
         if line.is_empty() {
@@ -160,7 +163,7 @@ impl Waiters {
     pub fn disappoint(&self, fits: impl Fn(Incarnation) -> bool, why: Fault) {
         let queues: Vec<Incarnation> = self.state.lock().lines.keys().copied().collect();
         for queue in queues.into_iter().filter(|queue| fits(*queue)) {
-            for waiter in self.take(queue, usize::MAX) {
+            for waiter in self.take(queue, u64::MAX) {
                 let _ = waiter.serve(Turn::Failed(why));
             }
         }
@@ -168,7 +171,7 @@ impl Waiters {
 
     /// Tells all who wait for a queue that it is gone.
     pub fn send_away(&self, queue: Incarnation) {
-        for waiter in self.take(queue, usize::MAX) {
+        for waiter in self.take(queue, u64::MAX) {
             // One who is gone by now needs no answer.
             let _ = waiter.serve(Turn::Gone);
         }
@@ -264,9 +267,14 @@ mod tests {
     fn waiters_are_taken_in_order_of_arrival() {
         let waiters = waiters();
         let _places: Vec<_> = (1..=3).map(|max| waiters.join(QUEUE, max, None, None)).collect();
-        let taken: Vec<u16> = waiters.take(QUEUE, 2).iter().map(|waiter| waiter.max).collect();
-        assert_eq!(taken, [1, 2]);
-        assert_eq!(waiters.len(), 1);
+        let taken = |messages| {
+            let taken = waiters.take(QUEUE, messages);
+            taken.iter().map(|waiter| waiter.max).collect::<Vec<u16>>()
+        };
+        assert_eq!(taken(0), [0; 0]);
+        assert_eq!(taken(3), [1, 2], "who wants two may have the rest of them");
+        assert_eq!(taken(9), [3]);
+        assert!(waiters.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is done with queues: send, receive, delete, rewind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::kv::KvUses;
 use super::names::Resolved;
 use super::reach::{Ask, Led, PATIENCE, Told, senseless};
 use super::{Broker, BrokerError};
-use crate::waiters::Turn;
+use crate::waiters::{Turn, Waiter};
 
 /// How often a send is decided again because what decides changed meanwhile.
 pub(super) const DECISIONS_MAX: usize = 64;
@@ -152,7 +153,8 @@ impl Broker {
             };
             let group = self.member(found.set)?;
             let command = parking_of(uses.with(command), parks);
-            match group.propose_in(term, ask.call, command).await? {
+            let sending = group.propose_in(term, ask.call, command);
+            match self.send_into_line(&found, &ask, sending).await? {
                 Ok(SetReply::Sent(ids)) => return Ok(ids),
                 Ok(other) => return Err(senseless(&other)),
                 Err(Refusal::DecidedTooEarly { seen, .. }) => self.see_what_decides(seen).await?,
@@ -344,45 +346,72 @@ impl Broker {
         let Some(visible) = visible else {
             return self.waiters.send_away(queue);
         };
-        let count = usize::try_from(visible).unwrap_or(usize::MAX);
         let mut any_gone = false;
-        for waiter in self.waiters.take(queue, count) {
+        for waiter in self.waiters.take(queue, visible) {
             if waiter.is_gone() {
                 any_gone = true;
                 continue;
             }
-            let broker = self.clone();
-            self.tasks.spawn(async move {
-                let command = SetCommand::Receive {
-                    queue,
-                    max: waiter.max,
-                    visibility: waiter.visibility,
-                };
-                let outcome = match broker.member(set) {
-                    Ok(group) => group.propose_as(waiter.call, command).await,
-                    Err(_) => return,
-                };
-                match outcome {
-                    Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
-                        broker.waiters.put_back(queue, waiter);
-                        broker.tend_line(set, queue);
-                    }
-                    Ok(Ok(SetReply::Leased(leased))) => {
-                        if let Err(Turn::Leased(leased)) = waiter.serve(Turn::Leased(leased)) {
-                            broker.release_here(set, queue, &leased);
-                        }
-                    }
-                    Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
-                    // Too much is leased: "no message" ends the wait.
-                    Ok(_) => drop(waiter.serve(Turn::none())),
-                    Err(fault) => drop(waiter.serve(Turn::Failed(fault))),
-                }
-            });
+            self.tasks.spawn(self.clone().serve(set, queue, waiter));
         }
         // Whoever went away in this moment was taken out of the line in the place of one who waits on.
         if any_gone {
             self.tend_line(set, queue);
         }
+    }
+
+    /// Has messages leased for one who was taken out of the line.
+    async fn serve(self, set: SetId, queue: Incarnation, waiter: Waiter) {
+        let command = SetCommand::Receive {
+            queue,
+            max: waiter.max,
+            visibility: waiter.visibility,
+        };
+        let outcome = match self.member(set) {
+            Ok(group) => group.propose_as(waiter.call, command).await,
+            Err(_) => return,
+        };
+        match outcome {
+            Ok(Ok(SetReply::Leased(leased))) if leased.is_empty() => {
+                self.waiters.put_back(queue, waiter);
+                self.tend_line(set, queue);
+            }
+            Ok(Ok(SetReply::Leased(leased))) => {
+                if let Err(Turn::Leased(leased)) = waiter.serve(Turn::Leased(leased)) {
+                    self.release_here(set, queue, &leased);
+                }
+            }
+            Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
+            // Too much is leased: "no message" ends the wait.
+            Ok(_) => drop(waiter.serve(Turn::none())),
+            Err(fault) => drop(waiter.serve(Turn::Failed(fault))),
+        }
+    }
+
+    /// Waits for a send that is proposed here. Those who wait for its messages have their receives proposed right behind it:
+    /// in the same entry, as a rule. So they have the messages as soon as the sender knows that they are kept, and nothing is
+    /// written and synced for them alone.
+    async fn send_into_line<T>(
+        &self,
+        found: &Resolved,
+        ask: &SendAsk,
+        sending: impl Future<Output = T>,
+    ) -> T {
+        let mut sending = std::pin::pin!(sending);
+        if let Poll::Ready(sent) = futures::poll!(sending.as_mut()) {
+            return sent;
+        }
+        // Where it waits for room it is not proposed yet, and they find nothing and wait on.
+        if ask.delay.is_zero() {
+            let waiters = self.waiters.take(ask.queue, ask.contents.len() as u64);
+            for waiter in waiters.into_iter().filter(|waiter| !waiter.is_gone()) {
+                let mut serving = Box::pin(self.clone().serve(found.set, ask.queue, waiter));
+                if futures::poll!(serving.as_mut()).is_pending() {
+                    self.tasks.spawn(serving);
+                }
+            }
+        }
+        sending.await
     }
 
     /// Gives leases back without waiting for it.
