@@ -1,13 +1,13 @@
 //! Streams while nodes die: nothing that was acknowledged is lost, and nothing is stored twice.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use posthouse_client::{Client, Consumer, Key, Publisher, Target, Window};
-use posthouse_tests::Cluster;
+use posthouse_tests::{Cluster, Connection, Node};
 
-use crate::{LOOK_AGAIN, cluster, create_queue, wait_for};
+use crate::{LOOK_AGAIN, cluster, create_queue, done, leader, until, wait_for};
 
 /// Messages that a producer has in flight.
 const IN_FLIGHT: usize = 32;
@@ -104,6 +104,82 @@ fn a_consumer_goes_on_when_the_node_that_it_is_connected_to_dies() {
     }
     assert!(killed);
     assert_eq!(seen, published);
+}
+
+#[test]
+fn a_client_that_knows_one_follower_goes_to_whoever_leads_and_loses_nothing_when_the_leader_dies() {
+    let mut cluster = cluster(1);
+    // What is on its way to the client when its leader dies is leased: it comes again soon.
+    let attributes = [("queueName", "q"), ("visibilityTimeout", "2")];
+    done(&mut cluster.node(1).client(), "CreateQueue", &attributes);
+    let first = leader(cluster.node(1), 0);
+    let known = first % 3 + 1;
+    let address = cluster.node(known).streams_url();
+    let client = Client::new(&[address], Key::new("AKIDdev", "dev")).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let seen: Arc<Mutex<BTreeMap<u64, String>>> = Arc::default();
+    let (publisher, consumer) =
+        runtime.block_on(async { (client.publisher(), client.consumer("q", Window::default())) });
+    let producing = runtime.spawn(produce(
+        publisher,
+        "all".to_owned(),
+        Arc::clone(&stop),
+        Arc::clone(&sent),
+    ));
+    let consuming = runtime.spawn(consume_on(consumer, Arc::clone(&seen)));
+    // Leadership may move by itself meanwhile.
+    until("both streams are at the leader", || {
+        streams_at(cluster.node(leader(cluster.node(known), 0))) == 2
+    });
+    let dying = match leader(cluster.node(known), 0) {
+        // The one that the client knows is not to be killed.
+        leader if leader == known => first,
+        leader => leader,
+    };
+    cluster.node_mut(dying).kill();
+    wait_for(&sent, 200);
+    until("both streams are at the next leader", || {
+        streams_at(cluster.node(leader(cluster.node(known), 0))) == 2
+    });
+    wait_for(&sent, 200);
+    stop.store(true, Ordering::Relaxed);
+    let expected = runtime.block_on(producing).unwrap();
+    until("everything is consumed", || {
+        seen.lock().unwrap().len() >= expected.len()
+    });
+    consuming.abort();
+    let bodies: Vec<String> = seen.lock().unwrap().values().cloned().collect();
+    assert_eq!(bodies.len(), expected.len(), "something was stored twice");
+    assert_eq!(bodies.into_iter().collect::<BTreeSet<_>>(), expected);
+}
+
+/// Returns how many streams are open at a node, as it says.
+fn streams_at(node: &Node) -> u64 {
+    let mut connection = Connection::open(node.address()).unwrap();
+    let host = node.address().to_string();
+    connection.request("GET", "/metrics", &host, "", b"").unwrap();
+    let told = String::from_utf8(connection.answer().unwrap().body.to_vec()).unwrap();
+    let streams = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("posthouse_streams{"));
+    let counts = streams.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+    counts.sum()
+}
+
+/// Consumes and deletes for ever, and notes the messages with their bodies.
+async fn consume_on(mut consumer: Consumer, seen: Arc<Mutex<BTreeMap<u64, String>>>) {
+    loop {
+        let delivery = consumer.next().await.unwrap();
+        let body = String::from_utf8(delivery.body.to_vec()).unwrap();
+        seen.lock().unwrap().insert(delivery.message_id, body);
+        // One that was lost with its connection may have been done, and comes again if not.
+        drop(consumer.ack(delivery.handle).await.unwrap());
+    }
 }
 
 fn client(cluster: &Cluster) -> Client {

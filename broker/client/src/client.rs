@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::ClientTlsConfig;
 
 use crate::consumer::{Consumer, Window};
 use crate::error::ConfigError;
-use crate::link::Nodes;
+use crate::link::{self, Nodes};
 use crate::publisher::Publisher;
 
 /// An access key.
@@ -44,7 +44,8 @@ impl std::fmt::Debug for Key {
 // === impl Client ===
 
 impl Client {
-    /// Returns a client of these nodes, by the URLs of their streaming doors. It connects when it is first used.
+    /// Returns a client of these nodes, by the URLs of their streaming doors. It connects when it is first used, and to others
+    /// that these name as leaders.
     ///
     /// # Errors
     ///
@@ -78,17 +79,13 @@ impl Client {
                 address: address.to_owned(),
                 why: error.to_string(),
             };
-            let mut endpoint = Endpoint::from_shared(address.to_owned()).map_err(wrong)?;
-            if let Some(tls) = &tls {
-                endpoint = endpoint.tls_config(tls.clone()).map_err(wrong)?;
-            }
-            endpoints.push(endpoint);
+            endpoints.push(link::endpoint(address, tls.as_ref()).map_err(wrong)?);
         }
         if endpoints.is_empty() {
             return Err(ConfigError::NoNode);
         }
         Ok(Client {
-            nodes: Arc::new(Nodes::new(endpoints, key)),
+            nodes: Arc::new(Nodes::new(endpoints, key, tls)),
         })
     }
 

@@ -4,7 +4,6 @@
 //! out of it is asked for anew. Settlements that wait together travel together, and are sent again over the next connection
 //! when they were not answered.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,14 +14,16 @@ use posthouse_stream::{
     Ack, CONSUME_PATH, ConsumeReply, ConsumeRequest, Credit, Delivery, Extend, Nack, Open, Settled,
     consume_request,
 };
-use tokio::sync::mpsc::error::{SendError, TryRecvError};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::error::{ConsumeError, SettleError, is_passing};
-use crate::link::{Nodes, Search};
+use crate::error::{ConsumeError, SettleError, is_in_doubt, is_passing};
+use crate::exchange::{self, Ended, Exchange, Requests};
+use crate::link::{Link, Nodes};
+use crate::pending::{Pending, Place, Unanswered};
 
 /// Settlements that wait to be sent; who comes then, waits for room.
 const WAITING_MAX: usize = 4_096;
@@ -30,8 +31,6 @@ const WAITING_MAX: usize = 4_096;
 const IN_FLIGHT_MAX: usize = 8;
 /// How long a settlement is sent again that no node is known to have done.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a request rests that a node did not do, before it is sent again.
-const REST: Duration = Duration::from_millis(50);
 
 /// How much a consumer asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,23 +67,16 @@ enum Change {
 struct Waiting {
     handle: u64,
     change: Change,
-    place: oneshot::Sender<Result<(), SettleError>>,
+    place: Place<(), SettleError>,
 }
 
-/// A request that is not answered.
-struct Pending {
+/// A change of several leases, that travels together.
+struct Changes {
     change: Change,
     handles: Vec<u64>,
-    places: Vec<oneshot::Sender<Result<(), SettleError>>>,
-    until: Instant,
-    /// Whether it may have been done.
-    in_doubt: bool,
-    /// When to send it again, if it is to be.
-    due: Option<Instant>,
 }
 
 struct Task {
-    nodes: Arc<Nodes>,
     queue: String,
     window: Window,
     deliveries: mpsc::Sender<Result<Delivery, ConsumeError>>,
@@ -93,17 +85,8 @@ struct Task {
     /// Messages asked for over this connection and not come.
     asked: u32,
     gathered: Vec<Waiting>,
-    pending: BTreeMap<u64, Pending>,
-    last_id: u64,
+    pending: Unanswered<Changes, (), SettleError>,
     is_closed: bool,
-}
-
-/// How a connection ended.
-enum Ended {
-    /// All is done.
-    Closed,
-    /// To be tried elsewhere.
-    Lost(Status),
 }
 
 impl Default for Window {
@@ -127,7 +110,6 @@ impl Consumer {
         let (sender, settlements) = mpsc::channel(WAITING_MAX);
         let taken = Arc::new(Notify::new());
         let task = Task {
-            nodes,
             queue,
             window,
             deliveries,
@@ -135,12 +117,11 @@ impl Consumer {
             taken: Arc::clone(&taken),
             asked: 0,
             gathered: Vec::new(),
-            pending: BTreeMap::new(),
-            last_id: 0,
+            pending: Unanswered::new(),
             is_closed: false,
         };
         Consumer {
-            task: tokio::spawn(task.run()),
+            task: tokio::spawn(task.run(nodes)),
             deliveries: receiver,
             settlements: Some(sender),
             taken,
@@ -257,18 +238,17 @@ impl Future for Settlement {
 
 impl Task {
     /// Consumes until the consumer is dropped and everything that it settled is answered, or nothing can be consumed.
-    async fn run(mut self) {
-        let mut search = self.nodes.search();
+    async fn run(mut self, nodes: Arc<Nodes>) {
+        let mut search = nodes.search();
         loop {
-            let status = match self.serve(&mut search).await {
+            let ended = exchange::go(&nodes, &mut self, &mut search).await;
+            self.pending.lost();
+            let status = match ended {
                 Ended::Closed => return,
+                Ended::Left => continue,
                 Ended::Lost(status) => status,
             };
             tracing::debug!(queue = self.queue, %status, "a consumer's stream was lost");
-            for pending in self.pending.values_mut() {
-                pending.in_doubt |= pending.due.is_none();
-                pending.due.get_or_insert_with(Instant::now);
-            }
             let text = status.message().to_owned();
             let error = match status.code() {
                 Code::Unauthenticated => ConsumeError::Key(text),
@@ -282,135 +262,14 @@ impl Task {
         }
     }
 
-    /// Consumes over one connection.
-    async fn serve(&mut self, search: &mut Search) -> Ended {
-        let nodes = Arc::clone(&self.nodes);
-        let mut link = tokio::select! {
-            link = nodes.connect(search) => link,
-            ended = self.wait_unconnected() => return ended,
-        };
-        let (requests, mut sent) = mpsc::channel::<ConsumeRequest>(IN_FLIGHT_MAX);
-        // None once nothing more is asked.
-        let mut requests = Some(requests);
-        self.asked = self.room();
-        let open = Open {
-            queue: self.queue.clone(),
-            visibility_seconds: self.window.visibility_seconds,
-            credit: self.asked,
-        };
-        if let Some(requests) = &requests {
-            // There is a place: nothing was sent yet.
-            let _ = requests.try_send(request(consume_request::Request::Open(open)));
-        }
-        let stream = futures::stream::poll_fn(move |context| sent.poll_recv(context));
-        let opened = match nodes.sign(stream, CONSUME_PATH) {
-            Ok(request) => tokio::select! {
-                opened = link.consume(request) => opened,
-                ended = self.wait_unconnected() => return ended,
-            },
-            Err(status) => return Ended::Lost(status),
-        };
-        let mut replies = match opened {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Ended::Lost(status),
-        };
-        let taken = Arc::clone(&self.taken);
-        let mut leaves_by = None;
-        loop {
-            self.expire();
-            let now = Instant::now();
-            if self.is_done() && self.asked == 0 || leaves_by.is_some_and(|by| by <= now) {
-                return Ended::Closed;
-            }
-            if self.is_done() {
-                // What is on its way is leased for this consumer: it is taken in until the node ends the stream, and given
-                // back over another one.
-                requests = None;
-                leaves_by.get_or_insert(now + PATIENCE);
-            }
-            let may_send = self.wanted_credit() > 0 || self.next_due_now().is_some() || self.has_request();
-            let wakes = self.next_wake();
-            tokio::select! {
-                place = reserve(requests.as_ref()), if may_send => match place {
-                    Ok(place) => {
-                        if let Some(next) = self.next_request() {
-                            place.send(request(next));
-                        }
-                    }
-                    // The stream is over; why, its replies say.
-                    Err(_) => match replies.message().await {
-                        Ok(Some(reply)) => self.take(reply),
-                        Ok(None) => return closed_by_node(),
-                        Err(status) => return Ended::Lost(status),
-                    },
-                },
-                reply = replies.message() => match reply {
-                    Ok(Some(reply)) => {
-                        search.served();
-                        self.take(reply);
-                    }
-                    Ok(None) => return closed_by_node(),
-                    Err(status) => return Ended::Lost(status),
-                },
-                () = self.take_in() => {}
-                () = taken.notified() => {}
-                () = tokio::time::sleep_until(wakes) => {}
-            }
-        }
-    }
-
-    async fn wait_unconnected(&mut self) -> Ended {
-        loop {
-            self.expire();
-            if self.is_done() {
-                return Ended::Closed;
-            }
-            let wakes = self.next_wake();
-            tokio::select! {
-                () = self.take_in() => {}
-                () = tokio::time::sleep_until(wakes) => {}
-            }
-        }
-    }
-
-    /// Takes settlements in, as many as two requests hold.
-    async fn take_in(&mut self) {
-        let room = (2 * HANDLES_MAX).saturating_sub(self.gathered.len());
-        if room == 0 || self.is_closed {
-            return std::future::pending().await;
-        }
-        if self.settlements.recv_many(&mut self.gathered, room).await == 0 {
-            self.is_closed = true;
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_closed && self.pending.is_empty() && self.gathered.is_empty()
-    }
-
-    fn take(&mut self, reply: ConsumeReply) {
-        for delivery in reply.deliveries {
-            self.asked = self.asked.saturating_sub(1);
-            let handle = delivery.handle;
-            // There is a place for each that was asked for, unless the consumer is gone: then it goes back.
-            if self.deliveries.try_send(Ok(delivery)).is_err() {
-                self.gathered.push(untaken(handle));
-            }
-        }
-        for settled in reply.settled {
-            self.settled(settled);
-        }
-    }
-
     fn settled(&mut self, settled: Settled) {
-        let Some(mut pending) = self.pending.remove(&settled.id) else {
+        let Some(mut pending) = self.pending.take(settled.id) else {
             return;
         };
         match settled.error {
             Some(error) if is_passing(&error) => {
-                pending.in_doubt |= crate::error::is_in_doubt(&error);
-                pending.due = Some(Instant::now() + REST);
-                self.pending.insert(settled.id, pending);
+                pending.in_doubt |= is_in_doubt(&error);
+                self.pending.rest(settled.id, pending);
             }
             Some(error) => pending.fail(&SettleError::Refused {
                 code: error.code,
@@ -422,7 +281,7 @@ impl Task {
                     true => SettleError::InDoubt("the lease is over, perhaps by this".to_owned()),
                     false => SettleError::Void,
                 };
-                for (handle, place) in pending.handles.into_iter().zip(pending.places) {
+                for (handle, place) in pending.request.handles.into_iter().zip(pending.places) {
                     let outcome = match settled.void_handles.contains(&handle) {
                         true => Err(void.clone()),
                         false => Ok(()),
@@ -451,68 +310,106 @@ impl Task {
         }
     }
 
-    fn has_request(&self) -> bool {
+    fn has_settlement(&self) -> bool {
         !self.gathered.is_empty() && self.pending.len() < IN_FLIGHT_MAX
-    }
-
-    fn next_due_now(&self) -> Option<u64> {
-        let now = Instant::now();
-        let mut pending = self.pending.iter();
-        pending
-            .find(|(_, pending)| pending.due.is_some_and(|due| due <= now))
-            .map(|(id, _)| *id)
-    }
-
-    fn next_request(&mut self) -> Option<consume_request::Request> {
-        let messages = self.wanted_credit();
-        if messages > 0 {
-            self.asked += messages;
-            return Some(consume_request::Request::Credit(Credit { messages }));
-        }
-        if let Some(id) = self.next_due_now() {
-            let pending = self.pending.get_mut(&id)?;
-            pending.due = None;
-            return Some(pending.request(id));
-        }
-        self.has_request().then(|| self.gather())
     }
 
     /// Makes a request of what waits for the same as the first.
     fn gather(&mut self) -> consume_request::Request {
         let change = self.gathered.first().map_or(Change::Ack, |first| first.change);
         let mut pending = Pending {
-            change,
-            handles: Vec::new(),
+            request: Changes {
+                change,
+                handles: Vec::new(),
+            },
             places: Vec::new(),
             until: Instant::now() + PATIENCE,
             in_doubt: false,
             due: None,
         };
+        let handles = &mut pending.request.handles;
         for waiting in std::mem::take(&mut self.gathered) {
-            match waiting.change == change && pending.handles.len() < HANDLES_MAX {
+            match waiting.change == change && handles.len() < HANDLES_MAX {
                 true => {
-                    pending.handles.push(waiting.handle);
+                    handles.push(waiting.handle);
                     pending.places.push(waiting.place);
                 }
                 false => self.gathered.push(waiting),
             }
         }
-        self.last_id += 1;
-        let request = pending.request(self.last_id);
-        self.pending.insert(self.last_id, pending);
+        let id = self.pending.next_id();
+        let request = pending.request.with(id);
+        self.pending.add(id, pending);
         request
     }
+}
 
-    /// Gives up what was waited for too long.
+impl Exchange for Task {
+    type Request = ConsumeRequest;
+    type Reply = ConsumeReply;
+    const PATH: &'static str = CONSUME_PATH;
+
+    async fn open(
+        link: &mut Link,
+        requests: Request<Requests<ConsumeRequest>>,
+    ) -> Result<Response<Streaming<ConsumeReply>>, Status> {
+        link.consume(requests).await
+    }
+
+    fn first(&mut self) -> Option<ConsumeRequest> {
+        self.asked = self.room();
+        Some(request(consume_request::Request::Open(Open {
+            queue: self.queue.clone(),
+            visibility_seconds: self.window.visibility_seconds,
+            credit: self.asked,
+        })))
+    }
+
+    fn has_request(&self) -> bool {
+        self.wanted_credit() > 0 || self.pending.is_due() || self.has_settlement()
+    }
+
+    fn next_request(&mut self) -> Option<ConsumeRequest> {
+        let messages = self.wanted_credit();
+        if messages > 0 {
+            self.asked += messages;
+            return Some(request(consume_request::Request::Credit(Credit { messages })));
+        }
+        if let Some((id, changes)) = self.pending.next_due() {
+            return Some(request(changes.with(id)));
+        }
+        self.has_settlement().then(|| request(self.gather()))
+    }
+
+    fn take(&mut self, reply: ConsumeReply) -> Option<String> {
+        for delivery in reply.deliveries {
+            self.asked = self.asked.saturating_sub(1);
+            let handle = delivery.handle;
+            // There is a place for each that was asked for, unless the consumer is gone: then it goes back.
+            if self.deliveries.try_send(Ok(delivery)).is_err() {
+                self.gathered.push(untaken(handle));
+            }
+        }
+        for settled in reply.settled {
+            self.settled(settled);
+        }
+        Some(reply.leader).filter(|leader| !leader.is_empty())
+    }
+
+    /// Takes settlements in, as many as two requests hold, or notice that a message was taken.
+    async fn take_in(&mut self) {
+        let room = (2 * HANDLES_MAX).saturating_sub(self.gathered.len());
+        let takes_in = room > 0 && !self.is_closed;
+        tokio::select! {
+            count = self.settlements.recv_many(&mut self.gathered, room), if takes_in => {
+                self.is_closed = count == 0;
+            }
+            () = self.taken.notified() => {}
+        }
+    }
+
     fn expire(&mut self) {
-        let now = Instant::now();
-        let late: Vec<u64> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.until <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for pending in late.into_iter().filter_map(|id| self.pending.remove(&id)) {
+        for pending in self.pending.take_late() {
             pending.fail(&SettleError::InDoubt(
                 "no node answered within the time".to_owned(),
             ));
@@ -521,17 +418,23 @@ impl Task {
 
     fn next_wake(&self) -> Instant {
         let usual = Instant::now() + PATIENCE;
-        let until = self.pending.values().map(|pending| pending.until).min();
-        let due = self.pending.values().filter_map(|pending| pending.due).min();
-        let due = due.map(|due| due.max(Instant::now() + Duration::from_millis(1)));
-        [until, due].into_iter().flatten().min().unwrap_or(usual)
+        self.pending.next_wake().unwrap_or(usual)
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_closed && self.pending.is_empty() && self.gathered.is_empty()
+    }
+
+    /// Messages that were asked for may be on their way, and would be leased for nobody.
+    fn awaits(&self) -> bool {
+        self.asked > 0
     }
 }
 
-// === impl Pending ===
+// === impl Changes ===
 
-impl Pending {
-    fn request(&self, id: u64) -> consume_request::Request {
+impl Changes {
+    fn with(&self, id: u64) -> consume_request::Request {
         let handles = self.handles.clone();
         match self.change {
             Change::Ack => consume_request::Request::Ack(Ack { id, handles }),
@@ -547,12 +450,6 @@ impl Pending {
             }),
         }
     }
-
-    fn fail(self, error: &SettleError) {
-        for place in self.places {
-            drop(place.send(Err(error.clone())));
-        }
-    }
 }
 
 /// Returns what gives a message back that was handed out to nobody.
@@ -565,22 +462,8 @@ fn untaken(handle: u64) -> Waiting {
     }
 }
 
-/// Waits for a place for a request, for ever where nothing more is asked.
-async fn reserve(
-    requests: Option<&mpsc::Sender<ConsumeRequest>>,
-) -> Result<mpsc::Permit<'_, ConsumeRequest>, SendError<()>> {
-    match requests {
-        Some(requests) => requests.reserve().await,
-        None => std::future::pending().await,
-    }
-}
-
 fn request(request: consume_request::Request) -> ConsumeRequest {
     ConsumeRequest {
         request: Some(request),
     }
-}
-
-fn closed_by_node() -> Ended {
-    Ended::Lost(Status::unavailable("the node closed the stream"))
 }

@@ -4,7 +4,8 @@
 //! each, which resolves once the message is durable; many are in flight, and those that wait together travel together. A
 //! [`Consumer`] hands out messages of a queue, of which so many are asked for in advance, and settles them.
 //!
-//! Both connect by themselves, to whichever node is there, and again when a connection is lost. What was published and not
+//! Both connect by themselves, to whichever node is there, go on to the one that leads what they use when they are told of
+//! it, and connect again when a connection is lost. What was published and not
 //! answered is sent again under the token that it was sent with first, so that it is stored once. What was consumed stays
 //! leased, and can be settled over any connection.
 //!
@@ -28,7 +29,9 @@
 mod client;
 mod consumer;
 mod error;
+mod exchange;
 mod link;
+mod pending;
 mod publisher;
 
 pub use client::{Client, Key};

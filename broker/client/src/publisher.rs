@@ -5,7 +5,7 @@
 //! it is known there. One that was refused although it carried messages of several callers is taken apart, so that nobody
 //! is refused for another's message.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,13 +13,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_stream::bounds::{BODIES_BYTES_MAX, MESSAGES_MAX};
-use posthouse_stream::{Error, OutgoingMessage, PUBLISH_PATH, PublishRequest, Published, publish_request};
+use posthouse_stream::{
+    Error, OutgoingMessage, PUBLISH_PATH, PublishReply, PublishRequest, Published, publish_request,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::error::{PublishError, is_in_doubt, is_passing};
-use crate::link::{Nodes, Search};
+use crate::exchange::{self, Ended, Exchange, Requests};
+use crate::link::{Link, Nodes};
+use crate::pending::{Pending, Place, Unanswered};
 
 /// Messages that wait to be sent; who comes then, waits for room.
 const WAITING_MAX: usize = 4_096;
@@ -29,8 +33,6 @@ const IN_FLIGHT_MAX: usize = 16;
 const PARTIAL_IN_FLIGHT_MAX: usize = 4;
 /// How long a message is sent again that no node is known to have stored.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a request rests that a node did not do, before it is sent again.
-const REST: Duration = Duration::from_millis(50);
 
 /// Where messages go.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,40 +58,19 @@ pub struct Receipt(oneshot::Receiver<Result<u64, PublishError>>);
 struct Waiting {
     target: Target,
     body: Bytes,
-    place: oneshot::Sender<Result<u64, PublishError>>,
+    place: Place<u64, PublishError>,
     until: Instant,
-}
-
-/// A request that is not answered.
-struct Pending {
-    request: PublishRequest,
-    places: Vec<oneshot::Sender<Result<u64, PublishError>>>,
-    until: Instant,
-    /// Whether it may have been done.
-    in_doubt: bool,
-    /// Not to be sent before, if it is to be sent again.
-    due: Option<Instant>,
 }
 
 /// The task's state.
 struct Task {
-    nodes: Arc<Nodes>,
     waiting: mpsc::Receiver<Waiting>,
     /// Messages that were taken out of the channel and are in no request yet.
     gathered: VecDeque<Waiting>,
-    pending: BTreeMap<u64, Pending>,
-    last_id: u64,
+    pending: Unanswered<PublishRequest, u64, PublishError>,
     /// What this publisher's tokens begin with.
     token: String,
     is_closed: bool,
-}
-
-/// How a connection ended.
-enum Ended {
-    /// All is done.
-    Closed,
-    /// To be tried elsewhere.
-    Lost(Status),
 }
 
 // === impl Target ===
@@ -144,14 +125,12 @@ impl Publisher {
         let (sender, waiting) = mpsc::channel(WAITING_MAX);
         let task = Task {
             token: nodes.unique(),
-            nodes,
             waiting,
             gathered: VecDeque::new(),
-            pending: BTreeMap::new(),
-            last_id: 0,
+            pending: Unanswered::new(),
             is_closed: false,
         };
-        tokio::spawn(task.run());
+        tokio::spawn(task.run(nodes));
         Publisher { waiting: sender }
     }
 
@@ -188,12 +167,12 @@ impl Future for Receipt {
 
 impl Task {
     /// Publishes until all publishers are dropped and everything that they took is answered.
-    async fn run(mut self) {
-        let mut search = self.nodes.search();
+    async fn run(mut self, nodes: Arc<Nodes>) {
+        let mut search = nodes.search();
         loop {
-            let ended = self.serve(&mut search).await;
-            match ended {
+            match exchange::go(&nodes, &mut self, &mut search).await {
                 Ended::Closed => return,
+                Ended::Left => self.pending.lost(),
                 Ended::Lost(status) => {
                     tracing::debug!(%status, "a stream of messages was lost");
                     self.lost(&status);
@@ -202,120 +181,9 @@ impl Task {
         }
     }
 
-    /// Publishes over one connection.
-    async fn serve(&mut self, search: &mut Search) -> Ended {
-        let nodes = Arc::clone(&self.nodes);
-        let mut link = tokio::select! {
-            link = nodes.connect(search) => link,
-            ended = self.wait_unconnected() => return ended,
-        };
-        let (requests, mut sent) = mpsc::channel::<PublishRequest>(IN_FLIGHT_MAX);
-        let stream = futures::stream::poll_fn(move |context| sent.poll_recv(context));
-        let opened = match nodes.sign(stream, PUBLISH_PATH) {
-            Ok(request) => tokio::select! {
-                opened = link.publish(request) => opened,
-                ended = self.wait_unconnected() => return ended,
-            },
-            Err(status) => return Ended::Lost(status),
-        };
-        let mut replies = match opened {
-            Ok(response) => response.into_inner(),
-            Err(status) => return Ended::Lost(status),
-        };
-        let now = Instant::now();
-        for pending in self.pending.values_mut() {
-            pending.due = Some(now);
-        }
-        loop {
-            self.expire();
-            if self.is_closed && self.pending.is_empty() && self.gathered.is_empty() {
-                return Ended::Closed;
-            }
-            let now = Instant::now();
-            let due = self.next_due();
-            let is_due = due.is_some_and(|(_, due)| due <= now);
-            let may_send = is_due || self.has_request();
-            let wakes = self.next_wake();
-            tokio::select! {
-                place = requests.reserve(), if may_send => {
-                    let Ok(place) = place else {
-                        // The stream is over; why, its replies say.
-                        match replies.message().await {
-                            Err(status) => return Ended::Lost(status),
-                            Ok(Some(reply)) => {
-                                for published in reply.published {
-                                    self.answer(published);
-                                }
-                                continue;
-                            }
-                            Ok(None) => return Ended::Lost(Status::unavailable("the node closed the stream")),
-                        }
-                    };
-                    let request = match due.filter(|_| is_due) {
-                        Some((id, _)) => self.again(id),
-                        None => Some(self.gather()),
-                    };
-                    if let Some(request) = request {
-                        place.send(request);
-                    }
-                }
-                reply = replies.message() => match reply {
-                    Ok(Some(reply)) => {
-                        search.served();
-                        for published in reply.published {
-                            self.answer(published);
-                        }
-                    }
-                    Ok(None) => return Ended::Lost(Status::unavailable("the node closed the stream")),
-                    Err(status) => return Ended::Lost(status),
-                },
-                () = self.take_in() => {}
-                () = tokio::time::sleep_until(wakes) => {}
-            }
-        }
-    }
-
-    /// Gives up what is waited for too long while there is no connection; returns when nothing is left to be done.
-    async fn wait_unconnected(&mut self) -> Ended {
-        loop {
-            self.expire();
-            if self.is_closed && self.pending.is_empty() && self.gathered.is_empty() {
-                return Ended::Closed;
-            }
-            let wakes = self.next_wake();
-            tokio::select! {
-                () = self.take_in() => {}
-                () = tokio::time::sleep_until(wakes) => {}
-            }
-        }
-    }
-
-    /// Takes messages in, as many as two requests hold.
-    async fn take_in(&mut self) {
-        let room = (2 * MESSAGES_MAX).saturating_sub(self.gathered.len());
-        if room == 0 || self.is_closed {
-            return std::future::pending().await;
-        }
-        let mut taken = Vec::new();
-        match self.waiting.recv_many(&mut taken, room).await {
-            0 => self.is_closed = true,
-            _ => self.gathered.extend(taken),
-        }
-    }
-
-    /// Returns whether a request is to be made of what was gathered.
-    fn has_request(&self) -> bool {
-        match self.gathered.len() {
-            0 => false,
-            1..MESSAGES_MAX => self.pending.len() < PARTIAL_IN_FLIGHT_MAX,
-            _ => self.pending.len() < IN_FLIGHT_MAX,
-        }
-    }
-
     /// Makes a request of the first messages that have one target.
     fn gather(&mut self) -> PublishRequest {
-        self.last_id += 1;
-        let id = self.last_id;
+        let id = self.pending.next_id();
         let mut request = PublishRequest {
             id,
             token: format!("{}-{id}", self.token),
@@ -347,18 +215,12 @@ impl Task {
             in_doubt: false,
             due: None,
         };
-        self.pending.insert(id, pending);
+        self.pending.add(id, pending);
         request
     }
 
-    fn again(&mut self, id: u64) -> Option<PublishRequest> {
-        let pending = self.pending.get_mut(&id)?;
-        pending.due = None;
-        Some(pending.request.clone())
-    }
-
     fn answer(&mut self, published: Published) {
-        let Some(mut pending) = self.pending.remove(&published.id) else {
+        let Some(mut pending) = self.pending.take(published.id) else {
             return;
         };
         match published.error {
@@ -369,8 +231,7 @@ impl Task {
             }
             Some(error) if is_passing(&error) => {
                 pending.in_doubt |= is_in_doubt(&error);
-                pending.due = Some(Instant::now() + REST);
-                self.pending.insert(published.id, pending);
+                self.pending.rest(published.id, pending);
             }
             Some(_) if pending.places.len() > 1 && !pending.in_doubt => self.take_apart(pending),
             // What was sent before may be done yet.
@@ -380,11 +241,10 @@ impl Task {
     }
 
     /// Has each message of a request sent in one of its own.
-    fn take_apart(&mut self, pending: Pending) {
+    fn take_apart(&mut self, pending: Pending<PublishRequest, u64, PublishError>) {
         let now = Instant::now();
         for (message, place) in pending.request.messages.into_iter().zip(pending.places) {
-            self.last_id += 1;
-            let id = self.last_id;
+            let id = self.pending.next_id();
             let request = PublishRequest {
                 id,
                 token: format!("{}-{id}", self.token),
@@ -401,16 +261,13 @@ impl Task {
                 in_doubt: false,
                 due: Some(now),
             };
-            self.pending.insert(id, alone);
+            self.pending.add(id, alone);
         }
     }
 
     /// A connection was lost: what was sent may have been done. A key that is not accepted is refused everywhere.
     fn lost(&mut self, status: &Status) {
-        for pending in self.pending.values_mut() {
-            pending.in_doubt |= pending.due.is_none();
-            pending.due.get_or_insert_with(Instant::now);
-        }
+        self.pending.lost();
         if status.code() != Code::Unauthenticated {
             return;
         }
@@ -423,7 +280,7 @@ impl Task {
         for waiting in not_sent {
             drop(waiting.place.send(Err(refused.clone())));
         }
-        for (_, pending) in std::mem::take(&mut self.pending) {
+        for pending in self.pending.take_all() {
             let error = match pending.in_doubt {
                 true => PublishError::InDoubt(status.message().to_owned()),
                 false => refused.clone(),
@@ -431,21 +288,75 @@ impl Task {
             pending.fail(&error);
         }
     }
+}
 
-    /// Gives up what was waited for too long.
+impl Exchange for Task {
+    type Request = PublishRequest;
+    type Reply = PublishReply;
+    const PATH: &'static str = PUBLISH_PATH;
+
+    async fn open(
+        link: &mut Link,
+        requests: Request<Requests<PublishRequest>>,
+    ) -> Result<Response<Streaming<PublishReply>>, Status> {
+        link.publish(requests).await
+    }
+
+    fn first(&mut self) -> Option<PublishRequest> {
+        None
+    }
+
+    /// What was gathered is sent at once while little is in flight, and else once it fills a request.
+    fn has_request(&self) -> bool {
+        let has_new = match self.gathered.len() {
+            0 => false,
+            1..MESSAGES_MAX => self.pending.len() < PARTIAL_IN_FLIGHT_MAX,
+            _ => self.pending.len() < IN_FLIGHT_MAX,
+        };
+        has_new || self.pending.is_due()
+    }
+
+    fn next_request(&mut self) -> Option<PublishRequest> {
+        if let Some((_, request)) = self.pending.next_due() {
+            return Some(request.clone());
+        }
+        self.has_request().then(|| self.gather())
+    }
+
+    /// Where all answers of a bunch name one leader, it leads what is published here.
+    fn take(&mut self, reply: PublishReply) -> Option<String> {
+        let mut leaders = reply.published.iter().map(|published| &published.leader);
+        let first = leaders.next().cloned();
+        let leader = match leaders.all(|leader| Some(leader) == first.as_ref()) {
+            true => first,
+            false => None,
+        };
+        for published in reply.published {
+            self.answer(published);
+        }
+        leader
+    }
+
+    /// Takes messages in, as many as two requests hold.
+    async fn take_in(&mut self) {
+        let room = (2 * MESSAGES_MAX).saturating_sub(self.gathered.len());
+        if room == 0 || self.is_closed {
+            return std::future::pending().await;
+        }
+        let mut taken = Vec::new();
+        match self.waiting.recv_many(&mut taken, room).await {
+            0 => self.is_closed = true,
+            _ => self.gathered.extend(taken),
+        }
+    }
+
     fn expire(&mut self) {
         let now = Instant::now();
         let why = "no node said within the time that it was stored";
         while let Some(waiting) = self.gathered.pop_front_if(|waiting| waiting.until <= now) {
             drop(waiting.place.send(Err(PublishError::NotDone(why.to_owned()))));
         }
-        let late: Vec<u64> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.until <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for pending in late.into_iter().filter_map(|id| self.pending.remove(&id)) {
+        for pending in self.pending.take_late() {
             let error = match pending.in_doubt || pending.due.is_none() {
                 true => PublishError::InDoubt(why.to_owned()),
                 false => PublishError::NotDone(why.to_owned()),
@@ -454,37 +365,20 @@ impl Task {
         }
     }
 
-    /// Returns what is to be sent again first.
-    fn next_due(&self) -> Option<(u64, Instant)> {
-        self.pending
-            .iter()
-            .filter_map(|(id, pending)| Some((*id, pending.due?)))
-            .min_by_key(|(_, due)| *due)
-    }
-
-    /// Returns when there is next something to do.
     fn next_wake(&self) -> Instant {
         let waiting = self.gathered.front().map(|waiting| waiting.until);
-        let pending = self.pending.values().map(|pending| pending.until).min();
-        let due = self
-            .next_due()
-            .map(|(_, due)| due.max(Instant::now() + Duration::from_millis(1)));
         let usual = Instant::now() + PATIENCE;
-        [waiting, pending, due]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(usual)
+        let wakes = [waiting, self.pending.next_wake()].into_iter().flatten();
+        wakes.min().unwrap_or(usual)
     }
-}
 
-// === impl Pending ===
+    fn is_done(&self) -> bool {
+        self.is_closed && self.pending.is_empty() && self.gathered.is_empty()
+    }
 
-impl Pending {
-    fn fail(self, error: &PublishError) {
-        for place in self.places {
-            drop(place.send(Err(error.clone())));
-        }
+    /// What was published is answered, and nothing else comes.
+    fn awaits(&self) -> bool {
+        false
     }
 }
 

@@ -11,6 +11,7 @@ mod copying;
 mod decide;
 mod deciding;
 mod delivery;
+mod doors;
 mod error;
 mod events;
 mod held;
@@ -88,6 +89,7 @@ pub use trials::{Sample, TrialFigures};
 use components::Awaited;
 use deciding::Deciding;
 use delivery::Deliveries;
+use doors::Doors;
 use held::Excerpts;
 use inquiry::Inquiry;
 use keys::Secrets;
@@ -163,6 +165,7 @@ pub struct Parts {
     outgoing: Vec<watch::Sender<u64>>,
     set_count: u8,
     excerpts: Excerpts,
+    doors: Doors,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -238,6 +241,7 @@ impl Broker {
                 outgoing: (0..assembly.sets).map(|_| watch::Sender::new(0)).collect(),
                 set_count: assembly.sets,
                 excerpts: Excerpts::default(),
+                doors: Doors::default(),
                 deliveries: Deliveries::new(assembly.pushes_max, assembly.endpoint_pushes_max),
                 waiters: Waiters::new(assembly.waiters_max, Arc::new(give_back)),
                 admission: Admission::default(),

@@ -31,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "node.data",
     "node.listen",
     "node.stream_listen",
+    "node.stream_announce",
     "node.dev",
     "node.sets",
     "cluster.node",
@@ -182,6 +183,8 @@ pub struct NodeConfig {
     pub listen: SocketAddr,
     /// Where it listens for streams; none is nowhere.
     pub stream_listen: Option<SocketAddr>,
+    /// Where clients reach it for streams, as HOST:PORT; where it listens if absent.
+    pub stream_announce: Option<String>,
     /// Whether it runs for development. Its address is a loopback one then.
     pub dev: bool,
     /// How many sets a new cluster gets. An existing one keeps what it has.
@@ -440,6 +443,7 @@ fn read_node(table: &mut Table, flags: &Flags) -> NodeConfig {
         data: read_data(table, flags, dev),
         listen,
         stream_listen: read_stream_listen(table, flags, dev.then_some(listen)),
+        stream_announce: read_stream_announce(table),
         dev,
         sets: read_sets(table, flags),
     }
@@ -501,6 +505,23 @@ fn read_stream_listen(table: &mut Table, flags: &Flags, beside: Option<SocketAdd
             Some(address)
         }
     }
+}
+
+/// Reads where clients reach the node for streams, if that is said.
+fn read_stream_announce(table: &mut Table) -> Option<String> {
+    let text = table.text("node.stream_announce")?;
+    let named = text.rsplit_once(':').filter(|(host, port)| {
+        let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '[' | ']' | ':');
+        !host.is_empty() && host.chars().all(is_host) && port.parse::<u16>().is_ok()
+    });
+    if named.is_none() {
+        table.refuse(
+            "node.stream_announce",
+            format!("{text:?} is not an address"),
+            "give HOST:PORT, where clients reach this node for streams",
+        );
+    }
+    named.is_some().then_some(text)
 }
 
 fn read_address(table: &mut Table, key: &str, text: &str, dev: bool) -> Option<SocketAddr> {

@@ -165,6 +165,9 @@ impl Node {
             stop.clone(),
         ));
         let streams_address = streams.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(url) = streams_address.and_then(|address| door_url(&config, address)) {
+            broker.open_door(url);
+        }
         let streaming = streams.map(|streams| {
             let door = Door::new(calls, room, &config.limits, stop.clone());
             tokio::spawn(listener::serve(
@@ -211,6 +214,20 @@ impl Node {
         if let Some(cluster) = self.cluster {
             cluster.stop().await;
         }
+    }
+}
+
+/// Returns the URL that clients reach the streaming door at, which listens at an address. One that listens at every address of
+/// its machine has to be told which of them is meant.
+fn door_url(config: &Config, address: std::net::SocketAddr) -> Option<String> {
+    let scheme = match config.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    match &config.node.stream_announce {
+        Some(told) => Some(format!("{scheme}://{told}")),
+        None if address.ip().is_unspecified() => None,
+        None => Some(format!("{scheme}://{address}")),
     }
 }
 

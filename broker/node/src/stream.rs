@@ -13,6 +13,7 @@
 mod answers;
 mod connection;
 mod consuming;
+mod leading;
 mod opening;
 mod publishing;
 

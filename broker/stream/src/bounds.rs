@@ -1,7 +1,7 @@
 //! What a client of the streaming door may do at once. Who goes beyond has its stream ended.
 
 /// Messages in one publish request.
-pub const MESSAGES_MAX: usize = 64;
+pub const MESSAGES_MAX: usize = 256;
 /// Bytes of bodies in one publish request.
 pub const BODIES_BYTES_MAX: usize = 1_048_576;
 /// Bytes of one request or reply as it is encoded: bodies, and room for what stands beside them.

@@ -7,7 +7,7 @@ pub struct PublishRequest {
     /// The client's name for this request, of its own choice among those that are not answered yet.
     #[prost(uint64, tag = "1")]
     pub id: u64,
-    /// The messages, 1 to 64, with bodies of at most 1 MiB each and together.
+    /// The messages, 1 to 256, with bodies of at most 1 MiB each and together.
     #[prost(message, repeated, tag = "4")]
     pub messages: ::prost::alloc::vec::Vec<OutgoingMessage>,
     /// How long they stay hidden, for a queue: 0 to 3,600.
@@ -67,6 +67,10 @@ pub struct Published {
     /// Why they are not.
     #[prost(message, optional, tag = "3")]
     pub error: ::core::option::Option<Error>,
+    /// The URL of the streaming door of the node that leads the target's set, such as <http://10.0.0.2:7270.> Empty when that is
+    /// this node, and when it is not known.
+    #[prost(string, tag = "4")]
+    pub leader: ::prost::alloc::string::String,
 }
 /// What a consumer says. The first request opens, each later one does something else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -160,6 +164,10 @@ pub struct ConsumeReply {
     /// What came of acks, nacks and extends.
     #[prost(message, repeated, tag = "2")]
     pub settled: ::prost::alloc::vec::Vec<Settled>,
+    /// The URL of the streaming door of the node that leads the queue's set, such as <http://10.0.0.2:7270:> said once the stream
+    /// is open, and again when it is another. Empty when that is this node, and when there is nothing new to say.
+    #[prost(string, tag = "3")]
+    pub leader: ::prost::alloc::string::String,
 }
 /// A message that is leased to the consumer.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -127,6 +127,8 @@ pub(super) enum Ask {
     Redrive(RedriveAsk),
     /// Decides a parked message anew and takes it in.
     Readmit(Box<ReadmitAsk>),
+    /// Where clients reach the node for streams.
+    Door,
 }
 
 /// What a node decided that leads a set, and the term in which it does.
@@ -166,6 +168,7 @@ pub(super) enum Told {
     Recorded(RecordedOn),
     Redriven(Redriven),
     Readmitted,
+    Door(Option<String>),
 }
 
 /// What names the calls that this node passes on.
@@ -487,7 +490,7 @@ impl Broker {
     }
 
     /// Returns what this node's replica of a group is called, if it has one.
-    fn own_in(&self, set: Option<SetId>) -> Option<ReplicaId> {
+    pub(super) fn own_in(&self, set: Option<SetId>) -> Option<ReplicaId> {
         match set {
             Some(set) => Some(self.member(set).ok()?.replica()),
             None => Some(self.directory.replica()),
@@ -618,6 +621,7 @@ impl Broker {
             Ask::Record(what, ask) => Ok(Told::Recorded(self.record_here(what, ask))),
             Ask::Redrive(ask) => self.redrive_here(ask).await.map(Told::Redriven),
             Ask::Readmit(ask) => self.readmit_here(&ask).await.map(|()| Told::Readmitted),
+            Ask::Door => Ok(Told::Door(self.own_door())),
             Ask::PluginLines(wanted) => Ok(Told::PluginLines(self.plugin_lines_here(&wanted))),
         }
     }

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use posthouse_gateway::cmq::CmqError;
 use posthouse_gateway::stream::{self, Opened};
-use posthouse_model::{ReceiptHandle, Refusal, TenantId};
+use posthouse_model::{Kind, ReceiptHandle, Refusal, TenantId};
 use posthouse_stream::bounds::{CREDIT_MAX, REQUESTS_IN_FLIGHT_MAX};
 use posthouse_stream::{ConsumeReply, ConsumeRequest, Delivery, Settled, consume_request};
 use prost::Message as _;
@@ -24,6 +24,7 @@ use super::answers::{Bunch, Giver, Stall};
 use super::publishing::CHECK_EVERY;
 use super::{Door, Parts, Served, out_of_bounds, shown, stopping, unopened};
 use crate::broker::{LeaseChange, Received, Reception, Wish};
+use crate::calls::Calls;
 use gathering::{Acks, Part};
 
 /// The most messages that one receive leases.
@@ -50,6 +51,10 @@ pub(super) struct Consuming {
     ready: VecDeque<Bunch<ConsumeReply>>,
     /// What was settled and is not told.
     settled: Vec<Settled>,
+    /// The door of the node that leads the queue's set, if that is another one, as it was told last; and whether it is yet
+    /// to be told.
+    leader: Option<String>,
+    tells_leader: bool,
     /// Acks that wait for the delete under way.
     acks: Acks,
     is_deleting: bool,
@@ -117,6 +122,8 @@ impl Consuming {
             rests_until: Instant::now(),
             ready: VecDeque::new(),
             settled: Vec::new(),
+            leader: None,
+            tells_leader: false,
             acks: Acks::default(),
             is_deleting: false,
             unsettled: 0,
@@ -152,7 +159,7 @@ impl Consuming {
             if let Some(part) = self.next_delete() {
                 settling.push(Box::pin(delete(parts, self.tenant, self.opened.clone(), part)));
             }
-            let is_told = !self.ready.is_empty() || !self.settled.is_empty();
+            let is_told = !self.ready.is_empty() || !self.settled.is_empty() || self.tells_leader;
             stall.note(is_told);
             let receives = end.is_none() && receiving.is_none() && self.ready.is_empty() && self.credit > 0;
             let reads = end.is_none() && self.unsettled + self.settled.len() < REQUESTS_IN_FLIGHT_MAX;
@@ -184,6 +191,7 @@ impl Consuming {
                 },
                 () = parts.stop.cancelled(), if end.is_none() => end = Some(Err(stopping())),
                 _ = check.tick() => {
+                    self.look_for_leader(&parts.calls);
                     if let Err(error) = served.opener.check(&parts.calls) {
                         end.get_or_insert(Err(unopened(&error)));
                     }
@@ -330,6 +338,17 @@ impl Consuming {
         }
     }
 
+    /// Has a client be told of the leader's door, when that is another than before.
+    fn look_for_leader(&mut self, calls: &Calls) {
+        let leader = calls
+            .broker
+            .leading_door(self.tenant, Kind::Queue, &self.opened.queue);
+        if leader != self.leader {
+            self.tells_leader = leader.is_some();
+            self.leader = leader;
+        }
+    }
+
     fn next_bunch(&mut self) -> Bunch<ConsumeReply> {
         let metrics = &self.door.0.calls.broker.metrics;
         for settled in &self.settled {
@@ -338,6 +357,9 @@ impl Consuming {
         }
         let mut bunch = self.ready.pop_front().unwrap_or_default();
         bunch.reply.settled = std::mem::take(&mut self.settled);
+        if std::mem::take(&mut self.tells_leader) {
+            bunch.reply.leader = self.leader.clone().unwrap_or_default();
+        }
         bunch
     }
 }

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use posthouse_gateway::cmq::{Action, CmqError};
 use posthouse_gateway::stream;
-use posthouse_model::{MessageId, TenantId};
+use posthouse_model::{Kind, MessageId, Name, TenantId};
 use posthouse_stream::bounds::{BYTES_IN_FLIGHT_MAX, REQUESTS_IN_FLIGHT_MAX};
 use posthouse_stream::{PublishReply, PublishRequest, Published};
 use prost::Message as _;
@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tonic::{Status, Streaming};
 
 use super::answers::{Bunch, Giver, Stall};
+use super::leading::Leading;
 use super::{Served, shown, stopping, unopened};
 use crate::bodies::Room;
 use crate::calls::Calls;
@@ -26,6 +27,7 @@ pub(super) struct Publishing {
     served: Served,
     giver: Giver<PublishReply>,
     stall: Stall,
+    leading: Leading,
     /// Bytes of bodies in flight.
     bytes: usize,
     /// What was answered and is not handed over.
@@ -36,6 +38,8 @@ pub(super) struct Publishing {
 struct Done {
     published: Published,
     bytes: usize,
+    /// Where its messages were to go, if it says so.
+    target: Option<(Kind, Name)>,
 }
 
 // === impl Publishing ===
@@ -44,6 +48,7 @@ impl Publishing {
     pub(super) fn new(served: Served, giver: Giver<PublishReply>) -> Publishing {
         Publishing {
             stall: Stall::new(served.door.0.write_timeout),
+            leading: Leading::default(),
             served,
             giver,
             bytes: 0,
@@ -72,7 +77,10 @@ impl Publishing {
                 end.is_none() && unanswered < REQUESTS_IN_FLIGHT_MAX && self.bytes < BYTES_IN_FLIGHT_MAX;
             tokio::select! {
                 Some(done) = in_flight.next(), if !in_flight.is_empty() => {
-                    let Done { published, bytes } = done;
+                    let Done { mut published, bytes, target } = done;
+                    if let Some(target) = target {
+                        published.leader = self.leading.door(&parts.calls, tenant, target);
+                    }
                     self.bytes -= bytes;
                     self.answered.push(published);
                 }
@@ -94,6 +102,7 @@ impl Publishing {
                 },
                 () = stop.cancelled(), if end.is_none() => end = Some(Err(stopping())),
                 _ = check.tick() => {
+                    self.leading.forget();
                     if let Err(error) = self.served.opener.check(&parts.calls) {
                         end.get_or_insert(Err(unopened(&error)));
                     }
@@ -107,7 +116,8 @@ impl Publishing {
 
 async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRequest, bytes: usize) -> Done {
     let id = request.id;
-    let outcome = publish(calls, room, tenant, request, bytes).await;
+    let mut target = None;
+    let outcome = publish(calls, room, tenant, request, bytes, &mut target).await;
     let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
     calls.broker.metrics.stream_request("publish", code);
     let published = match outcome {
@@ -122,7 +132,11 @@ async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRe
             ..Published::default()
         },
     };
-    Done { published, bytes }
+    Done {
+        published,
+        bytes,
+        target,
+    }
 }
 
 async fn publish(
@@ -131,6 +145,7 @@ async fn publish(
     tenant: TenantId,
     request: PublishRequest,
     bytes: usize,
+    target: &mut Option<(Kind, Name)>,
 ) -> Result<Vec<MessageId>, CmqError> {
     calls.admit(tenant, bytes)?;
     let _held = room
@@ -139,6 +154,7 @@ async fn publish(
     let stream::Publish { action, token } = stream::publish(request, &calls.config)?;
     match action {
         Action::BatchSendMessage { queue, bodies, delay } => {
+            *target = Some((Kind::Queue, queue.clone()));
             calls.send(tenant, &queue, delay, bodies, token).await
         }
         Action::BatchPublishMessage {
@@ -147,6 +163,7 @@ async fn publish(
             tags,
             routing_key,
         } => {
+            *target = Some((Kind::Topic, topic.clone()));
             calls
                 .publish(tenant, &topic, bodies, &tags, routing_key, token)
                 .await

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n posthouse/stream/v1/stream.proto\x12\x13posthouse.stream.v1\"\xc9\x01\n\x0ePublishRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x05queue\x18\x02 \x01(\tH\x00\x12\x0f\n\x05topic\x18\x03 \x01(\tH\x00\x12\x36\n\x08messages\x18\x04 \x03(\x0b\x32$.posthouse.stream.v1.OutgoingMessage\x12\x15\n\rdelay_seconds\x18\x05 \x01(\r\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x13\n\x0brouting_key\x18\x07 \x01(\t\x12\r\n\x05token\x18\x08 \x01(\tB\x08\n\x06target\"\x1f\n\x0fOutgoingMessage\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\"A\n\x0cPublishReply\x12\x31\n\tpublished\x18\x01 \x03(\x0b\x32\x1e.posthouse.stream.v1.Published\"W\n\tPublished\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x04\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1a.posthouse.stream.v1.Error\"\xf8\x01\n\x0e\x43onsumeRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.posthouse.stream.v1.OpenH\x00\x12-\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x1b.posthouse.stream.v1.CreditH\x00\x12\'\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x18.posthouse.stream.v1.AckH\x00\x12)\n\x04nack\x18\x04 \x01(\x0b\x32\x19.posthouse.stream.v1.NackH\x00\x12-\n\x06\x65xtend\x18\x05 \x01(\x0b\x32\x1b.posthouse.stream.v1.ExtendH\x00\x42\t\n\x07request\"A\n\x04Open\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x1a\n\x12visibility_seconds\x18\x02 \x01(\r\x12\x0e\n\x06\x63redit\x18\x03 \x01(\r\"\x1a\n\x06\x43redit\x12\x10\n\x08messages\x18\x01 \x01(\r\"\"\n\x03\x41\x63k\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\":\n\x04Nack\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\x12\x15\n\rdelay_seconds\x18\x03 \x01(\r\"A\n\x06\x45xtend\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\x12\x1a\n\x12visibility_seconds\x18\x03 \x01(\r\"p\n\x0c\x43onsumeReply\x12\x31\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1d.posthouse.stream.v1.Delivery\x12-\n\x07settled\x18\x02 \x03(\x0b\x32\x1c.posthouse.stream.v1.Settled\"\xcc\x01\n\x08\x44\x65livery\x12\x12\n\nmessage_id\x18\x01 \x01(\x04\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x15\n\rreceive_count\x18\x04 \x01(\r\x12\x17\n\x0f\x65nqueued_millis\x18\x05 \x01(\x04\x12\x1d\n\x15\x66irst_received_millis\x18\x06 \x01(\x04\x12\x1c\n\x14visible_again_millis\x18\x07 \x01(\x04\x12\x0c\n\x04tags\x18\x08 \x03(\t\x12\x13\n\x0brouting_key\x18\t \x01(\t\"V\n\x07Settled\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.posthouse.stream.v1.Error\x12\x14\n\x0cvoid_handles\x18\x03 \x03(\x04\"e\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x13\n\x0bmodule_code\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12+\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x1b.posthouse.stream.v1.Effect*T\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45\x46\x46\x45\x43T_NOT_DONE\x10\x01\x12\x1d\n\x19\x45\x46\x46\x45\x43T_MAY_HAVE_BEEN_DONE\x10\x02\x32\xb6\x01\n\x06Stream\x12U\n\x07Publish\x12#.posthouse.stream.v1.PublishRequest\x1a!.posthouse.stream.v1.PublishReply(\x01\x30\x01\x12U\n\x07\x43onsume\x12#.posthouse.stream.v1.ConsumeRequest\x1a!.posthouse.stream.v1.ConsumeReply(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n posthouse/stream/v1/stream.proto\x12\x13posthouse.stream.v1\"\xc9\x01\n\x0ePublishRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x05queue\x18\x02 \x01(\tH\x00\x12\x0f\n\x05topic\x18\x03 \x01(\tH\x00\x12\x36\n\x08messages\x18\x04 \x03(\x0b\x32$.posthouse.stream.v1.OutgoingMessage\x12\x15\n\rdelay_seconds\x18\x05 \x01(\r\x12\x0c\n\x04tags\x18\x06 \x03(\t\x12\x13\n\x0brouting_key\x18\x07 \x01(\t\x12\r\n\x05token\x18\x08 \x01(\tB\x08\n\x06target\"\x1f\n\x0fOutgoingMessage\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\"A\n\x0cPublishReply\x12\x31\n\tpublished\x18\x01 \x03(\x0b\x32\x1e.posthouse.stream.v1.Published\"g\n\tPublished\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\x04\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1a.posthouse.stream.v1.Error\x12\x0e\n\x06leader\x18\x04 \x01(\t\"\xf8\x01\n\x0e\x43onsumeRequest\x12)\n\x04open\x18\x01 \x01(\x0b\x32\x19.posthouse.stream.v1.OpenH\x00\x12-\n\x06\x63redit\x18\x02 \x01(\x0b\x32\x1b.posthouse.stream.v1.CreditH\x00\x12\'\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x18.posthouse.stream.v1.AckH\x00\x12)\n\x04nack\x18\x04 \x01(\x0b\x32\x19.posthouse.stream.v1.NackH\x00\x12-\n\x06\x65xtend\x18\x05 \x01(\x0b\x32\x1b.posthouse.stream.v1.ExtendH\x00\x42\t\n\x07request\"A\n\x04Open\x12\r\n\x05queue\x18\x01 \x01(\t\x12\x1a\n\x12visibility_seconds\x18\x02 \x01(\r\x12\x0e\n\x06\x63redit\x18\x03 \x01(\r\"\x1a\n\x06\x43redit\x12\x10\n\x08messages\x18\x01 \x01(\r\"\"\n\x03\x41\x63k\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\":\n\x04Nack\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\x12\x15\n\rdelay_seconds\x18\x03 \x01(\r\"A\n\x06\x45xtend\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07handles\x18\x02 \x03(\x04\x12\x1a\n\x12visibility_seconds\x18\x03 \x01(\r\"\x80\x01\n\x0c\x43onsumeReply\x12\x31\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1d.posthouse.stream.v1.Delivery\x12-\n\x07settled\x18\x02 \x03(\x0b\x32\x1c.posthouse.stream.v1.Settled\x12\x0e\n\x06leader\x18\x03 \x01(\t\"\xcc\x01\n\x08\x44\x65livery\x12\x12\n\nmessage_id\x18\x01 \x01(\x04\x12\x0e\n\x06handle\x18\x02 \x01(\x04\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x15\n\rreceive_count\x18\x04 \x01(\r\x12\x17\n\x0f\x65nqueued_millis\x18\x05 \x01(\x04\x12\x1d\n\x15\x66irst_received_millis\x18\x06 \x01(\x04\x12\x1c\n\x14visible_again_millis\x18\x07 \x01(\x04\x12\x0c\n\x04tags\x18\x08 \x03(\t\x12\x13\n\x0brouting_key\x18\t \x01(\t\"V\n\x07Settled\x12\n\n\x02id\x18\x01 \x01(\x04\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.posthouse.stream.v1.Error\x12\x14\n\x0cvoid_handles\x18\x03 \x03(\x04\"e\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x13\n\x0bmodule_code\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12+\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\x0e\x32\x1b.posthouse.stream.v1.Effect*T\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x45\x46\x46\x45\x43T_NOT_DONE\x10\x01\x12\x1d\n\x19\x45\x46\x46\x45\x43T_MAY_HAVE_BEEN_DONE\x10\x02\x32\xb6\x01\n\x06Stream\x12U\n\x07Publish\x12#.posthouse.stream.v1.PublishRequest\x1a!.posthouse.stream.v1.PublishReply(\x01\x30\x01\x12U\n\x07\x43onsume\x12#.posthouse.stream.v1.ConsumeRequest\x1a!.posthouse.stream.v1.ConsumeReply(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'posthouse.stream.v1.stream_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EFFECT']._serialized_start=1471
-  _globals['_EFFECT']._serialized_end=1555
+  _globals['_EFFECT']._serialized_start=1504
+  _globals['_EFFECT']._serialized_end=1588
   _globals['_PUBLISHREQUEST']._serialized_start=58
   _globals['_PUBLISHREQUEST']._serialized_end=259
   _globals['_OUTGOINGMESSAGE']._serialized_start=261
@@ -40,27 +40,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHREPLY']._serialized_start=294
   _globals['_PUBLISHREPLY']._serialized_end=359
   _globals['_PUBLISHED']._serialized_start=361
-  _globals['_PUBLISHED']._serialized_end=448
-  _globals['_CONSUMEREQUEST']._serialized_start=451
-  _globals['_CONSUMEREQUEST']._serialized_end=699
-  _globals['_OPEN']._serialized_start=701
-  _globals['_OPEN']._serialized_end=766
-  _globals['_CREDIT']._serialized_start=768
-  _globals['_CREDIT']._serialized_end=794
-  _globals['_ACK']._serialized_start=796
-  _globals['_ACK']._serialized_end=830
-  _globals['_NACK']._serialized_start=832
-  _globals['_NACK']._serialized_end=890
-  _globals['_EXTEND']._serialized_start=892
-  _globals['_EXTEND']._serialized_end=957
-  _globals['_CONSUMEREPLY']._serialized_start=959
-  _globals['_CONSUMEREPLY']._serialized_end=1071
-  _globals['_DELIVERY']._serialized_start=1074
-  _globals['_DELIVERY']._serialized_end=1278
-  _globals['_SETTLED']._serialized_start=1280
-  _globals['_SETTLED']._serialized_end=1366
-  _globals['_ERROR']._serialized_start=1368
-  _globals['_ERROR']._serialized_end=1469
-  _globals['_STREAM']._serialized_start=1558
-  _globals['_STREAM']._serialized_end=1740
+  _globals['_PUBLISHED']._serialized_end=464
+  _globals['_CONSUMEREQUEST']._serialized_start=467
+  _globals['_CONSUMEREQUEST']._serialized_end=715
+  _globals['_OPEN']._serialized_start=717
+  _globals['_OPEN']._serialized_end=782
+  _globals['_CREDIT']._serialized_start=784
+  _globals['_CREDIT']._serialized_end=810
+  _globals['_ACK']._serialized_start=812
+  _globals['_ACK']._serialized_end=846
+  _globals['_NACK']._serialized_start=848
+  _globals['_NACK']._serialized_end=906
+  _globals['_EXTEND']._serialized_start=908
+  _globals['_EXTEND']._serialized_end=973
+  _globals['_CONSUMEREPLY']._serialized_start=976
+  _globals['_CONSUMEREPLY']._serialized_end=1104
+  _globals['_DELIVERY']._serialized_start=1107
+  _globals['_DELIVERY']._serialized_end=1311
+  _globals['_SETTLED']._serialized_start=1313
+  _globals['_SETTLED']._serialized_end=1399
+  _globals['_ERROR']._serialized_start=1401
+  _globals['_ERROR']._serialized_end=1502
+  _globals['_STREAM']._serialized_start=1591
+  _globals['_STREAM']._serialized_end=1773
 # @@protoc_insertion_point(module_scope)
