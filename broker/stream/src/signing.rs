@@ -19,7 +19,7 @@ pub const SCHEME: &str = "POSTHOUSE-STREAM-HMAC-SHA256";
 pub const AUTHORIZATION: &str = "authorization";
 
 /// The longest access key id, in bytes.
-const ID_BYTES_MAX: usize = 128;
+pub const ID_BYTES_MAX: usize = 128;
 /// The longest nonce, in bytes.
 const NONCE_BYTES_MAX: usize = 64;
 /// The longest `authorization`, in bytes.
@@ -91,7 +91,7 @@ impl Authorization {
                 return Err(Malformed);
             }
         }
-        let id = id.filter(|id| is_id(id)).ok_or(Malformed)?;
+        let id = id.filter(|id| is_access_key_id(id)).ok_or(Malformed)?;
         let nonce = nonce.filter(|nonce| is_nonce(nonce)).ok_or(Malformed)?;
         let timestamp_seconds = timestamp.and_then(|text| text.parse().ok());
         Ok(Authorization {
@@ -124,7 +124,8 @@ impl std::fmt::Display for Authorization {
     }
 }
 
-fn is_id(text: &str) -> bool {
+/// Returns whether a text can be an access key's id: what metadata and headers can carry between their commas.
+pub fn is_access_key_id(text: &str) -> bool {
     let printable = text
         .bytes()
         .all(|c| c.is_ascii_graphic() && !matches!(c, b',' | b'='));
@@ -136,7 +137,8 @@ fn is_nonce(text: &str) -> bool {
     !text.is_empty() && text.len() <= NONCE_BYTES_MAX && plain
 }
 
-fn parse_hexadecimal(text: &str) -> Option<[u8; 32]> {
+/// Returns the 32 bytes that 64 hexadecimal digits name, of signatures and digests.
+pub fn parse_hexadecimal(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut bytes = [0; 32];
     if digits.len() != 2 * bytes.len() {

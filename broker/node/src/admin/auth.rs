@@ -17,16 +17,18 @@
 use std::time::Duration;
 
 use posthouse_keyring::{hmac_sha256, sha256, verify_equal};
+use posthouse_stream::signing::parse_hexadecimal;
 
 use super::shapes::hexadecimal;
+
+/// What an access key's id is, and how long, at every door.
+pub use posthouse_stream::signing::{ID_BYTES_MAX as ACCESS_KEY_ID_BYTES_MAX, is_access_key_id};
 
 /// The scheme in `Authorization`, and the signed text's first line.
 pub const SCHEME: &str = "POSTHOUSE-HMAC-SHA256";
 /// The header with the body's SHA-256 in hexadecimal.
 pub const CONTENT_DIGEST_HEADER: &str = "x-posthouse-content-sha256";
 
-/// The longest access key id, in characters.
-pub const ACCESS_KEY_ID_CHARS_MAX: usize = 128;
 /// The longest `Authorization`, in bytes.
 const AUTHORIZATION_BYTES_MAX: usize = 512;
 
@@ -210,28 +212,6 @@ impl std::fmt::Display for Authorization {
             self.id, self.timestamp_seconds
         )
     }
-}
-
-/// Returns whether the text can be an access key's id: what a header can carry between its commas.
-pub fn is_access_key_id(text: &str) -> bool {
-    let printable = text
-        .chars()
-        .all(|c| c.is_ascii_graphic() && !matches!(c, ',' | '='));
-    !text.is_empty() && text.len() <= ACCESS_KEY_ID_CHARS_MAX && printable
-}
-
-fn parse_hexadecimal(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let high = char::from(pair[0]).to_digit(16)?;
-        let low = char::from(pair[1]).to_digit(16)?;
-        *byte = u8::try_from(high * 16 + low).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

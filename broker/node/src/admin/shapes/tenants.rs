@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::set;
 use crate::admin::AdminError;
-use crate::admin::auth::{ACCESS_KEY_ID_CHARS_MAX, is_access_key_id};
+use crate::admin::auth::{ACCESS_KEY_ID_BYTES_MAX, is_access_key_id};
 
 /// The longest secret of an access key, in bytes.
 pub const SECRET_BYTES_MAX: usize = 256;
@@ -189,7 +189,7 @@ impl AccessKeyCreate {
     pub fn check(&self) -> Result<(), AdminError> {
         if self.id.as_deref().is_some_and(|id| !is_access_key_id(id)) {
             return Err(AdminError::malformed(format!(
-                "`id` must be 1 to {ACCESS_KEY_ID_CHARS_MAX} letters, digits and signs other than , and ="
+                "`id` must be 1 to {ACCESS_KEY_ID_BYTES_MAX} letters, digits and signs other than , and ="
             )));
         }
         let length = self.secret.as_deref().map(str::len);
