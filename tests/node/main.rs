@@ -30,6 +30,7 @@ mod signing;
 mod steps;
 mod streaming;
 mod streaming_input;
+mod streaming_life;
 mod templates;
 mod trials;
 

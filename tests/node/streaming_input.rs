@@ -22,19 +22,19 @@ use crate::streaming::{publish_all, run, with_queue};
 use crate::{PATIENCE, get, node_with};
 
 /// A stream whose requests the test writes.
-struct Raw<Q, R> {
+pub(crate) struct Raw<Q, R> {
     requests: mpsc::Sender<Q>,
     replies: Streaming<R>,
 }
 
 impl<Q, R> Raw<Q, R> {
     /// Sends a request; one to a stream that is over is lost.
-    async fn send(&self, request: Q) {
+    pub(crate) async fn send(&self, request: Q) {
         drop(self.requests.send(request).await);
     }
 
     /// Reads until the stream ends, and returns how.
-    async fn end(&mut self) -> Status {
+    pub(crate) async fn end(&mut self) -> Status {
         loop {
             match self.replies.message().await {
                 Ok(Some(_)) => {}
@@ -44,7 +44,7 @@ impl<Q, R> Raw<Q, R> {
         }
     }
 
-    async fn reply(&mut self) -> R {
+    pub(crate) async fn reply(&mut self) -> R {
         self.replies.message().await.unwrap().unwrap()
     }
 }
@@ -112,6 +112,49 @@ fn each_request_that_is_wrong_is_answered_and_the_next_is_done() {
             (6, (0, 0)),
         ];
         assert_eq!(codes.into_iter().collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
+fn requests_that_come_together_are_answered_each_for_itself() {
+    const REQUESTS: u64 = 200;
+    let (node, _client) = with_queue("CreateQueue", &[("queueName", "orders"), ("maxMsgSize", "1024")]);
+    run(async {
+        let mut streams = [publish(&node).await, publish(&node).await];
+        for id in 0..REQUESTS {
+            let bytes = if id % 50 == 7 { 1_025 } else { 1_000 };
+            let bodies = vec![Bytes::from(vec![b'x'; bytes]); usize::try_from(id % 3 + 1).unwrap()];
+            for stream in &streams {
+                stream.send(to("orders", id, bodies.clone())).await;
+            }
+        }
+        let mut ids = std::collections::BTreeSet::new();
+        for stream in &mut streams {
+            let mut answered = 0;
+            while answered < REQUESTS {
+                for published in stream.reply().await.published {
+                    answered += 1;
+                    let count = published.message_ids.len() as u64;
+                    match published.id % 50 {
+                        7 => {
+                            let error = published.error.unwrap();
+                            assert_eq!((error.code, error.module_code, count), (4400, 10_230, 0));
+                        }
+                        _ => {
+                            assert_eq!((published.error, count), (None, published.id % 3 + 1));
+                        }
+                    }
+                    ids.extend(published.message_ids);
+                }
+            }
+        }
+        let refused = |id: &u64| id % 50 == 7;
+        let stored: u64 = (0..REQUESTS).filter(|id| !refused(id)).map(|id| id % 3 + 1).sum();
+        assert_eq!(ids.len() as u64, 2 * stored, "each message has an id of its own");
+        let told = node
+            .client()
+            .ask("GetQueueAttributes", &[("queueName", "orders")]);
+        assert_eq!(told.unwrap().0["activeMsgNum"], 2 * stored);
     });
 }
 
@@ -322,11 +365,11 @@ fn garbage_ends_its_connection_and_nothing_else() {
     assert_eq!(get(&node, "/healthz").0, 200);
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn authorization(id: &str, secret: &[u8], timestamp_seconds: u64, path: &str) -> String {
+pub(crate) fn authorization(id: &str, secret: &[u8], timestamp_seconds: u64, path: &str) -> String {
     let opening = Opening {
         id: id.to_owned(),
         timestamp_seconds,
@@ -342,7 +385,7 @@ async fn connect(node: &Node) -> StreamClient<Channel> {
     StreamClient::new(endpoint.connect().await.unwrap())
 }
 
-async fn publish_with(
+pub(crate) async fn publish_with(
     node: &Node,
     authorization: Option<&str>,
 ) -> Result<Raw<PublishRequest, PublishReply>, Status> {
@@ -357,7 +400,7 @@ async fn publish_with(
     Ok(Raw { requests, replies })
 }
 
-async fn publish(node: &Node) -> Raw<PublishRequest, PublishReply> {
+pub(crate) async fn publish(node: &Node) -> Raw<PublishRequest, PublishReply> {
     let text = authorization("AKIDdev", b"dev", now(), PUBLISH_PATH);
     publish_with(node, Some(&text)).await.unwrap()
 }
@@ -379,13 +422,13 @@ async fn consume(node: &Node, queue: &str, credit: u32) -> Raw<ConsumeRequest, C
 }
 
 /// Returns whether a message can be published.
-async fn serves(node: &Node) -> bool {
+pub(crate) async fn serves(node: &Node) -> bool {
     let mut stream = publish(node).await;
     stream.send(to("orders", 1, vec![Bytes::from_static(b"x")])).await;
     stream.reply().await.published[0].error.is_none()
 }
 
-fn to(queue: &str, id: u64, bodies: Vec<Bytes>) -> PublishRequest {
+pub(crate) fn to(queue: &str, id: u64, bodies: Vec<Bytes>) -> PublishRequest {
     PublishRequest {
         id,
         target: Some(publish_request::Target::Queue(queue.to_owned())),

@@ -157,18 +157,29 @@ impl Room {
             .map_err(|_| BodyError::NoRoom)
     }
 
+    /// Takes what a body has not yet that has come to so many bytes, however few they are.
+    ///
+    /// # Errors
+    ///
+    /// Says that there is no room left.
+    pub fn grow(&self, held: &mut Held, bytes: usize) -> Result<(), BodyError> {
+        let missing = bytes.div_ceil(UNIT_BYTES).saturating_sub(held.units());
+        let missing = u32::try_from(missing).map_err(|_| BodyError::NoRoom)?;
+        let more = Arc::clone(&self.free).try_acquire_many_owned(missing);
+        let more = more.map_err(|_| BodyError::NoRoom)?;
+        match &mut held.0 {
+            Some(permit) => permit.merge(more),
+            None => held.0 = Some(more),
+        }
+        Ok(())
+    }
+
     /// Returns what a body holds that has grown to so many bytes; none when there is no room.
     fn grown(&self, mut held: Held, bytes: usize) -> Option<Held> {
         if bytes <= SMALL_BYTES {
             return Some(held);
         }
-        let missing = bytes.div_ceil(UNIT_BYTES).saturating_sub(held.units());
-        let missing = u32::try_from(missing).ok()?;
-        let more = Arc::clone(&self.free).try_acquire_many_owned(missing).ok()?;
-        match &mut held.0 {
-            Some(permit) => permit.merge(more),
-            None => held.0 = Some(more),
-        }
+        self.grow(&mut held, bytes).ok()?;
         Some(held)
     }
 }

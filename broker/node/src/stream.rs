@@ -11,6 +11,7 @@
 //! ```
 
 mod answers;
+mod arriving;
 mod connection;
 mod consuming;
 mod leading;
@@ -38,7 +39,7 @@ use crate::stream::answers::{Answers, Giver};
 use crate::stream::connection::Connection;
 use crate::stream::consuming::Consuming;
 use crate::stream::opening::Opener;
-use crate::stream::publishing::Publishing;
+use crate::stream::publishing::{Gathering, Publishing};
 
 pub use connection::Streams;
 
@@ -52,6 +53,10 @@ struct Parts {
     room: Room,
     /// How many more streams may be opened.
     streams: Arc<Semaphore>,
+    /// How long the rest of a request may take.
+    read_timeout: Duration,
+    /// Sends that go together.
+    gathering: Gathering,
     /// How long a client may take in nothing of what it is answered.
     write_timeout: Duration,
     stop: CancellationToken,
@@ -75,6 +80,8 @@ impl Door {
             calls,
             room,
             streams: Arc::new(Semaphore::new(limits.streams_max)),
+            read_timeout: limits.body_read,
+            gathering: Gathering::default(),
             write_timeout: limits.reply_write,
             stop,
             tasks: TaskTracker::new(),

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::Door;
+use super::arriving::Arriving;
 use crate::listener::{Conversation, Ending, Limits};
 
 /// What a client may send of one stream before it is read.
@@ -124,12 +125,14 @@ impl Conversation for Streams {
         let cut = connection.cut.clone();
         let open = Arc::new(Open::default());
         let idle = Arc::clone(&open);
+        let (room, read_timeout) = (self.0.0.room.clone(), self.0.0.read_timeout);
         let server = StreamServer::new(self.0)
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(usize::MAX);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(connection.clone());
             let (mut server, held) = (server.clone(), open.begin());
+            let request = request.map(|body| Arriving::new(body, room.clone(), read_timeout));
             async move {
                 let response = server.call(request).await?;
                 Ok::<_, Infallible>(response.map(|body| Counted { body, _held: held }))
@@ -194,5 +197,28 @@ impl Body for Counted {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_once_nothing_was_open_over_it_for_so_long() {
+        const TIMEOUT: Duration = Duration::from_secs(10);
+        let open = Arc::new(Open::default());
+        let first = open.begin();
+        let begun = tokio::time::Instant::now();
+        let ends = async {
+            tokio::time::sleep(3 * TIMEOUT).await;
+            drop(first);
+            tokio::time::sleep(TIMEOUT / 2).await;
+            let second = open.begin();
+            tokio::time::sleep(TIMEOUT).await;
+            drop(second);
+        };
+        tokio::join!(open.idle(TIMEOUT), ends);
+        assert_eq!(begun.elapsed(), 5 * TIMEOUT + TIMEOUT / 2);
     }
 }

@@ -1,5 +1,7 @@
 //! A `Publish` stream: requests done as they come, many at a time, answered in bunches in the order that they are done.
 
+mod gathering;
+
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,9 +17,10 @@ use tonic::{Status, Streaming};
 
 use super::answers::{Bunch, Giver, Stall};
 use super::leading::Leading;
-use super::{Served, shown, stopping, unopened};
-use crate::bodies::Room;
-use crate::calls::Calls;
+use super::{Door, Served, shown, stopping, unopened};
+use gathering::Lane;
+
+pub(super) use gathering::Gathering;
 
 /// How often it is looked whether whoever opened a stream still may.
 pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -95,7 +98,7 @@ impl Publishing {
                     Ok(Some(request)) => {
                         let bytes = request.encoded_len();
                         self.bytes += bytes;
-                        in_flight.push(answer(&parts.calls, &parts.room, tenant, request, bytes));
+                        in_flight.push(answer(&self.served.door, tenant, request, bytes));
                     }
                     Ok(None) => end = Some(Ok(())),
                     Err(status) => end = Some(Err(status)),
@@ -114,12 +117,12 @@ impl Publishing {
     }
 }
 
-async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRequest, bytes: usize) -> Done {
+async fn answer(door: &Door, tenant: TenantId, request: PublishRequest, bytes: usize) -> Done {
     let id = request.id;
     let mut target = None;
-    let outcome = publish(calls, room, tenant, request, bytes, &mut target).await;
+    let outcome = publish(door, tenant, request, bytes, &mut target).await;
     let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
-    calls.broker.metrics.stream_request("publish", code);
+    door.0.calls.broker.metrics.stream_request("publish", code);
     let published = match outcome {
         Ok(ids) => Published {
             id,
@@ -140,21 +143,34 @@ async fn answer(calls: &Calls, room: &Room, tenant: TenantId, request: PublishRe
 }
 
 async fn publish(
-    calls: &Calls,
-    room: &Room,
+    door: &Door,
     tenant: TenantId,
     request: PublishRequest,
     bytes: usize,
     target: &mut Option<(Kind, Name)>,
 ) -> Result<Vec<MessageId>, CmqError> {
+    let calls = &door.0.calls;
     calls.admit(tenant, bytes)?;
-    let _held = room
+    let held = door
+        .0
+        .room
         .take_all(bytes)
         .map_err(|full| CmqError::not_done(&full.to_string()))?;
     let stream::Publish { action, token } = stream::publish(request, &calls.config)?;
     match action {
         Action::BatchSendMessage { queue, bodies, delay } => {
             *target = Some((Kind::Queue, queue.clone()));
+            if token.is_none() {
+                let lane = Lane { tenant, queue, delay };
+                let (told, is_first) = door.0.gathering.join(&lane, bodies, held);
+                if is_first {
+                    let all = door.clone();
+                    door.0
+                        .tasks
+                        .spawn(async move { all.0.gathering.go(&all.0.calls, lane).await });
+                }
+                return told.await.unwrap_or_else(|_| Err(lost()));
+            }
             calls.send(tenant, &queue, delay, bodies, token).await
         }
         Action::BatchPublishMessage {
@@ -170,4 +186,9 @@ async fn publish(
         }
         other => unreachable!("{} publishes nothing", other.name()),
     }
+}
+
+/// Returns the error for a request whose outcome nobody told.
+fn lost() -> CmqError {
+    CmqError::may_have_been_done("the node stops")
 }
