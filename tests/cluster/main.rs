@@ -18,6 +18,7 @@ mod failover;
 mod full;
 mod interrupted;
 mod keeping;
+mod leaving;
 mod life;
 mod logs;
 mod membership;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use posthouse_tests::{Answer, Client, Cluster, Node};
+use posthouse_tests::{Answer, Client, Cluster, Connection, Node};
 use serde_json::Value;
 
 /// How long what must come is waited for.
@@ -128,6 +129,19 @@ fn leader(node: &Node, set: u64) -> usize {
         assert!(began.elapsed() < WITHIN, "nobody leads set {set}: {status}");
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+/// Returns a figure of a node as it tells it, all of that name together.
+fn gauge(node: &Node, name: &str) -> u64 {
+    let mut connection = Connection::open(node.address()).unwrap();
+    let host = node.address().to_string();
+    connection.request("GET", "/metrics", &host, "", b"").unwrap();
+    let told = String::from_utf8(connection.answer().unwrap().body).unwrap();
+    let figures = told.lines().filter_map(|line| line.strip_prefix(name));
+    let counts = figures
+        .filter(|rest| rest.starts_with([' ', '{']))
+        .filter_map(|rest| rest.split_whitespace().last()?.parse::<u64>().ok());
+    counts.sum()
 }
 
 /// Kills the node that leads a set, and returns its number.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use posthouse_client::{Client, Consumer, Key, Publisher, Target, Window};
-use posthouse_tests::{Cluster, Connection, Node};
+use posthouse_tests::{Cluster, Node};
 
-use crate::{LOOK_AGAIN, cluster, create_queue, done, leader, until, wait_for};
+use crate::{LOOK_AGAIN, cluster, create_queue, done, gauge, leader, until, wait_for};
 
 /// Messages that a producer has in flight.
 const IN_FLIGHT: usize = 32;
@@ -160,15 +160,7 @@ fn a_client_that_knows_one_follower_goes_to_whoever_leads_and_loses_nothing_when
 
 /// Returns how many streams are open at a node, as it says.
 fn streams_at(node: &Node) -> u64 {
-    let mut connection = Connection::open(node.address()).unwrap();
-    let host = node.address().to_string();
-    connection.request("GET", "/metrics", &host, "", b"").unwrap();
-    let told = String::from_utf8(connection.answer().unwrap().body.to_vec()).unwrap();
-    let streams = told
-        .lines()
-        .filter_map(|line| line.strip_prefix("posthouse_streams{"));
-    let counts = streams.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
-    counts.sum()
+    gauge(node, "posthouse_streams")
 }
 
 /// Consumes and deletes for ever, and notes the messages with their bodies.

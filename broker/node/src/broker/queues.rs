@@ -29,6 +29,9 @@ pub(super) const DECISIONS_MAX: usize = 64;
 /// answer from node to node.
 const RECEPTION_BYTES_MAX: usize = bounds::BATCH_MAX * (*bounds::BODY_BYTES.end() as usize);
 
+/// How often it is tried to give leases back, each time as long as any call is. Another leads within this time, if anybody can.
+const GIVE_BACK_TRIES_MAX: usize = 5;
+
 /// What a producer puts into a message.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Content {
@@ -82,6 +85,18 @@ pub struct Leases {
     handles: Vec<ReceiptHandle>,
     /// In which term they are given back, if only in one: another leader may have answered the same call with them.
     term: Option<Term>,
+}
+
+/// What a receive may have had leased, as long as it is not told what: given back when dropped before.
+///
+/// Whoever waits for the answer of another node may go away while it is on its way, with leases in it that nobody has then.
+/// The name of the call is what tells them.
+struct Untold<'a> {
+    broker: &'a Broker,
+    queue: Incarnation,
+    set: SetId,
+    /// None once it is told.
+    call: Option<SessionCall>,
 }
 
 impl Broker {
@@ -190,12 +205,14 @@ impl Broker {
                     true => self.name_call(),
                     false => self.name_waiting_call(),
                 };
+                let untold = Untold::new(self, &found, call);
                 let ask = |doubt| {
                     let left = wait.saturating_sub(began.elapsed());
                     Ask::Receive(ReceiveAsk::new(&found, wish, left, call, doubt))
                 };
                 let told = self.reach(Some(found.set), wait + PATIENCE, ask).await;
                 *waited = began.elapsed().min(wait);
+                untold.heard(&told);
                 match told? {
                     Told::Received(messages) => Ok(Reception::new(self, &found, messages)),
                     other => Err(senseless(&other)),
@@ -382,6 +399,11 @@ impl Broker {
                 }
             }
             Ok(Err(Refusal::NoIncarnation(_))) => drop(waiter.serve(Turn::Gone)),
+            Ok(Ok(SetReply::Released)) => {
+                // Whoever asked has given it up, and not left the line yet: it had another's turn.
+                drop(waiter.serve(Turn::none()));
+                self.tend_line(set, queue);
+            }
             // Too much is leased: "no message" ends the wait.
             Ok(_) => drop(waiter.serve(Turn::none())),
             Err(fault) => drop(waiter.serve(Turn::Failed(fault))),
@@ -436,9 +458,8 @@ impl Broker {
         let broker = self.clone();
         self.tasks.spawn(async move {
             let release = SetCommand::Release { queue, handles };
-            // When this fails, the lease ends by itself after the visibility timeout.
             let outcome = match (term, broker.member(set)) {
-                (None, _) => broker.command(set, release).await.map(drop),
+                (None, _) => broker.give_back(set, None, release).await.map(drop),
                 (Some(_), Ok(group)) => group
                     .propose_in(term, None, release)
                     .await
@@ -450,6 +471,45 @@ impl Broker {
                 tracing::debug!(%set, %queue, %error, "leases were not given back");
             }
         });
+    }
+
+    /// Gives back what a receive leases under its name, whoever led when it was done, or leads when it is yet to be done.
+    fn forgo(&self, set: SetId, queue: Incarnation, call: SessionCall) {
+        let broker = self.clone();
+        self.tasks.spawn(async move {
+            // To release nothing changes nothing. But it bears the receive's name: one that was done is answered again, with
+            // the leases that last, and one that comes later is answered this.
+            let nothing = SetCommand::Release {
+                queue,
+                handles: Vec::new(),
+            };
+            match broker.give_back(set, Some(call), nothing).await {
+                Ok(Ok(SetReply::Leased(leased))) => {
+                    broker.release(set, queue, leased.iter().map(|one| one.handle).collect());
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%set, %queue, %error, "what was leased is not given back"),
+            }
+        });
+    }
+
+    /// Has a set give leases back, and tries longer than somebody would wait for it. When this fails, they end by themselves
+    /// after the visibility timeout.
+    async fn give_back(
+        &self,
+        set: SetId,
+        call: Option<SessionCall>,
+        command: SetCommand,
+    ) -> Result<Result<SetReply, Refusal>, BrokerError> {
+        let mut tries = 1;
+        loop {
+            let call = call.or_else(|| self.name_call());
+            let outcome = self.command_as(set, call, command.clone()).await;
+            if outcome.is_ok() || tries == GIVE_BACK_TRIES_MAX || self.is_stopping() {
+                return outcome;
+            }
+            tries += 1;
+        }
     }
 
     /// Serves those who wait for a queue if it has messages, and sends them away if it is gone.
@@ -479,6 +539,8 @@ impl Broker {
                     leases.hold(&leased);
                     Ok((leased, leases))
                 }
+                // Whoever asked has given it up.
+                Ok(Ok(SetReply::Released)) => Ok((Vec::new(), leases)),
                 Ok(Ok(other)) => Err(senseless(&other)),
                 Ok(Err(refusal)) => Err(BrokerError::queue(refusal)),
                 Err(fault) => Err(fault.into()),
@@ -776,5 +838,34 @@ impl Drop for Leases {
     fn drop(&mut self) {
         let handles = std::mem::take(&mut self.handles);
         self.broker.release_in(self.term, self.set, self.queue, handles);
+    }
+}
+
+// === impl Untold ===
+
+impl Untold<'_> {
+    fn new<'a>(broker: &'a Broker, found: &Resolved, call: Option<SessionCall>) -> Untold<'a> {
+        Untold {
+            broker,
+            queue: found.incarnation,
+            set: found.set,
+            call,
+        }
+    }
+
+    /// The call is over. What may have been done has not been told.
+    fn heard(mut self, told: &Result<Told, BrokerError>) {
+        match told {
+            Err(BrokerError::Fault(Fault::MayBeDone(_))) => {}
+            Ok(_) | Err(_) => self.call = None,
+        }
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.broker.forgo(self.set, self.queue, call);
+        }
     }
 }

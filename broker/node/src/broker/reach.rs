@@ -261,10 +261,20 @@ impl Broker {
         set: SetId,
         command: SetCommand,
     ) -> Result<Result<SetReply, Refusal>, BrokerError> {
-        if self.is_alone() {
-            return Ok(self.member(set)?.propose(command).await?);
-        }
         let call = self.name_call();
+        self.command_as(set, call, command).await
+    }
+
+    /// Has a set do a command under a name.
+    pub(super) async fn command_as(
+        &self,
+        set: SetId,
+        call: Option<SessionCall>,
+        command: SetCommand,
+    ) -> Result<Result<SetReply, Refusal>, BrokerError> {
+        if self.is_alone() {
+            return Ok(self.member(set)?.propose_as(call, command).await?);
+        }
         let ask = Ask::Set { set, call, command };
         match self.reach_with(Some(set), ask).await? {
             Told::Set(Err(Refusal::SessionForgotten)) => Err(Fault::MayBeDone(Reason::TimedOut).into()),
