@@ -809,6 +809,43 @@ fn a_receive_that_is_asked_again_answers_no_lease_that_has_ended() {
 }
 
 #[test]
+fn releasing_nothing_under_a_receives_name_tells_what_it_leased_or_keeps_it_from_leasing() {
+    let mut bench = bench();
+    let call = |number| {
+        Some(SessionCall {
+            origin: ReplicaId(1),
+            session: 7,
+            number,
+        })
+    };
+    let receive = SetCommand::Receive {
+        queue: QUEUE,
+        max: 1,
+        visibility: None,
+    };
+    let nothing = SetCommand::Release {
+        queue: QUEUE,
+        handles: Vec::new(),
+    };
+    bench.send(1);
+    // It comes first: whoever still asks gets no message.
+    assert_eq!(bench.ask_as(call(1), nothing.clone()), Ok(SetReply::Released));
+    assert_eq!(bench.ask_as(call(1), receive.clone()), Ok(SetReply::Released));
+    // It comes after.
+    let leased = bench.ask_as(call(2), receive.clone());
+    assert!(matches!(&leased, Ok(SetReply::Leased(leased)) if leased.len() == 1));
+    assert_eq!(bench.ask_as(call(2), nothing.clone()), leased);
+    // Once the lease is over there is nothing to tell, and nothing is leased under that name any more.
+    let Ok(SetReply::Leased(leased)) = leased else {
+        panic!("it was leased");
+    };
+    bench.release(leased[0].handle);
+    assert_eq!(bench.ask_as(call(2), nothing), Ok(SetReply::Released));
+    assert_eq!(bench.ask_as(call(2), receive), Ok(SetReply::Released));
+    assert_eq!(bench.receive_sequences(10), [1]);
+}
+
+#[test]
 fn a_decision_made_too_early_can_be_made_again_under_the_same_number() {
     let mut bench = bench();
     bench
