@@ -5,9 +5,8 @@
 //! [`Consumer`] hands out messages of a queue, of which so many are asked for in advance, and settles them.
 //!
 //! Both connect by themselves, to whichever node is there, go on to the one that leads what they use when they are told of
-//! it, and connect again when a connection is lost. What was published and not
-//! answered is sent again under the token that it was sent with first, so that it is stored once. What was consumed stays
-//! leased, and can be settled over any connection.
+//! it, and connect again when a connection is lost. What was published and not answered is sent again under the token that it
+//! was sent with first, so that it is stored once. What was consumed stays leased, and can be settled over any connection.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

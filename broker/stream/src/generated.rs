@@ -67,8 +67,8 @@ pub struct Published {
     /// Why they are not.
     #[prost(message, optional, tag = "3")]
     pub error: ::core::option::Option<Error>,
-    /// The URL of the streaming door of the node that leads the target's set, such as <http://10.0.0.2:7270.> Empty when that is
-    /// this node, and when it is not known.
+    /// Where clients reach the node that leads the target's set for streams, as a URL like <http://10.0.0.2:7270> is.
+    /// Empty when that is this node, and when it is not known.
     #[prost(string, tag = "4")]
     pub leader: ::prost::alloc::string::String,
 }
@@ -164,8 +164,8 @@ pub struct ConsumeReply {
     /// What came of acks, nacks and extends.
     #[prost(message, repeated, tag = "2")]
     pub settled: ::prost::alloc::vec::Vec<Settled>,
-    /// The URL of the streaming door of the node that leads the queue's set, such as <http://10.0.0.2:7270:> said once the stream
-    /// is open, and again when it is another. Empty when that is this node, and when there is nothing new to say.
+    /// Where clients reach the node that leads the queue's set for streams, as a URL like <http://10.0.0.2:7270> is: said once
+    /// the stream is open, and again when it is another. Empty when that is this node, and when there is nothing new to say.
     #[prost(string, tag = "3")]
     pub leader: ::prost::alloc::string::String,
 }

@@ -314,3 +314,12 @@ pub(super) fn body(stream: Incarnation, sequence: u64) -> BodyKey {
         sequence: Sequence(sequence),
     }
 }
+
+/// Returns the name of a call of one session.
+pub(super) fn call(session: u64, number: u64) -> Option<SessionCall> {
+    Some(SessionCall {
+        origin: ReplicaId(1),
+        session,
+        number,
+    })
+}

@@ -246,13 +246,7 @@ fn a_number_too_far_above_what_is_complete_is_left_for_later() {
 #[test]
 fn a_session_keeps_its_latest_results_and_says_when_one_is_forgotten() {
     let mut bench = bench();
-    let call = |number| {
-        Some(SessionCall {
-            origin: ReplicaId(1),
-            session: 1,
-            number,
-        })
-    };
+    let call = |number| call(1, number);
     let mut handles = Vec::new();
     bench.send(1_000);
     bench.send(1_000);
@@ -276,13 +270,7 @@ fn a_session_keeps_its_latest_results_and_says_when_one_is_forgotten() {
 #[test]
 fn a_session_s_results_are_bounded_by_what_they_hold() {
     let mut bench = bench();
-    let call = |number| {
-        Some(SessionCall {
-            origin: ReplicaId(1),
-            session: 1,
-            number,
-        })
-    };
+    let call = |number| call(1, number);
     let receive = SetCommand::Receive {
         queue: QUEUE,
         max: 1_000,
@@ -306,13 +294,7 @@ fn a_session_s_results_are_bounded_by_what_they_hold() {
 #[test]
 fn the_session_that_was_silent_longest_is_forgotten_first() {
     let mut bench = bench();
-    let call = |session| {
-        Some(SessionCall {
-            origin: ReplicaId(1),
-            session,
-            number: 1,
-        })
-    };
+    let call = |session| call(session, 1);
     bench.send(1_000);
     let receive = SetCommand::Receive {
         queue: QUEUE,

@@ -748,13 +748,7 @@ fn time_never_runs_back() {
 #[test]
 fn a_command_sent_twice_in_a_session_takes_effect_once() {
     let mut bench = bench();
-    let call = |number| {
-        Some(SessionCall {
-            origin: ReplicaId(1),
-            session: 9,
-            number,
-        })
-    };
+    let call = |number| call(9, number);
     let messages = bench.messages(1);
     let sent = bench.ask_as(call(1), send(messages.clone(), Span::ZERO));
     assert_eq!(bench.ask_as(call(1), send(messages, Span::ZERO)), sent);
@@ -773,11 +767,7 @@ fn a_command_sent_twice_in_a_session_takes_effect_once() {
 #[test]
 fn a_receive_that_is_asked_again_answers_no_lease_that_has_ended() {
     let mut bench = with(|attributes| attributes.rewind = seconds(600));
-    let call = Some(SessionCall {
-        origin: ReplicaId(1),
-        session: 9,
-        number: 1,
-    });
+    let call = call(9, 1);
     let receive = SetCommand::Receive {
         queue: QUEUE,
         max: 3,
@@ -811,13 +801,7 @@ fn a_receive_that_is_asked_again_answers_no_lease_that_has_ended() {
 #[test]
 fn releasing_nothing_under_a_receives_name_tells_what_it_leased_or_keeps_it_from_leasing() {
     let mut bench = bench();
-    let call = |number| {
-        Some(SessionCall {
-            origin: ReplicaId(1),
-            session: 7,
-            number,
-        })
-    };
+    let call = |number| call(7, number);
     let receive = SetCommand::Receive {
         queue: QUEUE,
         max: 1,
@@ -853,11 +837,7 @@ fn a_decision_made_too_early_can_be_made_again_under_the_same_number() {
             directory: LogIndex(9),
         })
         .expect("noted");
-    let call = Some(SessionCall {
-        origin: ReplicaId(1),
-        session: 9,
-        number: 1,
-    });
+    let call = call(9, 1);
     let mut decided = |decided_at| {
         let (messages, token, delay) = (bench.messages(1), None, Span::ZERO);
         let decided_at = LogIndex(decided_at);
