@@ -14,6 +14,8 @@ pub(crate) struct Checkpointer {
     pub(crate) engine: Engine,
     pub(crate) store: Store,
     pub(crate) wanted: Arc<Notify>,
+    /// Changes whenever the store has more log than it should have.
+    pub(crate) over_budget: watch::Receiver<()>,
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
@@ -21,11 +23,15 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// Runs until the group stops.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut stopping = self.stopping.clone();
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
+                changed = self.over_budget.changed() => {
+                    if changed.is_err() { return }
+                    if !self.is_asked_for() { continue }
+                }
                 () = tokio::time::sleep(BUDGET_CHECK) => if !self.is_asked_for() { continue },
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }

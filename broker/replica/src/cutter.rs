@@ -16,7 +16,8 @@ use crate::proposer::Intake;
 
 /// Segments that one rewrite takes in, at most.
 const REWRITE_INPUTS_MAX: usize = 8;
-/// How often the store is asked whether it is over its budget, for sets that are idle themselves.
+/// How often the store is asked who is to be cut, though it did not say that it has too much log: bodies that wait for a
+/// cut count as well, and what was asked for may have failed.
 pub(crate) const BUDGET_CHECK: Duration = Duration::from_secs(5);
 
 /// What was applied since the last cut, and what is being written.
@@ -42,6 +43,8 @@ pub(crate) struct Cutter {
     pub(crate) held: Arc<Held<Set>>,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) store: Store,
+    /// Changes whenever the store has more log than it should have.
+    pub(crate) over_budget: watch::Receiver<()>,
     pub(crate) bodies: Bodies,
     pub(crate) budget: Arc<Budget>,
 }
@@ -111,6 +114,7 @@ impl Cutter {
             tokio::select! {
                 () = self.budget.changed.notified() => {}
                 changed = self.leadership.changed() => if changed.is_err() { return },
+                changed = self.over_budget.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(BUDGET_CHECK) => {}
             }
         }

@@ -81,6 +81,8 @@ struct Opening {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     alarms: watch::Receiver<u64>,
+    /// Changes whenever there is more log than there should be.
+    over_budget: watch::Receiver<()>,
 }
 
 /// A group as its newest checkpoint left it.
@@ -108,6 +110,8 @@ impl Groups {
         let alarms = watch::Sender::new(0);
         let heard = alarms.subscribe();
         store.observe_damage(Arc::new(Alarms(alarms)));
+        let (told, over_budget) = watch::channel(());
+        store.on_over_budget(Box::new(move || told.send_replace(())));
         let opening = Opening {
             config,
             store,
@@ -115,6 +119,7 @@ impl Groups {
             clock,
             observer,
             alarms: heard,
+            over_budget,
         };
         let directory = opening.open_directory().await?;
         let mut sets = BTreeMap::new();
@@ -208,6 +213,7 @@ impl Opening {
             engine: group.engine().clone(),
             store: self.store.clone(),
             wanted,
+            over_budget: self.over_budget.clone(),
             stopping: group.stopping(),
         };
         group.add_task(checkpointer.run());
@@ -241,6 +247,7 @@ impl Opening {
             held: group.held(),
             leadership: group.leadership(),
             store: self.store.clone(),
+            over_budget: self.over_budget.clone(),
             bodies,
             budget,
         };

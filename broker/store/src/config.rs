@@ -64,7 +64,7 @@ impl Default for Config {
         Self {
             wal_file_bytes: 64 * MIB,
             wal_block_bytes: 4096,
-            wal_bytes_max: 512 * MIB,
+            wal_bytes_max: 256 * MIB,
             wal_spares_max: 4,
             batch_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,

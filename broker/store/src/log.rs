@@ -535,6 +535,16 @@ impl Group {
         located.into_iter().chain(wrong).min()
     }
 
+    /// Returns the last entry in the oldest file, if that is the one.
+    pub(crate) fn last_in(&self, oldest: u32) -> Option<LogIndex> {
+        let located = self.located.partition_point(|location| location.epoch <= oldest) as u64;
+        let located = located
+            .checked_sub(1)
+            .map(|place| LogIndex(self.located_first.0 + place));
+        let wrong = self.wrong.as_ref().filter(|wrong| wrong.epoch <= oldest);
+        located.max(wrong.map(|wrong| wrong.until))
+    }
+
     /// Returns what is wrong with the entries in files.
     pub(crate) fn wrong(&self) -> Option<&LogWrong> {
         self.wrong.as_ref()

@@ -296,10 +296,16 @@ impl Store {
         Import::begin(self.shelf(group), files)
     }
 
-    /// Returns the groups that should be cut: they keep more log, or more bodies in it, than there should be.
+    /// Returns the groups that should be cut: they keep more log, or more bodies in it, than there should be. One whose
+    /// newest checkpoint covers what keeps the oldest file has only to purge.
     pub fn groups_to_cut(&self) -> Vec<GroupId> {
         let uncut_max = self.inner.wal.config.uncut_bodies_max;
-        let mut groups = self.inner.wal.groups_to_cut();
+        let keepers = self.inner.wal.keepers_of_oldest().into_iter();
+        let uncovered = keepers.filter(|(group, last)| {
+            self.shelf(*group)
+                .look(|contents| contents.checkpoint.is_none_or(|at| at < *last))
+        });
+        let mut groups: Vec<GroupId> = uncovered.map(|(group, _)| group).collect();
         let full = self.inner.shelves.iter().filter(|shelf| {
             shelf.look(|contents| contents.uncut()) > uncut_max && !groups.contains(&shelf.group)
         });
@@ -311,6 +317,13 @@ impl Store {
     /// Has an observer told of each batch of the log from now on. A store has one: later ones are told nothing.
     pub fn observe_log(&self, observer: Arc<dyn LogObserver>) {
         self.inner.wal.observe(observer);
+    }
+
+    /// Has the caller told of each log file that is begun while there is more log than there should be, for
+    /// [`Store::groups_to_cut`] to say who is to be cut. It is told while locks are held, so it must only take notice. A
+    /// store has one who is told: later ones are not.
+    pub fn on_over_budget(&self, wake: Wake) {
+        self.inner.wal.tell_over_budget(wake);
     }
 
     /// Has an observer told of damage that is found from now on. A store has one: later ones are told nothing.

@@ -9,7 +9,7 @@ use posthouse_model::{
 };
 use posthouse_replica::{Config, Fault, Reason};
 use posthouse_store::crash::CrashDisk;
-use posthouse_store::{GroupId, ProjectionKind, Store, SyncPoint};
+use posthouse_store::{GroupId, ProjectionKind, RealDisk, Store, SyncPoint};
 
 use crate::kit::{
     QUEUE, StandingClock, active, define, done, open_at, open_lone, open_store, send, send_one, until, within,
@@ -236,6 +236,48 @@ async fn the_directory_writes_checkpoints_and_opens_from_them() {
         .directory
         .view(|directory| assert!(directory.tenants().eq(state.tenants())));
     within(groups.stop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_in_which_nothing_happens_do_not_keep_the_log_of_others() {
+    const FILE_BYTES: u64 = 1 << 16;
+    const BODY: [u8; 16_000] = [7; 16_000];
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = posthouse_store::Config {
+        wal_file_bytes: FILE_BYTES,
+        wal_bytes_max: 4 * FILE_BYTES,
+        projection: ProjectionKind::Memory,
+        ..posthouse_store::Config::default()
+    };
+    let store = Store::open(dir.path(), Arc::new(RealDisk), config).expect("opens");
+    let config = Config {
+        cut_bytes: 2 * FILE_BYTES,
+        ..Config::lone(2)
+    };
+    let groups = open_lone(&store, config).await;
+    let found = DirectoryCommand::Found {
+        cluster: [1; 16],
+        sets: 2,
+        root_check: [0; 32],
+    };
+    within(groups.directory.propose(found))
+        .await
+        .expect("taken")
+        .expect("founded");
+    let (busy, idle) = (&groups.sets()[0], GroupId::of(SetId(1)));
+    done(busy, define()).await;
+    let is_purged = |group| store.log(group).state().purged.is_some();
+    let mut sent = 0;
+    while !is_purged(GroupId::DIRECTORY) || !is_purged(idle) {
+        within(send_one(busy, &BODY)).await.expect("sent");
+        sent += BODY.len() as u64;
+        assert!(
+            sent < 128 * FILE_BYTES,
+            "a log of {sent} bytes waits for groups of a few"
+        );
+    }
+    within(groups.stop()).await;
+    store.close();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,6 +67,7 @@ pub(crate) struct Wal {
     memory_bytes: AtomicUsize,
     failed: OnceLock<StoreFault>,
     observer: OnceLock<Arc<dyn LogObserver>>,
+    over_budget: OnceLock<Wake>,
     is_nearly_full: AtomicBool,
     jobs: Arc<Jobs>,
     pub(crate) alarm: Alarm,
@@ -205,6 +206,7 @@ impl Wal {
             memory_bytes: AtomicUsize::new(0),
             failed: OnceLock::new(),
             observer: OnceLock::new(),
+            over_budget: OnceLock::new(),
             is_nearly_full: AtomicBool::new(false),
             jobs,
             alarm,
@@ -234,6 +236,12 @@ impl Wal {
     pub(crate) fn tell(&self, wake: Wake) {
         // Whoever comes second is told nothing.
         let _ = self.caller.set(wake);
+    }
+
+    /// Has the caller told of each file that is begun while there is more log than there should be. The first one stays.
+    pub(crate) fn tell_over_budget(&self, wake: Wake) {
+        // Whoever comes second is told nothing.
+        let _ = self.over_budget.set(wake);
     }
 
     pub(crate) fn group(&self, group: GroupId) -> MutexGuard<'_, Group> {
@@ -510,6 +518,11 @@ impl Wal {
         self.files.write().insert(epoch, Arc::clone(&file));
         writer.current = Some(Current { header, file, end });
         self.make_spare_soon();
+        if self.is_over_budget()
+            && let Some(wake) = self.over_budget.get()
+        {
+            wake();
+        }
         Ok(())
     }
 
@@ -835,15 +848,23 @@ impl Wal {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the groups that keep the oldest file, when there is more log than there should be.
-    pub(crate) fn groups_to_cut(&self) -> Vec<GroupId> {
-        if self.file_bytes() <= self.config.wal_bytes_max {
+    /// Returns whether there is more log than there should be.
+    fn is_over_budget(&self) -> bool {
+        self.file_bytes() > self.config.wal_bytes_max
+    }
+
+    /// Returns the groups that keep the oldest file, each with the last entry that it has there, when there is more log
+    /// than there should be.
+    pub(crate) fn keepers_of_oldest(&self) -> Vec<(GroupId, LogIndex)> {
+        if !self.is_over_budget() {
             return Vec::new();
         }
-        let oldest = self.files.read().keys().next().copied();
-        (0..self.groups.len())
-            .map(|group| GroupId(group as u8))
-            .filter(|group| self.group(*group).oldest_epoch() == oldest)
+        let Some(oldest) = self.files.read().keys().next().copied() else {
+            return Vec::new();
+        };
+        let numbers = (0..GroupId::COUNT).map(GroupId);
+        numbers
+            .filter_map(|number| Some((number, self.group(number).last_in(oldest)?)))
             .collect()
     }
 }

@@ -14,7 +14,7 @@ use posthouse_store::{
 };
 
 use crate::fixtures::{
-    All, GROUP, SET, answer, by_hand, cut_by, entry, files, find, key, message, plan, record, send,
+    All, GROUP, SET, answer, append, by_hand, cut_by, entry, files, find, key, message, plan, record, send,
     send_message,
 };
 
@@ -575,6 +575,45 @@ fn released_files_are_written_again_and_the_log_does_not_grow() {
         .expect("the folder")
         .count();
     assert!(files <= 8, "{files} files for a log of one entry");
+}
+
+#[test]
+fn who_keeps_the_oldest_file_is_said_as_soon_as_there_is_too_much_log() {
+    let config = Config {
+        wal_bytes_max: 3 * by_hand().wal_file_bytes,
+        ..by_hand()
+    };
+    let store = Store::open(Path::new("/data"), Arc::new(CrashDisk::new(0)), config).expect("opens");
+    let told = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&told);
+    store.on_over_budget(Box::new(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    append(&store, GroupId::DIRECTORY, 1);
+    let mut number = 0;
+    while told.load(Ordering::Relaxed) == 0 {
+        assert_eq!(
+            store.groups_to_cut(),
+            [],
+            "nothing is to be cut before there is too much"
+        );
+        number += 1;
+        send(&store, number);
+    }
+    assert_eq!(store.groups_to_cut(), [GroupId::DIRECTORY, GROUP]);
+
+    cut(&store, number).expect("there is room");
+    assert_eq!(
+        store.groups_to_cut(),
+        [GroupId::DIRECTORY],
+        "what a checkpoint covers is only to be purged"
+    );
+    let (done, answered) = answer();
+    let state = Box::new(|| b"state".to_vec());
+    store.write_checkpoint(GroupId::DIRECTORY, LogIndex(1), Bytes::new(), state, done);
+    while store.step_job() {}
+    answered.recv().expect("an answer").expect("there is room");
+    assert_eq!(store.groups_to_cut(), []);
 }
 
 #[test]
