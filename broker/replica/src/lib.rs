@@ -22,6 +22,7 @@ mod config;
 mod cutter;
 mod directory_effects;
 mod fault;
+mod gathering;
 mod group;
 mod groups;
 mod held;

@@ -1,5 +1,5 @@
-//! Puts a group's commands into entries: at once when nothing is in flight, and while something is, as many in one
-//! entry as come.
+//! Puts a group's commands into entries: while one is in flight, as many into the next as come, and when nothing is, at
+//! once, or after a moment if others are likely to come back within it.
 //!
 //! One task owns the entry that is being filled. Who proposes hands it a command and a place for the answer; the
 //! answer comes from the task that applies entries.
@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
+use parking_lot::Mutex;
 use posthouse_model::{Batch, ReplicaId, SessionCall, Submission, Term};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::config::{COMMANDS_WAITING_MAX, ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX};
+use crate::gathering::{Gathering, Round};
 use crate::held::Held;
 use crate::leadership::{Leadership, Seat};
 use crate::raft::{Callback, Engine, LeaderTerm, Proposal, Types};
@@ -50,6 +53,9 @@ struct Counted {
     weight: usize,
 }
 
+/// Someone who waits for an answer.
+struct Caller(Arc<Signals>);
+
 /// What the proposer is woken by, beside commands that find it idle.
 struct Signals {
     /// Entries that are proposed and not answered.
@@ -58,6 +64,10 @@ struct Signals {
     waiting_bytes: AtomicUsize,
     /// How many wait.
     waiting_count: AtomicUsize,
+    /// Who waits for an answer: to what waits, and to what is in flight.
+    callers: AtomicUsize,
+    /// What was seen when the last entry was answered.
+    last_round: Mutex<Round>,
     wake: Notify,
     /// Whether the group stops because it was told to.
     stops: AtomicBool,
@@ -72,6 +82,7 @@ pub(crate) struct Proposer<M: Machine> {
     stopping: watch::Receiver<bool>,
     queue: mpsc::Receiver<Waiting<M>>,
     signals: Arc<Signals>,
+    gathering: Gathering,
     /// The term in which this replica's first entry was proposed.
     begun: Option<Term>,
 }
@@ -100,6 +111,7 @@ struct InFlight<M: Machine> {
     places: Vec<Place<M>>,
     /// Called when the entry was applied, before the answers are given.
     applied: Option<Box<dyn FnOnce() + Send>>,
+    launched: Instant,
     signals: Arc<Signals>,
 }
 
@@ -123,6 +135,7 @@ impl<M: Machine> Intake<M> {
             .acquire_many_owned(permits)
             .await
             .map_err(|_| stopping)?;
+        let _caller = Caller::new(&self.signals);
         let (place, outcome) = oneshot::channel();
         let waiting = Waiting {
             submission: Submission { call, command },
@@ -162,6 +175,29 @@ impl Signals {
     fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }
+
+    /// Takes notice of a round that ends, before anyone has an answer.
+    fn note_round(&self, took: Duration) {
+        *self.last_round.lock() = Round {
+            callers: self.callers.load(Ordering::Relaxed),
+            took,
+        };
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    fn new(signals: &Arc<Signals>) -> Caller {
+        signals.callers.fetch_add(1, Ordering::Relaxed);
+        Caller(signals.clone())
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.callers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 // === impl Counted ===
@@ -195,6 +231,8 @@ pub(crate) fn new<M: Machine>(parts: ProposerParts<M>) -> (Intake<M>, Proposer<M
         in_flight: AtomicUsize::new(0),
         waiting_bytes: AtomicUsize::new(0),
         waiting_count: AtomicUsize::new(0),
+        callers: AtomicUsize::new(0),
+        last_round: Mutex::default(),
         wake: Notify::new(),
         stops: AtomicBool::new(false),
     });
@@ -218,6 +256,7 @@ pub(crate) fn new<M: Machine>(parts: ProposerParts<M>) -> (Intake<M>, Proposer<M
         stopping,
         queue,
         signals,
+        gathering: Gathering::default(),
         begun: None,
     };
     (intake, proposer)
@@ -239,7 +278,9 @@ impl<M: Machine> Proposer<M> {
             }
             let takes_next = match now {
                 // Nothing is in flight: the next command is not to wait.
-                Leadership::Leading { .. } => filling.is_empty() && self.signals.in_flight() == 0,
+                Leadership::Leading { .. } => {
+                    self.signals.in_flight() == 0 && (filling.is_empty() || self.gathering.until().is_some())
+                }
                 Leadership::Following { .. } => true,
                 Leadership::Elected { .. } | Leadership::Stopped(_) => false,
             };
@@ -248,6 +289,7 @@ impl<M: Machine> Proposer<M> {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 _ = leadership.changed() => {}
                 () = self.signals.wake.notified() => {}
+                () = reach(self.gathering.until()), if takes_next => {}
                 next = self.queue.recv(), if takes_next => match next {
                     Some(waiting) => filling.add(waiting),
                     None => break,
@@ -288,6 +330,7 @@ impl<M: Machine> Proposer<M> {
         while let Ok(waiting) = self.queue.try_recv() {
             filling.add(waiting);
         }
+        self.gathering.end();
         let (_, places) = filling.empty();
         for place in places {
             // Who no longer waits needs no answer.
@@ -311,12 +354,13 @@ impl<M: Machine> Proposer<M> {
         let in_flight = InFlight {
             places: Vec::new(),
             applied: Some(Box::new(begun)),
+            launched: Instant::now(),
             signals: self.signals.clone(),
         };
         self.propose(term, submissions, in_flight).await;
     }
 
-    /// Proposes what waits: at once when nothing is in flight, else only what fills an entry.
+    /// Proposes what waits: once it was gathered when nothing is in flight, else only what fills an entry.
     async fn propose_waiting(&mut self, filling: &mut Filling<M>, term: Term) {
         loop {
             while !filling.is_full()
@@ -328,11 +372,15 @@ impl<M: Machine> Proposer<M> {
             let due = if filling.is_full() {
                 in_flight < ENTRIES_IN_FLIGHT_MAX
             } else {
-                in_flight == 0
+                in_flight == 0 && !filling.is_empty() && {
+                    let last = *self.signals.last_round.lock();
+                    self.gathering.is_over(filling.len(), last, Instant::now())
+                }
             };
-            if filling.is_empty() || !due {
+            if !due {
                 return;
             }
+            self.gathering.end();
             let (submissions, places) = filling.empty_in(term);
             if submissions.is_empty() {
                 continue;
@@ -340,6 +388,7 @@ impl<M: Machine> Proposer<M> {
             let in_flight = InFlight {
                 places,
                 applied: None,
+                launched: Instant::now(),
                 signals: self.signals.clone(),
             };
             self.propose(term, submissions, in_flight).await;
@@ -399,6 +448,10 @@ impl<M: Machine> Filling<M> {
         }
     }
 
+    fn len(&self) -> usize {
+        self.submissions.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.submissions.is_empty()
     }
@@ -444,6 +497,7 @@ impl<M: Machine> Filling<M> {
 impl<M: Machine> InFlight<M> {
     /// Gives each place its answer.
     fn land(mut self, result: ClientWriteResult<Types>) {
+        self.signals.note_round(self.launched.elapsed());
         match result {
             Ok(response) => {
                 if let Some(applied) = self.applied.take() {
@@ -486,6 +540,14 @@ impl<M: Machine> Drop for InFlight<M> {
         };
         self.answer_all(Fault::MayBeDone(reason));
         self.signals.landed();
+    }
+}
+
+/// Waits for a moment; without one, for ever.
+async fn reach(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 
