@@ -13,7 +13,8 @@ pub struct Config {
     pub wal_block_bytes: u32,
     /// How much log is kept before cuts are wanted.
     pub wal_bytes_max: u64,
-    /// How many released log files are kept to be written again.
+    /// How many released log files are kept to be written again: as many as a cut lets go at once, which is all that
+    /// `wal_bytes_max` allows and what came while it was made. Each that is not kept is made and zeroed anew.
     pub wal_spares_max: usize,
     /// How much goes into one batch, if more is queued. One record may be larger.
     pub batch_bytes_max: usize,
@@ -65,7 +66,7 @@ impl Default for Config {
             wal_file_bytes: 64 * MIB,
             wal_block_bytes: 4096,
             wal_bytes_max: 256 * MIB,
-            wal_spares_max: 4,
+            wal_spares_max: 6,
             batch_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,
             queue_count_max: 65_536,
