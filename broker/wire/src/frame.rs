@@ -87,6 +87,18 @@ impl FrameReader {
         &mut self.buffer
     }
 
+    /// Returns how many bytes of the frame that has begun are still to come, if it is one that the reader takes.
+    pub fn missing(&self) -> usize {
+        let Some(&[l0, l1, l2, l3]) = self.buffer.first_chunk() else {
+            return 0;
+        };
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        if length > self.payload_bytes_max {
+            return 0;
+        }
+        (HEADER_BYTES + length as usize).saturating_sub(self.buffer.len())
+    }
+
     /// Returns the next whole frame, or none until more bytes have come.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else {

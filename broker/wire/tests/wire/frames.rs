@@ -50,6 +50,17 @@ fn a_frame_over_the_limit_is_refused_before_its_bytes_come() {
 }
 
 #[test]
+fn how_much_of_a_frame_is_missing_is_known_once_its_length_came() {
+    let bytes = small().encode();
+    for there in 0..=bytes.len() {
+        let missing = if there < 4 { 0 } else { bytes.len() - there };
+        assert_eq!(reader(&bytes[..there]).missing(), missing, "{there} bytes came");
+    }
+    let too_long = frame_header(FrameKind(1), &[&[0; 301]]);
+    assert_eq!(reader(&too_long).missing(), 0, "it will be refused");
+}
+
+#[test]
 fn an_unknown_framing_is_refused() {
     let mut bytes = small().encode().to_vec();
     bytes[5] = 2;
