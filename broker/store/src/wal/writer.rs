@@ -25,6 +25,8 @@ use crate::{Config, Damaged, DamagedPart, Done, Driving, GroupId, StoreFault};
 
 /// How long a log that found no room for another file rests before it looks again.
 const ROOM_RETRY: Duration = Duration::from_millis(100);
+/// How often it is looked at the room there is while as much is written as is kept in reserve.
+const LOOKS: u64 = 4_096;
 /// How much is written at once when a file is made ahead.
 const ZEROS_BYTES: usize = 1 << 20;
 
@@ -69,6 +71,8 @@ pub(crate) struct Wal {
     observer: OnceLock<Arc<dyn LogObserver>>,
     over_budget: OnceLock<Wake>,
     is_nearly_full: AtomicBool,
+    /// What was written since the room was looked at.
+    unlooked_bytes: AtomicUsize,
     jobs: Arc<Jobs>,
     pub(crate) alarm: Alarm,
 }
@@ -208,6 +212,7 @@ impl Wal {
             observer: OnceLock::new(),
             over_budget: OnceLock::new(),
             is_nearly_full: AtomicBool::new(false),
+            unlooked_bytes: AtomicUsize::new(0),
             jobs,
             alarm,
         });
@@ -365,7 +370,7 @@ impl Wal {
         if answer.is_ok() && taken.iter().any(|queued| queued.operation.frees_files()) {
             self.release();
         }
-        self.look_at_room();
+        self.look_at_room_now_and_then(&taken);
         for queued in taken {
             (queued.done)(answer.clone());
         }
@@ -744,7 +749,18 @@ impl Wal {
         self.is_nearly_full.load(Ordering::Relaxed)
     }
 
+    /// Looks at the room once enough was written to matter: to ask costs as much as to write a small batch.
+    fn look_at_room_now_and_then(&self, taken: &[Queued]) {
+        let bytes: usize = taken.iter().map(|queued| queued.bytes).sum();
+        let unlooked = self.unlooked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unlooked as u64 >= self.config.reserve_bytes / LOOKS || self.is_nearly_full.load(Ordering::Relaxed)
+        {
+            self.look_at_room();
+        }
+    }
+
     pub(crate) fn look_at_room(&self) {
+        self.unlooked_bytes.store(0, Ordering::Relaxed);
         if let Ok(space) = self.disk.space(&self.directory) {
             self.note_room(space);
         }
