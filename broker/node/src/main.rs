@@ -1,16 +1,13 @@
 //! `posthouse`: runs a node, or speaks to one.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use clap::Parser;
 use posthouse_node::cli::{Cli, ClientCommand, Command, print_completion};
 use posthouse_node::config::{Config, Flags};
 use posthouse_node::{logs, serve};
-
-/// Bodies are allocated on the thread that reads them and freed on the one that keeps or applies them, and most are
-/// larger than what glibc's malloc has quick lists for: with it, a fifth of a node's time under load went there.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Stack of a thread that serves requests.
 const SERVING_STACK_BYTES: usize = 4 * 1_048_576;
@@ -25,6 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn serve_node(flags: &Flags) -> ExitCode {
+    allocator::keep_what_is_free();
     let config = match Config::load(flags, &environment) {
         Ok(config) => config,
         Err(errors) => {
