@@ -15,17 +15,26 @@ const PURGE_DELAY: c_int = 15;
 /// emptied by the kernel again page by page, which was a seventh of a node's time.
 const PURGE_DELAY_MILLIS: c_long = 10_000;
 
-#[allow(unsafe_code)]
-unsafe extern "C" {
-    // SAFETY: they are mimalloc's own declarations; both take any number, and leave alone what no option has.
-    safe fn mi_option_set_default(option: c_int, value: c_long);
-    #[cfg(test)]
-    safe fn mi_option_get(option: c_int) -> c_long;
+#[expect(unsafe_code, reason = "mimalloc's crate has no call for it")]
+mod declared {
+    use std::ffi::{c_int, c_long};
+
+    // SAFETY: they are as `mimalloc.h` declares them, and take any number.
+    unsafe extern "C" {
+        /// Sets an option, unless the environment does. Nobody else may look at options meanwhile, as other threads do when
+        /// they use memory.
+        pub(super) fn mi_option_set_default(option: c_int, value: c_long);
+        #[cfg(test)]
+        pub(super) safe fn mi_option_get(option: c_int) -> c_long;
+    }
 }
 
-/// Has free memory kept for longer, unless the environment says for how long (`MIMALLOC_PURGE_DELAY`).
+/// Has free memory kept for longer, unless the environment says for how long (`MIMALLOC_PURGE_DELAY`). To be called before
+/// there are other threads.
+#[expect(unsafe_code, reason = "mimalloc's crate has no call for it")]
 pub(crate) fn keep_what_is_free() {
-    mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MILLIS);
+    // SAFETY: there are no other threads yet.
+    unsafe { declared::mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MILLIS) };
 }
 
 #[cfg(test)]
@@ -34,16 +43,9 @@ mod tests {
 
     #[test]
     fn the_number_is_the_one_of_the_purge_delay() {
-        assert!(
-            std::env::var_os("MIMALLOC_PURGE_DELAY").is_none(),
-            "it decides alone"
-        );
-        assert_eq!(
-            mi_option_get(PURGE_DELAY),
-            1_000,
-            "mimalloc's own, which no other option has"
-        );
-        keep_what_is_free();
-        assert_eq!(mi_option_get(PURGE_DELAY), PURGE_DELAY_MILLIS);
+        let is_set = ["MIMALLOC_PURGE_DELAY", "MIMALLOC_RESET_DELAY"].map(std::env::var_os);
+        assert_eq!(is_set, [None, None], "they decide alone");
+        let of_mimalloc = 1_000;
+        assert_eq!(declared::mi_option_get(PURGE_DELAY), of_mimalloc);
     }
 }

@@ -434,7 +434,6 @@ async fn set_up(
 
 fn open_store(config: &Config) -> anyhow::Result<Store> {
     let storage = posthouse_store::Config {
-        wal_file_bytes: config.storage.wal_file_bytes,
         memtable_bytes_max: usize::try_from(config.storage.memtable_bytes_max).unwrap_or(usize::MAX),
         reserve_bytes: config.storage.reserve_bytes,
         on_damage: match &config.cluster {
@@ -442,7 +441,7 @@ fn open_store(config: &Config) -> anyhow::Result<Store> {
             Some(_) => OnDamage::Tell,
             None => OnDamage::Refuse,
         },
-        ..posthouse_store::Config::default()
+        ..posthouse_store::Config::with_log_files_of(config.storage.wal_file_bytes)
     };
     let disk: Arc<dyn Disk> = match config.node.dev {
         true => disk::in_development(&config.node.data),

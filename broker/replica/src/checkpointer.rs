@@ -28,10 +28,8 @@ impl Checkpointer {
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
-                changed = self.over_budget.changed() => {
-                    if changed.is_err() { return }
-                    if !self.is_asked_for() { continue }
-                }
+                // A store that tells another does not tell this one; the look now and then is left.
+                Ok(()) = self.over_budget.changed() => if !self.is_asked_for() { continue },
                 () = tokio::time::sleep(BUDGET_CHECK) => if !self.is_asked_for() { continue },
                 _ = stopping.wait_for(|stopping| *stopping) => return,
             }

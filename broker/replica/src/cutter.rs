@@ -114,7 +114,8 @@ impl Cutter {
             tokio::select! {
                 () = self.budget.changed.notified() => {}
                 changed = self.leadership.changed() => if changed.is_err() { return },
-                changed = self.over_budget.changed() => if changed.is_err() { return },
+                // A store that tells another does not tell this one; the look now and then is left.
+                Ok(()) = self.over_budget.changed() => {}
                 () = tokio::time::sleep(BUDGET_CHECK) => {}
             }
         }

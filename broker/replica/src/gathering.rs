@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A wait is at most this part of what the last entry took.
+/// A wait is to end after this part of what the last entry took.
 const ROUND_PART: u32 = 4;
-/// The longest wait.
+/// The longest wait that is asked for. The timer rounds up to its next tick, of a millisecond.
 const WAIT_MAX: Duration = Duration::from_millis(1);
+/// Where a wait would be shorter than that, there is none: what the timer makes of it would be much of a round.
+const WAIT_MIN: Duration = Duration::from_micros(500);
 /// After so many more waits in vain the number of entries that do not wait no longer doubles.
 const VAIN_MAX: u32 = 6;
 
@@ -70,7 +72,11 @@ impl Gathering {
                 true
             }
             None => {
-                self.until = Some(now + (last.took / ROUND_PART).min(WAIT_MAX));
+                let wait = (last.took / ROUND_PART).min(WAIT_MAX);
+                if wait < WAIT_MIN {
+                    return true;
+                }
+                self.until = Some(now + wait);
                 false
             }
         }
@@ -101,7 +107,7 @@ mod tests {
     #[test]
     fn a_wait_is_a_part_of_a_round_and_never_long() {
         let now = Instant::now();
-        for (took, wait) in [(2_000, 500), (100_000, 1_000), (0, 0)] {
+        for (took, wait) in [(2_000, 500), (3_000, 750), (100_000, 1_000)] {
             let mut gathering = Gathering::default();
             let round = Round {
                 took: Duration::from_micros(took),
@@ -113,6 +119,15 @@ mod tests {
             assert!(gathering.is_over(1, round, until));
             assert_eq!(gathering.until(), None);
         }
+    }
+
+    #[test]
+    fn nothing_waits_for_less_than_the_timer_can_tell() {
+        let round = Round {
+            took: Duration::from_micros(1_999),
+            ..ROUND
+        };
+        assert!(Gathering::default().is_over(1, round, Instant::now()));
     }
 
     #[test]

@@ -27,7 +27,8 @@
 //!
 //! # Bounds
 //!
-//! A frame is [`FRAME_BYTES_MAX`] long at most, a greeting 1 KiB. Calls in flight are bounded in bytes for each
+//! A frame is [`FRAME_BYTES_MAX`] long at most, a greeting 1 KiB. Of what a frame of a greeted peer says is still to come,
+//! memory is asked for 2 MiB ahead at most. Calls in flight are bounded in bytes for each
 //! channel of each peer, and of the node; the others wait, each within its own time. Connections are bounded in
 //! number, those without a greeting more tightly and in time.
 

@@ -277,7 +277,7 @@ impl<M: Machine> Proposer<M> {
                 Leadership::Stopped(_) => break,
             }
             let takes_next = match now {
-                // Nothing is in flight: the next command is not to wait.
+                // Nothing is in flight: the next command is taken at once, into an entry that may wait for more.
                 Leadership::Leading { .. } => {
                     self.signals.in_flight() == 0 && (filling.is_empty() || self.gathering.until().is_some())
                 }
@@ -340,6 +340,7 @@ impl<M: Machine> Proposer<M> {
 
     /// Proposes the first entry of this replica's leadership, or takes commands at once if it needs none.
     async fn begin(&mut self, term: Term) {
+        self.gathering.end();
         let seat = self.seat.clone();
         let begun = move || seat.take(term);
         let Some(command) = M::lead(term) else {

@@ -13,8 +13,7 @@ pub struct Config {
     pub wal_block_bytes: u32,
     /// How much log is kept before cuts are wanted.
     pub wal_bytes_max: u64,
-    /// How many released log files are kept to be written again: as many as a cut lets go at once, which is all that
-    /// `wal_bytes_max` allows and what came while it was made. Each that is not kept is made and zeroed anew.
+    /// How many released log files are kept to be written again. Each that is not kept is made and zeroed anew.
     pub wal_spares_max: usize,
     /// How much goes into one batch, if more is queued. One record may be larger.
     pub batch_bytes_max: usize,
@@ -59,6 +58,22 @@ pub enum ProjectionKind {
 }
 
 const MIB: u64 = 1 << 20;
+
+// === impl Config ===
+
+impl Config {
+    /// Returns the defaults with log files of another size, and as many of them as become of it.
+    pub fn with_log_files_of(bytes: u64) -> Config {
+        let wal_bytes_max = (256 * MIB).max(4 * bytes);
+        Config {
+            wal_file_bytes: bytes,
+            wal_bytes_max,
+            // All that a cut lets go at once: what the budget allows, and what came while it was made.
+            wal_spares_max: usize::try_from(wal_bytes_max / bytes.max(1) + 2).unwrap_or(usize::MAX),
+            ..Config::default()
+        }
+    }
+}
 
 impl Default for Config {
     fn default() -> Self {

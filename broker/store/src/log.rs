@@ -535,7 +535,7 @@ impl Group {
         located.into_iter().chain(wrong).min()
     }
 
-    /// Returns the last entry in the oldest file, if that is the one.
+    /// Returns the group's last entry in the log's oldest file, damaged ones as well; none if it has none there.
     pub(crate) fn last_in(&self, oldest: u32) -> Option<LogIndex> {
         let located = self.located.partition_point(|location| location.epoch <= oldest) as u64;
         let located = located

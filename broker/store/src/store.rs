@@ -297,7 +297,8 @@ impl Store {
     }
 
     /// Returns the groups that should be cut: they keep more log, or more bodies in it, than there should be. One whose
-    /// newest checkpoint covers what keeps the oldest file has only to purge.
+    /// newest checkpoint covers what keeps the oldest file has only to purge. It is this node's log that counts, not its
+    /// peers'.
     pub fn groups_to_cut(&self) -> Vec<GroupId> {
         let uncut_max = self.inner.wal.config.uncut_bodies_max;
         let keepers = self.inner.wal.keepers_of_oldest().into_iter();

@@ -71,7 +71,7 @@ pub(crate) struct Wal {
     observer: OnceLock<Arc<dyn LogObserver>>,
     over_budget: OnceLock<Wake>,
     is_nearly_full: AtomicBool,
-    /// What was written since the room was looked at.
+    /// What was queued since the room was looked at.
     unlooked_bytes: AtomicUsize,
     jobs: Arc<Jobs>,
     pub(crate) alarm: Alarm,
@@ -379,6 +379,8 @@ impl Wal {
 
     /// Writes an empty batch, if the last one is in doubt.
     pub(crate) fn settle(self: &Arc<Self>) {
+        // Others may fill the disk meanwhile.
+        self.unlooked_bytes.store(usize::MAX / 2, Ordering::Relaxed);
         let mut writer = self.writer.lock();
         if !writer.is_in_doubt || self.failed().is_some() {
             return;
@@ -749,7 +751,8 @@ impl Wal {
         self.is_nearly_full.load(Ordering::Relaxed)
     }
 
-    /// Looks at the room once enough was written to matter: to ask costs as much as to write a small batch.
+    /// Looks at the room once enough was queued to matter, or it was quiet before: to ask costs as much as to write a
+    /// small batch.
     fn look_at_room_now_and_then(&self, taken: &[Queued]) {
         let bytes: usize = taken.iter().map(|queued| queued.bytes).sum();
         let unlooked = self.unlooked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -875,7 +878,9 @@ impl Wal {
         if !self.is_over_budget() {
             return Vec::new();
         }
-        let Some(oldest) = self.files.read().keys().next().copied() else {
+        let epochs = self.epochs();
+        // The last one is never let go of, however large it is.
+        let [oldest, _, ..] = epochs[..] else {
             return Vec::new();
         };
         let numbers = (0..GroupId::COUNT).map(GroupId);

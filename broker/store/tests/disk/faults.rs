@@ -617,6 +617,32 @@ fn who_keeps_the_oldest_file_is_said_as_soon_as_there_is_too_much_log() {
 }
 
 #[test]
+fn a_file_larger_than_the_whole_log_should_be_has_nothing_cut() {
+    let config = Config {
+        wal_bytes_max: by_hand().wal_file_bytes / 2,
+        ..by_hand()
+    };
+    let store = Store::open(Path::new("/data"), Arc::new(CrashDisk::new(0)), config).expect("opens");
+    send(&store, 1);
+    assert_eq!(store.groups_to_cut(), [], "it would not be let go of");
+}
+
+#[test]
+fn as_many_log_files_are_kept_as_a_cut_lets_go() {
+    for (file_mib, log_mib, spares) in [(16, 256, 18), (64, 256, 6), (1_024, 4_096, 6)] {
+        let config = Config::with_log_files_of(file_mib << 20);
+        let kept = (config.wal_file_bytes, config.wal_bytes_max, config.wal_spares_max);
+        assert_eq!(kept, (file_mib << 20, log_mib << 20, spares));
+    }
+    let usual = Config::default();
+    let same = Config::with_log_files_of(usual.wal_file_bytes);
+    assert_eq!(
+        (usual.wal_bytes_max, usual.wal_spares_max),
+        (same.wal_bytes_max, same.wal_spares_max)
+    );
+}
+
+#[test]
 fn bodies_stay_readable_while_they_are_cut_and_the_log_is_purged() {
     const MESSAGES: u64 = 400;
     let folder = tempfile::tempdir().expect("a temporary folder");
