@@ -23,13 +23,16 @@ use crate::notes::Notes;
 
 const DIR: &str = "/data";
 /// Applied bytes after which a set is cut: so few that it happens all the time.
-const CUT_BYTES: u64 = 24 << 10;
+const CUT_BYTES: u64 = 12 << 10;
 const WAL_FILE_BYTES: u64 = 64 << 10;
 const MEMTABLE_BYTES_MAX: usize = 64 << 10;
 /// How long a write of the log takes with its sync, at the most, in microseconds; and one in so many takes longer.
 const WRITE_MICROS_MAX: u64 = 1_500;
 const STALL_MICROS_MAX: u64 = 150_000;
 const STALL_ONE_IN: u64 = 500;
+/// How long a cut or another job beside the log takes, at the most: as it does where it writes megabytes, so that much can
+/// happen meanwhile.
+const JOB_MICROS_MAX: u64 = 300_000;
 /// How long it is quiet before the last batch is said to be durable.
 const QUIET: Duration = Duration::from_millis(10);
 
@@ -283,7 +286,7 @@ impl Machine {
     async fn do_jobs(self: Arc<Self>, store: Store, life: Life, work: Arc<Notify>) {
         loop {
             loop {
-                let time = self.write_time();
+                let time = self.job_time();
                 tokio::time::sleep(time).await;
                 if life.is_over() {
                     return;
@@ -311,6 +314,10 @@ impl Machine {
             WRITE_MICROS_MAX
         };
         Duration::from_micros(100 + chance.below(most))
+    }
+
+    fn job_time(&self) -> Duration {
+        Duration::from_micros(100 + self.chance.lock().below(JOB_MICROS_MAX))
     }
 
     /// Ends the process if its machine stopped in the middle of what it did: nothing of it was told to anybody yet.
