@@ -62,26 +62,15 @@ const MIB: u64 = 1 << 20;
 // === impl Config ===
 
 impl Config {
-    /// Returns the defaults with log files of another size, and as many of them as become of it.
+    /// Returns the defaults with log files of a size, and as much log as becomes of it.
     pub fn with_log_files_of(bytes: u64) -> Config {
         let wal_bytes_max = (256 * MIB).max(4 * bytes);
         Config {
             wal_file_bytes: bytes,
+            wal_block_bytes: 4096,
             wal_bytes_max,
             // All that a cut lets go at once: what the budget allows, and what came while it was made.
             wal_spares_max: usize::try_from(wal_bytes_max / bytes.max(1) + 2).unwrap_or(usize::MAX),
-            ..Config::default()
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            wal_file_bytes: 64 * MIB,
-            wal_block_bytes: 4096,
-            wal_bytes_max: 256 * MIB,
-            wal_spares_max: 6,
             batch_bytes_max: 8 << 20,
             queue_bytes_max: 64 << 20,
             queue_count_max: 65_536,
@@ -94,5 +83,11 @@ impl Default for Config {
             projection: ProjectionKind::Sled,
             on_damage: OnDamage::Refuse,
         }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::with_log_files_of(64 * MIB)
     }
 }

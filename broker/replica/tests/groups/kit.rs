@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use posthouse_model::{
-    Definition, Generation, Incarnation, Incoming, LogIndex, Message, MessageId, Name, QueueAttributes,
-    Refusal, Set, SetCommand, SetReply, Span, TenantId, Time,
+    Definition, DirectoryCommand, Generation, Incarnation, Incoming, LogIndex, Message, MessageId, Name,
+    QueueAttributes, Refusal, Set, SetCommand, SetReply, Span, TenantId, Time,
 };
 use posthouse_replica::{Clock, Config, Fault, Group, Groups, Lone, SystemClock, Unobserved};
 use posthouse_store::{OnDamage, ProjectionKind, RealDisk, Store};
@@ -106,6 +106,19 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(PATIENCE, held)
         .await
         .unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// Founds a cluster of two sets.
+pub(crate) async fn found(groups: &Groups) {
+    let found = DirectoryCommand::Found {
+        cluster: [1; 16],
+        sets: 2,
+        root_check: [0; 32],
+    };
+    within(groups.directory.propose(found))
+        .await
+        .expect("taken")
+        .expect("founded");
 }
 
 pub(crate) fn define() -> SetCommand {

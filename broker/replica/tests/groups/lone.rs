@@ -12,7 +12,8 @@ use posthouse_store::crash::CrashDisk;
 use posthouse_store::{GroupId, ProjectionKind, RealDisk, Store, SyncPoint};
 
 use crate::kit::{
-    QUEUE, StandingClock, active, define, done, open_at, open_lone, open_store, send, send_one, until, within,
+    QUEUE, StandingClock, active, define, done, found, open_at, open_lone, open_store, send, send_one, until,
+    within,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -28,15 +29,7 @@ async fn what_was_answered_is_there_after_a_reopen() {
         name: name.clone(),
         quotas: Quotas::default(),
     };
-    let found = DirectoryCommand::Found {
-        cluster: [1; 16],
-        sets: 2,
-        root_check: [0; 32],
-    };
-    within(groups.directory.propose(found))
-        .await
-        .expect("taken")
-        .expect("founded");
+    found(&groups).await;
     within(groups.directory.propose(create))
         .await
         .expect("taken")
@@ -200,15 +193,7 @@ async fn the_directory_writes_checkpoints_and_opens_from_them() {
     };
     let store = open_store(dir.path());
     let groups = open_lone(&store, config.clone()).await;
-    let found = DirectoryCommand::Found {
-        cluster: [1; 16],
-        sets: 2,
-        root_check: [0; 32],
-    };
-    within(groups.directory.propose(found))
-        .await
-        .expect("taken")
-        .expect("founded");
+    found(&groups).await;
     for number in 0..100 {
         let name = Name::parse(&format!("tenant-{number}")).expect("a name");
         let create = DirectoryCommand::CreateTenant {
@@ -255,15 +240,7 @@ async fn groups_in_which_nothing_happens_do_not_keep_the_log_of_others() {
         ..Config::lone(2)
     };
     let groups = open_lone(&store, config).await;
-    let found = DirectoryCommand::Found {
-        cluster: [1; 16],
-        sets: 2,
-        root_check: [0; 32],
-    };
-    within(groups.directory.propose(found))
-        .await
-        .expect("taken")
-        .expect("founded");
+    found(&groups).await;
     let (busy, idle) = (&groups.sets()[0], GroupId::of(SetId(1)));
     done(busy, define()).await;
     let is_purged = |group| store.log(group).state().purged.is_some();

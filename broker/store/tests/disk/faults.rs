@@ -634,12 +634,6 @@ fn as_many_log_files_are_kept_as_a_cut_lets_go() {
         let kept = (config.wal_file_bytes, config.wal_bytes_max, config.wal_spares_max);
         assert_eq!(kept, (file_mib << 20, log_mib << 20, spares));
     }
-    let usual = Config::default();
-    let same = Config::with_log_files_of(usual.wal_file_bytes);
-    assert_eq!(
-        (usual.wal_bytes_max, usual.wal_spares_max),
-        (same.wal_bytes_max, same.wal_spares_max)
-    );
 }
 
 #[test]
