@@ -1,8 +1,8 @@
 //! Bytes that are decoded as parts of what they are decoded from: a body of an entry is no copy.
 //!
 //! serde knows bytes that are borrowed, and bytes that are copied, but none that are counted. So who decodes says for that
-//! time what from, and fields which name [`deserialize`] look whether their bytes lie in it. Only memory is another for that: what is decoded is the
-//! same.
+//! time what from, and fields which name [`deserialize`] look whether their bytes lie in it. What is decoded is the same
+//! either way; only where its bytes are kept differs.
 
 use std::cell::RefCell;
 use std::fmt;
