@@ -140,8 +140,11 @@ impl Bodies {
         let Some(entry) = self.shelf.entry(place.index)? else {
             return Ok(None);
         };
-        match entry.stored_message(place.submission, place.ordinal) {
-            Some(message) => Ok(Some(of_its_own(message))),
+        match entry.message(place.submission, place.ordinal) {
+            Some(message) => Ok(Some(StoredMessage {
+                message: of_its_own(message),
+                produced: entry.now,
+            })),
             None => Err(self.shelf.not_there(place)),
         }
     }
@@ -149,24 +152,21 @@ impl Bodies {
 
 /// Returns a message that keeps no more in memory than itself: it may be on its way for long, and the body of one in an entry
 /// is a part of the entry, or of the frame that brought it.
-fn of_its_own(stored: StoredMessage) -> StoredMessage {
+fn of_its_own(message: &Message) -> Message {
     let copied = |bytes: &Bytes| match bytes.len() {
         ..COPIED_BYTES_MAX => Bytes::copy_from_slice(bytes),
         _ => bytes.clone(),
     };
-    let body = match &stored.message.body {
+    let body = match &message.body {
         Body::Clear(body) => Body::Clear(copied(body)),
         Body::Sealed(sealed) => Body::Sealed(SealedBody {
             ciphertext: copied(&sealed.ciphertext),
             ..sealed.clone()
         }),
     };
-    StoredMessage {
-        message: Message {
-            body,
-            ..stored.message
-        },
-        ..stored
+    Message {
+        body,
+        ..message.clone()
     }
 }
 

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use posthouse_model::{
-    Batch, DirectoryCommand, DirectoryRefusal, DirectoryReply, Happening, Refusal, SetCommand, SetReply,
-    StoredMessage,
+    Batch, DirectoryCommand, DirectoryRefusal, DirectoryReply, Happening, Message, Refusal, SetCommand,
+    SetReply, StoredMessage, Time,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -216,6 +216,12 @@ pub fn encode_stored_message(message: &StoredMessage) -> Bytes {
     encode(Kind::StoredMessage, message)
 }
 
+/// Appends the bytes of a stored message, whose message someone else holds.
+pub fn encode_stored_message_onto(bytes: &mut Vec<u8>, message: &Message, produced: Time) {
+    // Fields are written one after the other, with nothing between them.
+    encode_onto(Kind::StoredMessage, &(message, produced), bytes);
+}
+
 /// Reads a stored message.
 pub fn decode_stored_message(bytes: &[u8]) -> Result<StoredMessage, DecodeError> {
     decode(Kind::StoredMessage, bytes)
@@ -260,11 +266,15 @@ pub fn encode<T: Serialize + ?Sized>(kind: Kind, value: &T) -> Bytes {
         true => encoded_len(value),
         false => PREFIX_BYTES,
     };
-    let mut prefix = Vec::with_capacity(capacity);
-    prefix.extend([kind as u8, kind.version()]);
-    let bytes = postcard::to_extend(value, prefix)
-        .expect("a vector takes any bytes, and our types know the lengths of their sequences");
+    let mut bytes = Vec::with_capacity(capacity);
+    encode_onto(kind, value, &mut bytes);
     Bytes::from(bytes)
+}
+
+fn encode_onto<T: Serialize + ?Sized>(kind: Kind, value: &T, bytes: &mut Vec<u8>) {
+    bytes.extend([kind as u8, kind.version()]);
+    *bytes = postcard::to_extend(value, std::mem::take(bytes))
+        .expect("a vector takes any bytes, and our types know the lengths of their sequences");
 }
 
 /// Returns how many bytes a value takes when it is encoded.

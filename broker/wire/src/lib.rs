@@ -16,7 +16,7 @@ pub use codec::{
     decode_directory_state, decode_happening, decode_set_batch, decode_set_outcome, decode_set_state,
     decode_shared, decode_state, decode_stored_message, encode, encode_directory_batch,
     encode_directory_outcome, encode_directory_state, encode_happening, encode_set_batch, encode_set_outcome,
-    encode_set_state, encode_state, encode_stored_message, encoded_len,
+    encode_set_state, encode_state, encode_stored_message, encode_stored_message_onto, encoded_len,
 };
 pub use frame::{
     Frame, FrameError, FrameKind, FrameReader, HEADER_BYTES as FRAME_HEADER_BYTES, frame_header,

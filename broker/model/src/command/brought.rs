@@ -1,19 +1,14 @@
 //! The messages that an entry brings, found by where a set says it stored them from.
 
-use crate::{Batch, Message, Readmitted, SetCommand, StoredMessage};
+use crate::{Batch, Message, Readmitted, SetCommand};
 
 // === impl Batch ===
 
 impl Batch<SetCommand> {
-    /// Returns a message that the entry brings, as it is kept: by submission, and by place among that submission's
-    /// messages.
-    pub fn stored_message(&self, submission: u32, ordinal: u32) -> Option<StoredMessage> {
+    /// Returns a message that the entry brings: by submission, and by place among that submission's messages.
+    pub fn message(&self, submission: u32, ordinal: u32) -> Option<&Message> {
         let submission = self.submissions.get(submission as usize)?;
-        let message = submission.command.message(ordinal as usize)?;
-        Some(StoredMessage {
-            message: message.clone(),
-            produced: self.now,
-        })
+        submission.command.message(ordinal as usize)
     }
 }
 
@@ -113,11 +108,11 @@ mod tests {
                 .collect(),
         };
         for (ordinal, id) in (0..).zip(1..=5) {
-            let stored = batch.stored_message(1, ordinal).expect("there");
-            assert_eq!((stored.message.id, stored.produced), (MessageId(id), batch.now));
+            let found = batch.message(1, ordinal).expect("there");
+            assert_eq!(found.id, MessageId(id));
         }
-        assert_eq!(batch.stored_message(1, 5), None);
-        assert_eq!(batch.stored_message(0, 0), None);
-        assert_eq!(batch.stored_message(2, 0), None);
+        assert_eq!(batch.message(1, 5), None);
+        assert_eq!(batch.message(0, 0), None);
+        assert_eq!(batch.message(2, 0), None);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthouse_model::{BodyKey, LogIndex, StoredMessage};
+use posthouse_model::{BodyKey, LogIndex};
 
 use super::{Live, Pieces, Place, Table};
 use crate::checkpoint::{self, Checkpoint, Named};
@@ -222,22 +222,34 @@ impl Cut<'_> {
             });
         }
         found.sort_unstable();
-        for (place, key, class) in found {
-            let message = self.message(key, place)?;
-            let bytes = posthouse_wire::encode_stored_message(&message);
-            self.writer(class)?.put(key, message.produced, &bytes)?;
+        let mut bytes = Vec::new();
+        // Messages of an entry follow each other: it is looked for once.
+        for of_entry in found.chunk_by(|(one, ..), (next, ..)| one.index == next.index) {
+            self.write_messages(of_entry, &mut bytes)?;
         }
         Ok(())
     }
 
-    fn message(&self, key: BodyKey, place: Place) -> Result<StoredMessage, StoreFault> {
-        let entry = self
-            .shelf
-            .entry(place.index)?
-            .ok_or_else(|| self.shelf.missing(key))?;
-        entry
-            .stored_message(place.submission, place.ordinal)
-            .ok_or_else(|| self.shelf.not_there(place))
+    /// Writes messages of one entry.
+    fn write_messages(
+        &mut self,
+        found: &[(Place, BodyKey, KeepClass)],
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), StoreFault> {
+        let Some(&(first, key, _)) = found.first() else {
+            return Ok(());
+        };
+        let entry = self.shelf.entry(first.index)?;
+        let entry = entry.ok_or_else(|| self.shelf.missing(key))?;
+        for &(place, key, class) in found {
+            let message = entry
+                .message(place.submission, place.ordinal)
+                .ok_or_else(|| self.shelf.not_there(place))?;
+            bytes.clear();
+            posthouse_wire::encode_stored_message_onto(bytes, message, entry.now);
+            self.writer(class)?.put(key, entry.now, bytes)?;
+        }
+        Ok(())
     }
 
     fn write_notes(&mut self, notes: &[Arc<Notes>]) -> Result<Option<Arc<Segment>>, StoreFault> {

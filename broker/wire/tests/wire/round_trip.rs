@@ -23,6 +23,9 @@ proptest! {
     #[test]
     fn a_stored_message_comes_back(message in any_value::stored_message()) {
         let bytes = encode_stored_message(&message);
+        let mut onto = b"before".to_vec();
+        encode_stored_message_onto(&mut onto, &message.message, message.produced);
+        prop_assert_eq!(&onto, &[b"before", &bytes[..]].concat(), "a message that someone else holds");
         prop_assert_eq!(decode_stored_message(&bytes), Ok(message));
     }
 
