@@ -471,7 +471,7 @@ impl Broker {
         self.guests
             .load(version, record.tenant, record.world, component)
             .await
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+            .map_err(BrokerError::unreadable)?;
         // It may have been removed meanwhile, and unloaded before it was loaded.
         if self
             .directory
@@ -503,8 +503,8 @@ async fn blocking<R: Send + 'static>(
 ) -> Result<R, BrokerError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| BrokerError::Unreadable(error.to_string()))?
-        .map_err(|error| BrokerError::Unreadable(error.to_string()))
+        .map_err(BrokerError::unreadable)?
+        .map_err(BrokerError::unreadable)
 }
 
 /// Returns the digest that a file is named by.

@@ -722,29 +722,31 @@ impl Broker {
         set: SetId,
         key: BodyKey,
     ) -> Result<Option<StoredMessage>, BrokerError> {
-        let Some(stored) = self.read(set, key)? else {
-            return Ok(None);
-        };
+        match self.read(set, key)? {
+            Some(stored) => self.opened(stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a message, if it is sealed, with the version of the plugin that sealed it.
+    pub(super) async fn opened(&self, stored: StoredMessage) -> Result<StoredMessage, BrokerError> {
         let Body::Sealed(sealed) = stored.message.body.clone() else {
-            return Ok(Some(stored));
+            return Ok(stored);
         };
         let body = self.open(sealed).await?;
         let message = Message {
             body: Body::Clear(body),
             ..stored.message
         };
-        Ok(Some(StoredMessage {
+        Ok(StoredMessage {
             message,
             produced: stored.produced,
-        }))
+        })
     }
 
     /// Reads a message as it is kept.
     pub(crate) fn read(&self, set: SetId, key: BodyKey) -> Result<Option<StoredMessage>, BrokerError> {
-        self.store
-            .bodies(set)
-            .read(key)
-            .map_err(|fault| BrokerError::Unreadable(fault.to_string()))
+        self.store.bodies(set).read(key).map_err(BrokerError::unreadable)
     }
 
     async fn open(&self, sealed: SealedBody) -> Result<Bytes, BrokerError> {

@@ -1,5 +1,7 @@
 //! Why the broker did not do what was asked, before a protocol gives it a code.
 
+use std::fmt::Display;
+
 use posthouse_model::{DirectoryRefusal, Kind, Name, Refusal, World};
 use posthouse_replica::Fault;
 use serde::{Deserialize, Serialize};
@@ -104,6 +106,11 @@ impl BrokerError {
             refusal,
             kind: Kind::Queue,
         }
+    }
+
+    /// Returns that the disk failed, or the task at it.
+    pub(super) fn unreadable(fault: impl Display) -> BrokerError {
+        BrokerError::Unreadable(fault.to_string())
     }
 
     /// Returns whether the set did not know what it was asked about.

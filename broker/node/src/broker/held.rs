@@ -191,8 +191,7 @@ impl Broker {
             Told::Excerpt(told) => told,
             other => return Err(senseless(&other)),
         };
-        let excerpt: Set = posthouse_wire::decode_set_state(&told)
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+        let excerpt: Set = posthouse_wire::decode_set_state(&told).map_err(BrokerError::unreadable)?;
         self.excerpts.take_in(&excerpt, found.incarnation);
         Ok(())
     }

@@ -248,7 +248,7 @@ impl Broker {
             .store
             .decisions(group.set())
             .lookup(message)
-            .map_err(|fault| BrokerError::Unreadable(fault.to_string()))?;
+            .map_err(BrokerError::unreadable)?;
         let mut happenings = Vec::new();
         for record in records {
             match posthouse_wire::decode_happening(&record) {
@@ -357,7 +357,7 @@ async fn blocking<R: Send + 'static>(
 ) -> Result<R, BrokerError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+        .map_err(BrokerError::unreadable)?
 }
 
 #[cfg(test)]

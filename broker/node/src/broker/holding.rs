@@ -81,7 +81,7 @@ impl Broker {
         tracing::info!(%set, %replica, "holds a new replica of a set");
         self.write_down(set, Some(replica)).await?;
         let opened = self.groups.open_set(set, replica).await;
-        opened.map_err(|error| BrokerError::Unreadable(error.to_string()))
+        opened.map_err(BrokerError::unreadable)
     }
 
     async fn let_go(&self, set: SetId) -> Result<(), BrokerError> {
@@ -96,7 +96,7 @@ impl Broker {
             cleared
                 .await
                 .unwrap_or(Err(StoreFault::Closed))
-                .map_err(unwritten)?;
+                .map_err(BrokerError::unreadable)?;
         }
         Ok(())
     }
@@ -115,13 +115,9 @@ impl Broker {
         }
         let store = self.store.clone();
         let written = tokio::task::spawn_blocking(move || store.set_identity(identity)).await;
-        let written = written.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
-        written.map_err(unwritten)
+        let written = written.map_err(BrokerError::unreadable)?;
+        written.map_err(BrokerError::unreadable)
     }
-}
-
-fn unwritten(fault: StoreFault) -> BrokerError {
-    BrokerError::Unreadable(fault.to_string())
 }
 
 /// Returns what is to be done so that a disk holds what the directory says. `kept` are the sets that there are files of,

@@ -130,7 +130,7 @@ impl Listings {
             Err(fault) => {
                 tracing::error!(%fault, "the projection cannot be read; it is made anew");
                 self.news.make_anew();
-                Err(BrokerError::Unreadable(fault.to_string()))
+                Err(BrokerError::unreadable(fault))
             }
         }
     }

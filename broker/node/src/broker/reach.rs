@@ -578,8 +578,8 @@ impl Broker {
             Ask::Component { digest } => {
                 let components = self.component_files.clone();
                 let read = tokio::task::spawn_blocking(move || components.get(&digest)).await;
-                let component = read.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
-                let component = component.map_err(|error| BrokerError::Unreadable(error.to_string()))?;
+                let component = read.map_err(BrokerError::unreadable)?;
+                let component = component.map_err(BrokerError::unreadable)?;
                 Ok(Told::Component(component))
             }
             Ask::Report => Ok(Told::Report(self.report().await)),

@@ -250,7 +250,7 @@ impl Broker {
         };
         tokio::task::spawn_blocking(looking)
             .await
-            .map_err(|error| BrokerError::Unreadable(error.to_string()))?
+            .map_err(BrokerError::unreadable)?
     }
 
     /// Has one message decided anew and taken in where it belongs; returns its id.
