@@ -3,6 +3,7 @@
 //! Outside development mode there is none of this: a node opens its store on the operating system's disk.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,6 +126,10 @@ impl DiskFile for SlowFile {
     fn write_back(&self) -> io::Result<()> {
         self.delay.wait();
         self.real.write_back()
+    }
+
+    fn read_ahead(&self, range: Range<u64>) {
+        self.real.read_ahead(range);
     }
 
     fn uncache(&self) {

@@ -22,11 +22,13 @@ mod cut;
 mod memory;
 mod memtable;
 mod pieces;
+mod reading;
 
 pub use cut::CutPlan;
 pub(crate) use memory::BodyMemory;
 pub(crate) use memtable::{Place, Table};
 pub(crate) use pieces::Pieces;
+pub use reading::Reading;
 
 /// How often a read starts anew because a cut moved what it was about to read.
 const READ_TRIES_MAX: usize = 8;

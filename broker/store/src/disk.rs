@@ -3,6 +3,7 @@
 //! Every sync says which one it is, so that a test can leave out exactly that one and must then see a loss.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn write_back(&self) -> io::Result<()> {
         Ok(())
     }
+    /// Says that a range will be read soon, so that nobody has to wait for the drive then. That is a wish, too.
+    fn read_ahead(&self, _range: Range<u64>) {}
     /// Lets go of what is in memory of the file, so that it is read from the drive next. That is a wish: what cannot do
     /// it does nothing.
     fn uncache(&self) {}

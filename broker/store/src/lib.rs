@@ -36,7 +36,7 @@ mod shelf;
 mod store;
 mod transfer;
 
-pub use bodies::{Bodies, CutPlan, Live, SegmentSummary, StreamSummary};
+pub use bodies::{Bodies, CutPlan, Live, Reading, SegmentSummary, StreamSummary};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, Driving, ProjectionKind};
 pub use damage::{DamageObserver, Damaged, DamagedPart, OnDamage};

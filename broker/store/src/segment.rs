@@ -16,12 +16,13 @@
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, Time};
+use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, StoredMessage, Time};
+use posthouse_wire::{DecodeError, Kind};
 
 use crate::aligned::{ALIGNMENT, Aligned};
 use crate::bodies::Pieces;
@@ -42,6 +43,8 @@ const TRAILER_HEADER_BYTES: usize = 8;
 const STREAM_BYTES: usize = 40;
 const KEY_BYTES: usize = 16;
 const TAIL_BYTES: usize = 48;
+/// How far the drive is asked for records before they are read.
+const AHEAD_BYTES: u64 = 2 << 20;
 /// How much is written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -97,6 +100,8 @@ pub(crate) struct Segment {
     file: Arc<dyn DiskFile>,
     index_at: u64,
     blocks: Box<[BodyKey]>,
+    /// Up to where the drive was asked for records before they are read, by whoever is furthest.
+    asked_to: AtomicU64,
     /// The block read last: who consumes a queue reads its entries one after the other.
     recent: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
     /// What was found wrong with the file first, once something was.
@@ -365,6 +370,7 @@ impl Segment {
             file,
             index_at: tail.index_at,
             blocks,
+            asked_to: AtomicU64::new(0),
             recent: Mutex::new(None),
             wrong: OnceLock::new(),
             is_told: AtomicBool::new(false),
@@ -373,8 +379,70 @@ impl Segment {
 
     /// Reads the record of a key, if it is here, with what is likely to be read next.
     pub(crate) fn get(&self, key: BodyKey, pieces: &Pieces) -> Result<Option<Bytes>, StoreFault> {
-        let found = self.find(key).map_err(|fault| self.noted(fault))?;
+        let found = self.find_record(key)?;
         found.map(|entry| self.get_along(&entry, pieces)).transpose()
+    }
+
+    /// Returns where the record of a key is, if it is here.
+    pub(crate) fn find_record(&self, key: BodyKey) -> Result<Option<Entry>, StoreFault> {
+        self.find(key).map_err(|fault| self.noted(fault))
+    }
+
+    /// Reads a range of the file in which records are, and has the drive begin with those after it: who reads many at once
+    /// goes on with those, and reads where it must not wait for a drive.
+    pub(crate) fn read_records(&self, range: Range<u64>) -> io::Result<Bytes> {
+        if range.end > self.index_at {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.ask_ahead(range.end);
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        read_exact_at(&*self.file, &mut bytes, range.start)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Asks the drive for what comes after a position, each part once, and not before half of what it was asked for is read.
+    /// Who reads where another has been finds it in memory, or waits.
+    fn ask_ahead(&self, position: u64) {
+        let asked_to = self.asked_to.load(Ordering::Relaxed);
+        if position + AHEAD_BYTES / 2 <= asked_to {
+            return;
+        }
+        let start = asked_to.max(position);
+        let end = (position + AHEAD_BYTES).min(self.index_at);
+        if start >= end {
+            return;
+        }
+        // Another who asks at the same time asks for the same.
+        let asked = self
+            .asked_to
+            .compare_exchange(asked_to, end, Ordering::Relaxed, Ordering::Relaxed);
+        if asked.is_ok() {
+            self.file.read_ahead(start..end);
+        }
+    }
+
+    /// Returns the record of an entry, of bytes that were read from `start` on.
+    pub(crate) fn record_of(&self, entry: &Entry, start: u64, bytes: &Bytes) -> Result<Bytes, StoreFault> {
+        let part = |range: Range<u64>| {
+            let part = (range.start - start) as usize..(range.end - start) as usize;
+            Ok(bytes.slice(part))
+        };
+        self.read_record(entry, part).map_err(|fault| self.noted(fault))
+    }
+
+    /// Decodes a record of a body.
+    pub(crate) fn decode(&self, record: &[u8]) -> Result<StoredMessage, StoreFault> {
+        posthouse_wire::decode_stored_message(record).map_err(|error| self.undecodable(&error))
+    }
+
+    /// Decodes a record of a body, which is a part of the record: it keeps all that was read with it in memory.
+    pub(crate) fn decode_shared(&self, record: &Bytes) -> Result<StoredMessage, StoreFault> {
+        posthouse_wire::decode_shared(Kind::StoredMessage, record).map_err(|error| self.undecodable(&error))
+    }
+
+    fn undecodable(&self, error: &DecodeError) -> StoreFault {
+        let what = format!("a body cannot be read: {error}");
+        StoreFault::corrupt(&self.path, 0, 0, what)
     }
 
     /// Reads the record of an entry, with what is likely to be read next.
@@ -630,6 +698,12 @@ fn put_key(bytes: &mut [u8], at: usize, key: BodyKey) {
 // === impl Entry ===
 
 impl Entry {
+    /// Returns where the record is in the file.
+    pub(crate) fn range(&self) -> Range<u64> {
+        let bytes = RECORD_HEADER_BYTES as u64 + u64::from(self.length);
+        self.position..self.position.saturating_add(bytes)
+    }
+
     fn parse(block: &[u8], place: usize) -> Entry {
         let at = BLOCK_HEADER_BYTES + place * ENTRY_BYTES;
         Entry {
@@ -953,6 +1027,68 @@ mod tests {
             .expect("finishes");
         let bytes = disk.contents(&segment.path).expect("the file");
         (segment, bytes)
+    }
+
+    /// A file that notes what it is asked for in advance.
+    #[derive(Debug)]
+    struct Noting {
+        file: MemoryFile,
+        asked: Mutex<Vec<Range<u64>>>,
+    }
+
+    impl DiskFile for Noting {
+        fn bytes(&self) -> io::Result<u64> {
+            self.file.bytes()
+        }
+
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.file.read_at(into, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            self.file.write_at(bytes, offset)
+        }
+
+        fn sync(&self, point: SyncPoint) -> io::Result<()> {
+            self.file.sync(point)
+        }
+
+        fn allocate(&self, bytes: u64) -> io::Result<()> {
+            self.file.allocate(bytes)
+        }
+
+        fn read_ahead(&self, range: Range<u64>) {
+            self.asked.lock().push(range);
+        }
+    }
+
+    #[test]
+    fn the_drive_is_asked_once_for_each_part_before_it_is_read() {
+        let records = (0..100).map(|sequence| ((0, sequence), (0, vec![b'x'; 100_000])));
+        let (_, bytes) = write(&records.collect());
+        let noting = Arc::new(Noting {
+            file: MemoryFile(bytes),
+            asked: Mutex::default(),
+        });
+        let segment = Segment::read(noting.clone(), PathBuf::new(), None).map_err(Fault::into_damage);
+        let segment = segment.expect("opens");
+        for start in (0..segment.index_at).step_by(200_000) {
+            let end = (start + 200_000).min(segment.index_at);
+            segment.read_records(start..end).expect("reads");
+            let asked = noting.asked.lock();
+            let asked_to = asked.last().map_or(0, |range| range.end);
+            assert!(
+                asked_to >= segment.index_at.min(end + AHEAD_BYTES / 2),
+                "{end}: {asked:?}"
+            );
+        }
+        let asked = noting.asked.lock();
+        assert!(asked.len() < 15, "in large parts: {asked:?}");
+        assert!(
+            asked.windows(2).all(|pair| pair[0].end == pair[1].start),
+            "{asked:?}"
+        );
+        assert_eq!(asked.last().map(|range| range.end), Some(segment.index_at));
     }
 
     proptest! {

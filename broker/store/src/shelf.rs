@@ -15,7 +15,7 @@ use crate::damage::{Alarm, Wrong};
 use crate::disk::{Disk, SyncPoint};
 use crate::jobs::Jobs;
 use crate::log::GroupLog;
-use crate::segment::{Segment, SegmentKind, SegmentName};
+use crate::segment::{Entry, Segment, SegmentKind, SegmentName};
 use crate::{Damaged, DamagedPart, Done, GroupId, OnDamage, SegmentFile, SegmentSummary, StoreFault};
 
 /// What one group has on the disk beside its log.
@@ -540,20 +540,33 @@ impl Segments {
 
     /// Reads a body, if it is in one of them.
     pub(crate) fn read(&self, shelf: &Shelf, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
+        let Some((segment, entry)) = self.find_record(shelf, key)? else {
+            return Ok(None);
+        };
+        let record = segment.get_along(&entry, &shelf.memory.pieces);
+        shelf
+            .noted(segment, record)
+            .and_then(|record| segment.decode(&record))
+            .map(Some)
+    }
+
+    /// Finds the record of a body, if it is in one of them.
+    pub(crate) fn find_record(
+        &self,
+        shelf: &Shelf,
+        key: BodyKey,
+    ) -> Result<Option<(&Arc<Segment>, Entry)>, StoreFault> {
         let hint = self.hint.load(Ordering::Relaxed);
         let others = (0..self.list.len()).rev().filter(|place| *place != hint);
         for place in std::iter::once(hint).chain(others) {
             let Some(segment) = self.list.get(place) else {
                 continue;
             };
-            let Some(bytes) = shelf.noted(segment, segment.get(key, &shelf.memory.pieces))? else {
+            let Some(entry) = shelf.noted(segment, segment.find_record(key))? else {
                 continue;
             };
             self.hint.store(place, Ordering::Relaxed);
-            let message = posthouse_wire::decode_stored_message(&bytes).map_err(|error| {
-                StoreFault::corrupt(&segment.path, 0, 0, format!("a body cannot be read: {error}"))
-            })?;
-            return Ok(Some(message));
+            return Ok(Some((segment, entry)));
         }
         // It may be in one that cannot be looked into.
         match self.lost.first() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthouse_model::{
-    Attribute, Body, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name, Parking,
-    ReceiptHandle, Refusal, SessionCall, Set, SetCommand, SetId, SetReply, Span, StoredMessage, TenantId,
-    Term, Time, Token, bounds,
+    Attribute, Body, BodyKey, Incarnation, Incoming, Kind, Leased, LogIndex, Message, MessageId, Name,
+    Parking, ReceiptHandle, Refusal, SessionCall, Set, SetCommand, SetId, SetReply, Span, StoredMessage,
+    TenantId, Term, Time, Token, bounds,
 };
 use posthouse_replica::{Fault, Group, Reason};
 use serde::{Deserialize, Serialize};
@@ -586,12 +586,21 @@ impl Broker {
         let mut failure = None;
         let mut unread = Vec::new();
         let mut bytes = 0;
+        let bodies = self.store.bodies(found.set);
+        let keys: Vec<BodyKey> = leased.iter().map(|one| one.body).collect();
+        let mut reading = bodies.reading(&keys);
         for one in leased {
             if bytes >= RECEPTION_BYTES_MAX {
                 unread.push(one.handle);
                 continue;
             }
-            match self.read_open(found.set, one.body).await {
+            let read = reading.next().transpose().map(Option::flatten);
+            let opened = match read.map_err(BrokerError::unreadable) {
+                Ok(Some(stored)) => self.opened(stored).await.map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            match opened {
                 Ok(Some(message)) => {
                     bytes += message.message.body.len();
                     messages.push(Received { leased: one, message });

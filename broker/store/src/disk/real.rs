@@ -3,6 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +27,8 @@ struct RealFile {
 
 /// How much is written past the page cache at the least. Less gains nothing, and may be read soon.
 const DIRECT_BYTES_MIN: usize = 64 << 10;
+/// How much the system is told of at once that will be read: of a longer piece it may take the beginning only.
+const ADVICE_BYTES: u64 = 128 << 10;
 
 // === impl RealDisk ===
 
@@ -154,6 +158,14 @@ impl DiskFile for RealFile {
 
     fn write_back(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn read_ahead(&self, range: Range<u64>) {
+        for start in range.clone().step_by(ADVICE_BYTES as usize) {
+            let bytes = NonZeroU64::new(ADVICE_BYTES.min(range.end - start));
+            // Without it, it is read when it is wanted.
+            let _ = rustix::fs::fadvise(&self.file, start, bytes, rustix::fs::Advice::WillNeed);
+        }
     }
 
     fn uncache(&self) {

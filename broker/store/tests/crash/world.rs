@@ -685,11 +685,16 @@ impl World {
         };
         let applied = &self.groups[number].applied;
         let bodies = self.store.bodies(set);
-        for key in &applied.live {
+        let live: Vec<BodyKey> = applied.live.iter().copied().collect();
+        for (key, of_many) in live.iter().zip(bodies.reading(&live)) {
             let read = bodies.read(*key).map_err(|fault| fault.to_string())?;
             check!(
                 read.as_ref() == applied.bodies.get(key),
                 "body {key:?} is {read:?}"
+            );
+            check!(
+                of_many == Ok(read),
+                "body {key:?}, read with others, is {of_many:?}"
             );
         }
         let decisions = self.store.decisions(set);

@@ -1,0 +1,113 @@
+//! Bodies that are read one after the other are what each is alone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthouse_model::{BodyKey, Message, MessageId, StoredMessage};
+use posthouse_store::crash::CrashDisk;
+use posthouse_store::{Store, StoreFault};
+use proptest::prelude::*;
+
+use crate::fixtures::{SET, by_hand, cut_by, files, find, key, plan, send_message};
+
+type Read = Result<Option<StoredMessage>, StoreFault>;
+
+/// Returns a message of so many bytes; the number tells where it is in its file.
+fn message(number: u64, bytes: usize) -> Message {
+    let mut body = format!("body {number};").into_bytes();
+    body.resize(body.len() + bytes, b'x');
+    Message::plain(MessageId(number << 22), Bytes::from(body))
+}
+
+/// Returns a store with messages of these sizes, numbered from 1, which was cut after some of them.
+fn filled(disk: &CrashDisk, sizes: &[usize], cuts: &[u64]) -> Store {
+    let store = Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand()).expect("opens");
+    for (number, bytes) in (1..).zip(sizes) {
+        send_message(&store, number, message(number, *bytes));
+        if cuts.contains(&number) {
+            cut_by(&store, plan(number)).expect("the disk is well");
+        }
+    }
+    store
+}
+
+fn one_by_one(store: &Store, keys: &[BodyKey]) -> Vec<Read> {
+    keys.iter().map(|key| store.bodies(SET).read(*key)).collect()
+}
+
+fn together(store: &Store, keys: &[BodyKey]) -> Vec<Read> {
+    store.bodies(SET).reading(keys).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn bodies_read_together_are_what_each_is_alone(
+        sizes in prop::collection::vec(0_usize..20_000, 1..40),
+        cuts in prop::collection::vec(1_u64..40, 0..4),
+        // Some that are not there, some again, in any order or in that of the log.
+        mut wanted in prop::collection::vec(1_u64..45, 0..60),
+        in_order in any::<bool>(),
+    ) {
+        let disk = CrashDisk::new(1);
+        let store = filled(&disk, &sizes, &cuts);
+        if in_order {
+            wanted.sort_unstable();
+        }
+        let keys: Vec<BodyKey> = wanted.iter().map(|number| key(*number)).collect();
+        let read = together(&store, &keys);
+        prop_assert_eq!(&read, &one_by_one(&store, &keys));
+        for (number, read) in wanted.iter().zip(read) {
+            let size = sizes.get(*number as usize - 1);
+            let expected = size.map(|bytes| message(*number, *bytes));
+            prop_assert_eq!(read.map(|read| read.map(|stored| stored.message)), Ok(expected));
+        }
+    }
+}
+
+#[test]
+fn many_are_read_at_once_with_the_first() {
+    let disk = CrashDisk::new(3);
+    let store = filled(&disk, &[4_000; 20], &[20]);
+    let keys: Vec<BodyKey> = (1..=20).map(key).collect();
+    let bodies = store.bodies(SET);
+    let mut reading = bodies.reading(&keys);
+    let mut next = |number| {
+        let read = reading.next().expect("one for each key");
+        assert_eq!(
+            read.map(|read| read.map(|stored| stored.message)),
+            Ok(Some(message(number, 4_000)))
+        );
+    };
+    next(1);
+    // What happens to the file now is not seen by who has read it.
+    let path = files(&disk, "groups", ".segment").remove(0);
+    disk.flip(&path, find(&disk, &path, b"body 7;"), 4);
+    (2..=20).for_each(next);
+    assert!(bodies.read(key(7)).is_err(), "it is by who reads it now");
+}
+
+#[test]
+fn a_damaged_one_among_many_is_refused_alone() {
+    let disk = CrashDisk::new(2);
+    let store = filled(&disk, &[4_000; 20], &[20]);
+    let path = files(&disk, "groups", ".segment").remove(0);
+    disk.flip(&path, find(&disk, &path, b"body 7;"), 4);
+    let keys: Vec<BodyKey> = (1..=20).map(key).collect();
+    let read = together(&store, &keys);
+    for (number, read) in (1..).zip(read) {
+        match number {
+            7 => assert!(
+                matches!(&read, Err(StoreFault::Corrupt { file, .. }) if *file == path),
+                "{read:?}"
+            ),
+            _ => {
+                let found = read.map(|read| read.map(|stored| stored.message));
+                assert_eq!(found, Ok(Some(message(number, 4_000))));
+            }
+        }
+    }
+    assert_eq!(store.damage().len(), 1, "and it is known");
+}
