@@ -150,7 +150,7 @@ impl Store {
         let wal_directory = dir.join(WAL_DIRECTORY);
         let (parts, torn) = recover(&*disk, &wal_directory, &config)?;
         let jobs = Arc::new(Jobs::default());
-        let memory = Arc::new(BodyMemory::new(config.memtable_bytes_max / 2));
+        let memory = Arc::new(BodyMemory::new(config.body_memory_bytes_max()));
         let driving = config.driving;
         let projection = Projection::open(&dir.join(PROJECTION_DIRECTORY), config.projection)?;
         let alarm = Alarm::default();

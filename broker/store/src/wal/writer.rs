@@ -534,7 +534,7 @@ impl Wal {
     }
 
     fn evict(&self, writer: &mut Writer) {
-        while self.memory_bytes.load(Ordering::Relaxed) > self.config.memtable_bytes_max / 2 {
+        while self.memory_bytes.load(Ordering::Relaxed) > self.config.log_memory_bytes_max() {
             let Some((group, serial)) = writer.written.pop_front() else {
                 return;
             };
