@@ -73,6 +73,11 @@ impl Site {
         self.node.address()
     }
 
+    /// Returns the URL of its streaming door.
+    pub(crate) fn streams_url(&self) -> String {
+        self.node.streams_url()
+    }
+
     /// Returns what signs requests for it.
     pub(crate) fn signing(&self) -> Signing {
         Signing::new(self.address())

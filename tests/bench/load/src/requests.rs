@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 
 use posthouse_tests::Client;
 
+/// The name of the access key that the tenant of development has.
+pub const SECRET_ID: &str = "AKIDdev";
+/// The access key itself.
+pub const SECRET_KEY: &str = "dev";
 /// What bodies are made of: nothing that a form has to escape.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /// The path of CMQ's API.
@@ -34,7 +38,7 @@ impl Signing {
     /// Returns what signs for the node at an address.
     pub fn new(address: SocketAddr) -> Signing {
         Signing {
-            client: Client::new(address, "AKIDdev", b"dev"),
+            client: Client::new(address, SECRET_ID, SECRET_KEY.as_bytes()),
             address,
         }
     }

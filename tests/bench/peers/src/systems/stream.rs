@@ -8,6 +8,7 @@ use futures::FutureExt;
 use posthouse_client::{
     Client, ConsumeError, Consumer, Delivery, Key, Receipt, SettleError, Settlement, Target, Window,
 };
+use posthouse_load::requests::{SECRET_ID, SECRET_KEY};
 
 use crate::door::{Lane, Pace};
 use crate::meter::Meter;
@@ -98,7 +99,7 @@ pub(crate) async fn steady(lane: &Lane, body: &Bytes, pace: Pace) -> anyhow::Res
 
 fn client(lane: &Lane) -> anyhow::Result<Client> {
     let address = format!("http://{}", lane.leader);
-    Client::new(&[address], Key::new("AKIDdev", "dev")).context("a client of the streaming door")
+    Client::new(&[address], Key::new(SECRET_ID, SECRET_KEY)).context("a client of the streaming door")
 }
 
 /// Waits for the delete that has waited longest, if there is one.
