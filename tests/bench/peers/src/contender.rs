@@ -102,11 +102,11 @@ impl Contender {
     /// Returns what it is used with unless a search is asked for.
     pub(crate) fn plan(self, body: Body) -> Plan {
         let [queues, producers, window, consumers, prefetch] = match (self, body) {
-            (Contender::RabbitMq, Body::Small) => [6, 6, 400, 6, 400],
+            (Contender::RabbitMq, Body::Small) => [6, 6, 800, 6, 400],
             (Contender::RabbitMq, Body::Large) => [3, 3, 50, 3, 50],
-            (Contender::NatsSync, Body::Small) => [3, 3, 800, 3, 400],
+            (Contender::NatsSync, Body::Small) => [3, 3, 800, 12, 800],
             (Contender::NatsSync, Body::Large) => [3, 3, 50, 3, 50],
-            (Contender::Nats, Body::Small) => [3, 3, 400, 3, 400],
+            (Contender::Nats, Body::Small) => [6, 12, 400, 6, 800],
             (Contender::Nats, Body::Large) => [3, 3, 50, 3, 50],
             (Contender::Posthouse, Body::Small) => [1, 64, 16, 64, 16],
             (Contender::Posthouse, Body::Large) => [1, 16, 16, 16, 16],
@@ -114,7 +114,7 @@ impl Contender {
             (Contender::PosthouseSets, Body::Large) => [3, 16, 16, 16, 16],
             (Contender::PosthouseSingle, Body::Small) => [1, 128, 1, 64, 16],
             (Contender::PosthouseSingle, Body::Large) => [1, 64, 1, 16, 16],
-            (Contender::PosthouseStream, Body::Small) => [1, 16, 512, 8, 256],
+            (Contender::PosthouseStream, Body::Small) => [1, 32, 512, 32, 1_024],
             (Contender::PosthouseStream, Body::Large) => [1, 8, 16, 8, 16],
         };
         Plan {
@@ -162,10 +162,10 @@ impl Contender {
             (Knob::Consumers, &[4, 8, 16, 32]),
         ];
         const STREAM_SMALL: &[Tries] = &[
-            (Knob::Producers, &[2, 4, 8, 16, 32]),
-            (Knob::Window, &[64, 128, 256, 512, 1_024]),
-            (Knob::Consumers, &[2, 4, 8, 16, 32]),
-            (Knob::Prefetch, &[64, 128, 256, 512, 1_024]),
+            (Knob::Producers, &[4, 8, 16, 32]),
+            (Knob::Window, &[256, 512, 1_024, 2_048]),
+            (Knob::Consumers, &[4, 8, 16, 32, 64]),
+            (Knob::Prefetch, &[256, 512, 1_024, 2_048]),
         ];
         const STREAM_LARGE: &[Tries] = &[
             (Knob::Producers, &[2, 4, 8, 16]),
