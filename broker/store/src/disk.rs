@@ -8,8 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod real;
+#[cfg(test)]
+mod watched;
 
 pub use real::RealDisk;
+#[cfg(test)]
+pub(crate) use watched::Watched;
 
 /// A disk with files and directories.
 pub trait Disk: Send + Sync + std::fmt::Debug {

@@ -992,6 +992,7 @@ mod tests {
 
     use super::*;
     use crate::crash::CrashDisk;
+    use crate::disk::Watched;
 
     const KEPT: &[u8] = include_bytes!("../kept/segment-1.segment");
     const NAME: SegmentName = SegmentName {
@@ -1029,60 +1030,24 @@ mod tests {
         (segment, bytes)
     }
 
-    /// A file that notes what it is asked for in advance.
-    #[derive(Debug)]
-    struct Noting {
-        file: MemoryFile,
-        asked: Mutex<Vec<Range<u64>>>,
-    }
-
-    impl DiskFile for Noting {
-        fn bytes(&self) -> io::Result<u64> {
-            self.file.bytes()
-        }
-
-        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-            self.file.read_at(into, offset)
-        }
-
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.file.write_at(bytes, offset)
-        }
-
-        fn sync(&self, point: SyncPoint) -> io::Result<()> {
-            self.file.sync(point)
-        }
-
-        fn allocate(&self, bytes: u64) -> io::Result<()> {
-            self.file.allocate(bytes)
-        }
-
-        fn read_ahead(&self, range: Range<u64>) {
-            self.asked.lock().push(range);
-        }
-    }
-
     #[test]
     fn the_drive_is_asked_once_for_each_part_before_it_is_read() {
         let records = (0..100).map(|sequence| ((0, sequence), (0, vec![b'x'; 100_000])));
         let (_, bytes) = write(&records.collect());
-        let noting = Arc::new(Noting {
-            file: MemoryFile(bytes),
-            asked: Mutex::default(),
-        });
-        let segment = Segment::read(noting.clone(), PathBuf::new(), None).map_err(Fault::into_damage);
+        let watched = Arc::new(Watched::new(Arc::new(MemoryFile(bytes))));
+        let segment = Segment::read(watched.clone(), PathBuf::new(), None).map_err(Fault::into_damage);
         let segment = segment.expect("opens");
         for start in (0..segment.index_at).step_by(200_000) {
             let end = (start + 200_000).min(segment.index_at);
             segment.read_records(start..end).expect("reads");
-            let asked = noting.asked.lock();
+            let asked = watched.asked.lock();
             let asked_to = asked.last().map_or(0, |range| range.end);
             assert!(
                 asked_to >= segment.index_at.min(end + AHEAD_BYTES / 2),
                 "{end}: {asked:?}"
             );
         }
-        let asked = noting.asked.lock();
+        let asked = watched.asked.lock();
         assert!(asked.len() < 15, "in large parts: {asked:?}");
         assert!(
             asked.windows(2).all(|pair| pair[0].end == pair[1].start),

@@ -97,49 +97,18 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::crash::CrashDisk;
-    use crate::disk::{Disk, Opening, SyncPoint};
+    use crate::disk::{Disk, Opening, Watched};
 
-    /// A file that counts how often it is read.
-    #[derive(Debug)]
-    struct Counted {
-        file: Arc<dyn DiskFile>,
-        reads: AtomicU64,
-    }
-
-    impl DiskFile for Counted {
-        fn bytes(&self) -> io::Result<u64> {
-            self.file.bytes()
-        }
-
-        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-            self.reads.fetch_add(1, Ordering::Relaxed);
-            self.file.read_at(into, offset)
-        }
-
-        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.file.write_at(bytes, offset)
-        }
-
-        fn sync(&self, point: SyncPoint) -> io::Result<()> {
-            self.file.sync(point)
-        }
-
-        fn allocate(&self, bytes: u64) -> io::Result<()> {
-            self.file.allocate(bytes)
-        }
-    }
-
-    fn file(seed: u8, bytes: usize) -> (Arc<Counted>, Vec<u8>) {
+    fn file(seed: u8, bytes: usize) -> (Arc<Watched>, Vec<u8>) {
         let content: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8 ^ seed).collect();
         let disk = CrashDisk::new(1);
         let file = disk.open(Path::new("/file"), Opening::Create).expect("a file");
         file.write_at(&content, 0).expect("writes");
-        let reads = AtomicU64::new(0);
-        (Arc::new(Counted { file, reads }), content)
+        (Arc::new(Watched::new(file)), content)
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! For tests: a file that notes how often it is read, and what it is asked for in advance.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::{DiskFile, SyncPoint};
+
+/// A file that is watched.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    file: Arc<dyn DiskFile>,
+    pub(crate) reads: AtomicU64,
+    pub(crate) asked: Mutex<Vec<Range<u64>>>,
+}
+
+impl Watched {
+    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Watched {
+        Watched {
+            file,
+            reads: AtomicU64::new(0),
+            asked: Mutex::default(),
+        }
+    }
+}
+
+impl DiskFile for Watched {
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.file.read_at(into, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self, point: SyncPoint) -> io::Result<()> {
+        self.file.sync(point)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        self.file.allocate(bytes)
+    }
+
+    fn read_ahead(&self, range: Range<u64>) {
+        self.asked.lock().push(range);
+    }
+}
