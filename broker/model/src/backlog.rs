@@ -15,13 +15,14 @@
 //!
 //! The backlog decides nothing: what a timer that ended leads to, its owner says.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
+use crate::block_map::BlockMap;
 use crate::sequence_set::SequenceSet;
+use crate::timers::Timers;
 use crate::{ReceiptHandle, Time};
 
 /// Messages that wait for a consumer, by their sequences.
@@ -31,9 +32,11 @@ pub(crate) struct Backlog {
     ready_count: u64,
     held: SequenceSet,
     leased_count: u64,
-    marks: BTreeMap<u64, Mark>,
-    handles: BTreeMap<ReceiptHandle, u64>,
-    timers: BTreeSet<(Time, u64)>,
+    /// By sequence.
+    marks: BlockMap<Mark>,
+    /// Sequences by receipt handle.
+    handles: BlockMap<u64>,
+    timers: Timers,
 }
 
 /// What is known of a message that has been received or waits.
@@ -78,6 +81,17 @@ enum Hold {
     Waiting {
         until: Time,
     },
+}
+
+// === impl Mark ===
+
+impl Mark {
+    /// What is known of a message that has just come.
+    const NEW: Mark = Mark {
+        receive_count: 0,
+        first_received: Time::from_millis(0),
+        hold: Hold::None,
+    };
 }
 
 // === impl Backlog ===
@@ -151,7 +165,7 @@ impl Backlog {
         if self.is_ready(sequence) {
             return Some(Standing::Ready);
         }
-        match self.marks.get(&sequence)?.hold {
+        match self.marks.get(sequence)?.hold {
             Hold::None => None,
             Hold::Leased { until, .. } => Some(Standing::Leased { until }),
             Hold::Waiting { until } => Some(Standing::Waiting { until }),
@@ -165,18 +179,18 @@ impl Backlog {
 
     /// Returns what is known of a message beside that it is here.
     pub(crate) fn mark(&self, sequence: u64) -> Option<&Mark> {
-        self.marks.get(&sequence)
+        self.marks.get(sequence)
     }
 
     /// Returns when the next hold ends.
     pub(crate) fn next_timer(&self) -> Option<Time> {
-        self.timers.first().map(|(until, _)| *until)
+        self.timers.first().map(|(until, _)| until)
     }
 
     /// Returns the message that `handle` leases at `now`.
     pub(crate) fn leased_by(&self, handle: ReceiptHandle, now: Time) -> Option<u64> {
-        let sequence = *self.handles.get(&handle)?;
-        match self.marks.get(&sequence)?.hold {
+        let sequence = *self.handles.get(handle.0)?;
+        match self.marks.get(sequence)?.hold {
             Hold::Leased { until, .. } if until > now => Some(sequence),
             Hold::Leased { .. } | Hold::Waiting { .. } | Hold::None => None,
         }
@@ -193,17 +207,17 @@ impl Backlog {
     /// Adds a new message that waits for a time.
     pub(crate) fn add_waiting(&mut self, sequence: u64, until: Time) {
         debug_assert!(!self.contains(sequence), "a message is added once");
-        let fresh = Mark {
-            receive_count: 0,
-            first_received: Time::default(),
-            hold: Hold::None,
-        };
-        self.hold(sequence, fresh, Hold::Waiting { until });
+        self.hold(sequence, Mark::NEW, Hold::Waiting { until });
     }
 
     /// Leases a message that is ready, and returns how it now stands.
     pub(crate) fn lease(&mut self, sequence: u64, handle: ReceiptHandle, until: Time, now: Time) -> Mark {
-        let mut mark = self.lift(sequence);
+        // As many marks as timers are those of held messages: then no ready one was received before.
+        let is_new = self.marks.len() == self.timers.len() && self.lift_ready(sequence);
+        let mut mark = match is_new {
+            true => Mark::NEW,
+            false => self.lift(sequence),
+        };
         if mark.receive_count == 0 {
             mark.first_received = now;
         }
@@ -255,7 +269,7 @@ impl Backlog {
 
     /// Takes one receive back, as if it had not been.
     pub(crate) fn uncount(&mut self, sequence: u64) {
-        if let Some(mark) = self.marks.get_mut(&sequence) {
+        if let Some(mark) = self.marks.get_mut(sequence) {
             mark.receive_count = mark.receive_count.saturating_sub(1);
         }
     }
@@ -268,7 +282,7 @@ impl Backlog {
     /// Returns a message whose hold has ended, the longest ago first. The owner is to move it at once.
     pub(crate) fn due(&self, now: Time) -> Option<u64> {
         let (until, sequence) = self.timers.first()?;
-        (*until <= now).then_some(*sequence)
+        (until <= now).then_some(sequence)
     }
 
     /// Removes all messages of a range but the spared ones, which rise.
@@ -279,7 +293,7 @@ impl Backlog {
         for sequence in ready {
             self.ready.insert(sequence);
         }
-        let marked: Vec<u64> = self.marks.range(range).map(|(sequence, _)| *sequence).collect();
+        let marked: Vec<u64> = self.marks.numbers_in(range).collect();
         for sequence in marked {
             if spared.binary_search(&sequence).is_err() {
                 self.lift(sequence);
@@ -301,7 +315,7 @@ impl Backlog {
         for sequence in self.leased() {
             self.show(sequence);
         }
-        self.marks.retain(|_, mark| mark.hold != Hold::None);
+        self.marks.retain(|mark| mark.hold != Hold::None);
     }
 
     /// Adds messages that are ready, none of which is here.
@@ -314,36 +328,40 @@ impl Backlog {
         let marks = self.marks.iter();
         marks
             .filter(|(_, mark)| matches!(mark.hold, Hold::Leased { .. }))
-            .map(|(sequence, _)| *sequence)
+            .map(|(sequence, _)| sequence)
             .collect()
     }
 
     /// Takes a message out of its place, and returns its mark.
     fn lift(&mut self, sequence: u64) -> Mark {
-        if self.ready.remove(sequence) {
-            self.ready_count -= 1;
-        }
-        let Some(mark) = self.marks.remove(&sequence) else {
-            return Mark {
-                receive_count: 0,
-                first_received: Time::default(),
-                hold: Hold::None,
-            };
+        let Some(mark) = self.marks.remove(sequence) else {
+            self.lift_ready(sequence);
+            return Mark::NEW;
         };
         match mark.hold {
-            Hold::None => {}
+            Hold::None => {
+                self.lift_ready(sequence);
+            }
             Hold::Leased { handle, until } => {
-                self.handles.remove(&handle);
-                self.timers.remove(&(until, sequence));
-                self.held.remove(sequence);
+                self.handles.remove(handle.0);
                 self.leased_count -= 1;
+                self.end_hold(sequence, until);
             }
-            Hold::Waiting { until } => {
-                self.timers.remove(&(until, sequence));
-                self.held.remove(sequence);
-            }
+            Hold::Waiting { until } => self.end_hold(sequence, until),
         }
         mark
+    }
+
+    /// Takes a message out of those that are ready, and returns whether it was there.
+    fn lift_ready(&mut self, sequence: u64) -> bool {
+        let was_there = self.ready.remove(sequence);
+        self.ready_count -= u64::from(was_there);
+        was_there
+    }
+
+    fn end_hold(&mut self, sequence: u64, until: Time) {
+        self.timers.remove(until, sequence);
+        self.held.remove(sequence);
     }
 
     fn hold(&mut self, sequence: u64, mark: Mark, hold: Hold) {
@@ -351,14 +369,14 @@ impl Backlog {
             Hold::None => {}
             Hold::Leased { handle, until } => {
                 if handle != ReceiptHandle(0) {
-                    self.handles.insert(handle, sequence);
+                    self.handles.insert(handle.0, sequence);
                 }
-                self.timers.insert((until, sequence));
+                self.timers.insert(until, sequence);
                 self.held.insert(sequence);
                 self.leased_count += 1;
             }
             Hold::Waiting { until } => {
-                self.timers.insert((until, sequence));
+                self.timers.insert(until, sequence);
                 self.held.insert(sequence);
             }
         }

@@ -19,6 +19,7 @@
 mod ages;
 mod attributes;
 mod backlog;
+mod block_map;
 mod command;
 mod directory;
 mod directory_command;
@@ -36,6 +37,7 @@ pub mod shared;
 mod step;
 mod taken;
 mod time;
+mod timers;
 mod token;
 mod topic;
 

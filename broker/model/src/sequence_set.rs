@@ -28,6 +28,10 @@ impl SequenceSet {
         if lowest >= sequence {
             return Some(lowest);
         }
+        self.first_from(sequence)
+    }
+
+    fn first_from(&self, sequence: u64) -> Option<u64> {
         let mut rest = self.all.iter();
         rest.advance_to(sequence);
         rest.next()
@@ -49,7 +53,12 @@ impl SequenceSet {
     pub(crate) fn remove(&mut self, sequence: u64) -> bool {
         let was_there = self.all.remove(sequence);
         if self.lowest == Some(sequence) {
-            self.lowest = self.lowest_from(sequence.saturating_add(1));
+            let next = sequence.saturating_add(1);
+            // Mostly they follow each other, and looking whether one is there is cheaper than looking for one.
+            self.lowest = match self.all.contains(next) {
+                true => Some(next),
+                false => self.first_from(next),
+            };
         }
         was_there
     }
