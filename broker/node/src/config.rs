@@ -583,7 +583,7 @@ fn read_limits(table: &mut Table) -> LimitsConfig {
 fn read_storage(table: &mut Table) -> StorageConfig {
     StorageConfig {
         wal_file_bytes: table.number("storage.wal_file_bytes", 64 * MIB, 16 * MIB..=GIB),
-        memtable_bytes_max: table.number("storage.memtable_bytes_max", 128 * MIB, 16 * MIB..=TIB),
+        memtable_bytes_max: table.number("storage.memtable_bytes_max", 256 * MIB, 16 * MIB..=TIB),
         cut_bytes: table.number("storage.cut_bytes", 64 * MIB, MIB..=64 * GIB),
         checkpoint_bytes: table.number("storage.checkpoint_bytes", 16 * MIB, MIB..=64 * GIB),
         reserve_bytes: table.number("storage.reserve_bytes", GIB, 16 * MIB..=16 * TIB),

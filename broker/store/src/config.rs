@@ -87,7 +87,7 @@ impl Config {
 
     /// Returns how much of the log is kept in memory: what followers that keep up read, a fraction of a second of it.
     pub(crate) fn log_memory_bytes_max(&self) -> usize {
-        self.memtable_bytes_max / 4
+        self.memtable_bytes_max / 8
     }
 
     /// Returns how much of what was applied is kept in memory. It should hold what a cut writes, and what comes meanwhile.
