@@ -92,6 +92,8 @@ impl<V> BlockMap<V> {
         self.len -= 1;
         if block.present == 0 {
             self.blocks.remove(&at);
+        } else {
+            block.tighten();
         }
         value
     }
@@ -159,6 +161,13 @@ impl<V> Block<V> {
     /// Returns where the value of a bit is; none where the bit is not set.
     fn rank(&self, bit: u64) -> Option<usize> {
         (self.present & bit != 0).then(|| self.below(bit))
+    }
+
+    /// Gives room back that is mostly empty: of all that is leased, one of each block may be what is left.
+    fn tighten(&mut self) {
+        if self.values.len() * 8 <= self.values.capacity() {
+            self.values.shrink_to(self.values.len() * 2);
+        }
     }
 
     /// Returns how many bits below one are set.
@@ -234,6 +243,9 @@ mod tests {
             prop_assert_eq!(map.numbers_in(range).collect::<Vec<_>>(), numbers);
             for (number, value) in &ordered {
                 prop_assert_eq!(map.get(*number), Some(value));
+            }
+            for block in map.blocks.values() {
+                prop_assert!(block.values.capacity() <= block.values.len() * 8, "room is kept for nothing");
             }
 
             let encoded = postcard::to_allocvec(&map).expect("encodes");

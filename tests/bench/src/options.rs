@@ -42,9 +42,9 @@ pub(crate) struct Options {
     /// How long each part of a round takes, in seconds.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     seconds: u64,
-    /// Connections that send at once.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-    pub(crate) connections: u16,
+    /// Connections at once: 64 when absent, and 640 for `sets`, `seal` and `route`.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    connections: Option<u16>,
     /// Messages of 100 bytes that wait, for `backlog`.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(16..=900_000_000))]
     messages: u64,
@@ -127,7 +127,18 @@ impl Options {
         Duration::from_secs(if self.quick { QUICK_SECONDS } else { self.seconds })
     }
 
-    /// Returns how many messages wait.
+    /// Returns how many connections to use at once.
+    pub(crate) fn connections(&self) -> u16 {
+        self.connections.unwrap_or(64)
+    }
+
+    /// Returns how many connections to use at once where many are together in what is compared: with 64 on 16 sets each entry
+    /// holds four commands at most.
+    pub(crate) fn many_connections(&self) -> u16 {
+        self.connections.unwrap_or(640)
+    }
+
+    /// Returns how many messages wait, for `backlog`.
     pub(crate) fn messages(&self) -> u64 {
         if self.quick {
             self.messages.min(QUICK_MESSAGES)

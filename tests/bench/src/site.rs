@@ -132,7 +132,13 @@ impl Site {
 
     /// Sends a request again and again for a while.
     pub(crate) fn repeat(&self, options: &Options, request: &Request) -> anyhow::Result<Tally> {
-        drive::repeat(self.address(), options.connections, request, options.part())
+        drive::repeat(self.address(), options.connections(), request, options.part())
+    }
+
+    /// Does so over many connections.
+    pub(crate) fn repeat_by_many(&self, options: &Options, request: &Request) -> anyhow::Result<Tally> {
+        let connections = options.many_connections();
+        drive::repeat(self.address(), connections, request, options.part())
     }
 
     /// Says something to the node with its own command line.

@@ -59,7 +59,6 @@ pub(super) struct Deliveries {
 type Worked = (SetId, Incarnation, SubscriptionId);
 
 /// A subscription as its worker sees it.
-#[derive(Clone)]
 struct Course {
     set: SetId,
     topic: Incarnation,
@@ -255,7 +254,7 @@ impl Broker {
         loop {
             let mut held_back = None;
             if let Some(room) = self.room(attempts.len()).filter(|_| !dry) {
-                let Some(course) = self.course(set, topic, subscription) else {
+                let Some(course) = self.course(set, topic, subscription).map(Arc::new) else {
                     return Ok(());
                 };
                 // Only what can be attempted at once is claimed: a claim does not last for ever.
@@ -273,7 +272,7 @@ impl Broker {
                     dry = claimed.len() < passes.len();
                     self.give_requests_back(&course, passes.len() - claimed.len());
                     for (leased, pass) in claimed.into_iter().zip(passes) {
-                        attempts.push(self.attempt(course.clone(), leased, pass));
+                        attempts.push(self.attempt(Arc::clone(&course), leased, pass));
                     }
                 }
             }
@@ -396,7 +395,7 @@ impl Broker {
 
     /// Makes one attempt to deliver one message, and says what became of it; none when that is settled already, with what
     /// the plugin kept.
-    async fn attempt(&self, course: Course, leased: Leased, _pass: Pass) -> Option<Settled> {
+    async fn attempt(&self, course: Arc<Course>, leased: Leased, _pass: Pass) -> Option<Settled> {
         let _room = self.deliveries.in_flight.acquire().await;
         let stored = match self.read_open(course.set, leased.body).await {
             Ok(Some(stored)) => stored,

@@ -86,7 +86,7 @@ pub(super) fn fill(
         let part = calls.min(CALLS_PER_SIGNATURE);
         let request = site.signing().send_batch(DEEP, body_bytes);
         let requests = (0..part).map(|_| request.clone());
-        let filled = drive::each(site.address(), options.connections, requests)?;
+        let filled = drive::each(site.address(), options.connections(), requests)?;
         seconds += filled.elapsed.as_secs_f64();
         calls -= part;
         eprintln!("{} of {messages} messages wait", messages - calls * BATCH);
@@ -141,7 +141,7 @@ pub(super) fn rates(
             let consume = drive::consume(
                 &site.signing(),
                 site.address(),
-                options.connections,
+                options.connections(),
                 queue,
                 options.part(),
             )?;

@@ -50,7 +50,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let filling = signing.send_batch(FILLED, BODY_BYTES);
     let filled = drive::repeat(
         address,
-        options.connections,
+        options.connections(),
         &filling,
         options.part() * AWAY_PARTS,
     )?;

@@ -48,7 +48,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     for _ in 0..options.rounds() {
         rounds.add(&trio, options)?;
     }
-    let connections = options.connections;
+    let connections = options.connections();
     for (what, figures, goal) in [
         ("sends", &rounds.sends, Bound::AtLeast(SENDS_PER_SECOND)),
         (
@@ -86,7 +86,7 @@ impl Rounds {
     fn add(&mut self, trio: &Trio, options: &Options) -> anyhow::Result<()> {
         let leader = [trio.address(trio.leader(0)?)];
         let all = [1, 2, 3].map(|node| trio.address(node));
-        let (connections, part) = (options.connections, options.part());
+        let (connections, part) = (options.connections(), options.part());
         for (addresses, sends, takes) in [
             (&leader[..], &mut self.sends, &mut self.takes),
             (&all[..], &mut self.sends_anywhere, &mut self.takes_anywhere),

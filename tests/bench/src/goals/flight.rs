@@ -61,7 +61,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         ],
     )?;
     let requests = (0..deliveries).map(|_| site.signing().publish(TOPIC, TAG, BODY_BYTES));
-    posthouse_load::drive::each(site.address(), options.connections, requests)?;
+    posthouse_load::drive::each(site.address(), options.connections(), requests)?;
     let began = Instant::now();
     let mut instances_most = 0.0_f64;
     while waiting.load(Ordering::Relaxed) < deliveries {

@@ -17,7 +17,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let before = resident_bytes(site.pid()?)?;
     let signing = site.signing();
     let requests = (0..queues).map(|number| signing.create_queue(&format!("queue-{number}")));
-    let made = drive::each(site.address(), options.connections, requests)?;
+    let made = drive::each(site.address(), options.connections(), requests)?;
     list(&site)?;
     let after = resident_bytes(site.pid()?)?;
     let seconds = made.elapsed.as_secs_f64();

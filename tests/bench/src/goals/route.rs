@@ -38,13 +38,17 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let stub_site = Site::start_program(&stub_program, options)?;
     for site in [&routed_site, &stub_site] {
         set_up(site, endpoint)?;
-        site.repeat(options, &publish(site))?;
+        site.repeat_by_many(options, &publish(site))?;
     }
 
     let (mut routed, mut stubbed) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds() {
-        routed.push(routed_site.repeat(options, &publish(&routed_site))?.rate());
-        stubbed.push(stub_site.repeat(options, &publish(&stub_site))?.rate());
+        routed.push(
+            routed_site
+                .repeat_by_many(options, &publish(&routed_site))?
+                .rate(),
+        );
+        stubbed.push(stub_site.repeat_by_many(options, &publish(&stub_site))?.rate());
     }
     let cost = (1.0 - median_ratio(&routed, &stubbed).context("there is a round")?) * 100.0;
     let routed = median(&routed).context("there is a round")?;

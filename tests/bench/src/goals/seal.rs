@@ -21,17 +21,17 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     site.command(&["key", "create", KEY])?;
     site.command(&["queue", "seal", SEALED, "--key", KEY])?;
     for queue in [CLEAR, SEALED] {
-        site.repeat(options, &site.signing().send(queue, BODY_BYTES))?;
+        site.repeat_by_many(options, &site.signing().send(queue, BODY_BYTES))?;
     }
 
     let (mut clear, mut sealed) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds() {
         clear.push(
-            site.repeat(options, &site.signing().send(CLEAR, BODY_BYTES))?
+            site.repeat_by_many(options, &site.signing().send(CLEAR, BODY_BYTES))?
                 .rate(),
         );
         sealed.push(
-            site.repeat(options, &site.signing().send(SEALED, BODY_BYTES))?
+            site.repeat_by_many(options, &site.signing().send(SEALED, BODY_BYTES))?
                 .rate(),
         );
     }

@@ -35,7 +35,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     }
     let single = median(&single).context("there is a round")?;
     let batched = median(&batched).context("there is a round")?;
-    let connections = options.connections;
+    let connections = options.connections();
     report.add(
         format!("sends of 1 KiB, {connections} connections"),
         single,

@@ -32,8 +32,8 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     for round in 0..=options.rounds() {
         for ground in [&mut many, &mut one] {
             let lanes = ground.lanes()?;
-            let sent = lanes::send(&lanes, options.connections, 0, BODY_BYTES, options.part())?;
-            let taken = lanes::take_all(&lanes, options.connections, sent.messages)?;
+            let sent = lanes::send(&lanes, options.many_connections(), 0, BODY_BYTES, options.part())?;
+            let taken = lanes::take_all(&lanes, options.many_connections(), sent.messages)?;
             if round > 0 {
                 ground.sends.push(sent.rate());
                 ground.takes.push(taken.rate());

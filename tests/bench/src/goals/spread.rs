@@ -34,20 +34,20 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         .iter()
         .chain(&many)
         .map(|lane| signing.create_queue(&lane.queue));
-    drive::each(site.address(), options.connections, made)?;
+    drive::each(site.address(), options.connections(), made)?;
     // Everything is warm, and each queue was used.
     let first = many
         .iter()
         .map(|lane| signing.send_batch(&lane.queue, BODY_BYTES));
-    let first = drive::each(site.address(), options.connections, first)?;
-    lanes::take_all(&many, options.connections, first.messages)?;
+    let first = drive::each(site.address(), options.connections(), first)?;
+    lanes::take_all(&many, options.connections(), first.messages)?;
 
     let (mut sends, mut takes) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     let mut from = 0;
     for _ in 0..options.rounds() {
         for (place, lanes) in [&one[..], &many[..]].into_iter().enumerate() {
-            let sent = lanes::send(lanes, options.connections, from, BODY_BYTES, options.part())?;
-            let taken = lanes::take_all(lanes, options.connections, sent.messages)?;
+            let sent = lanes::send(lanes, options.connections(), from, BODY_BYTES, options.part())?;
+            let taken = lanes::take_all(lanes, options.connections(), sent.messages)?;
             sends[place].push(sent.rate());
             takes[place].push(taken.rate());
             from += usize::try_from(sent.messages / BATCH)?;

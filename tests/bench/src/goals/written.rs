@@ -106,7 +106,7 @@ fn follow(trio: &Trio, options: &Options, messages: u64) -> anyhow::Result<()> {
     let leader = trio.address(trio.leader(0)?);
     keep_up(
         leader,
-        options.connections,
+        options.connections(),
         QUEUE,
         BODY_BYTES,
         messages,
@@ -119,5 +119,5 @@ fn fill(trio: &Trio, options: &Options, queue: &str, messages: u64) -> anyhow::R
     let leader = trio.address(trio.leader(0)?);
     let request = Signing::new(leader).send_batch(queue, BODY_BYTES);
     let requests = (0..messages / BATCH).map(|_| request.clone());
-    drive::each(leader, options.connections, requests).map(drop)
+    drive::each(leader, options.connections(), requests).map(drop)
 }
