@@ -83,17 +83,6 @@ enum Hold {
     },
 }
 
-// === impl Mark ===
-
-impl Mark {
-    /// What is known of a message that has just come.
-    const NEW: Mark = Mark {
-        receive_count: 0,
-        first_received: Time::from_millis(0),
-        hold: Hold::None,
-    };
-}
-
 // === impl Backlog ===
 
 impl Backlog {
@@ -212,7 +201,7 @@ impl Backlog {
 
     /// Leases a message that is ready, and returns how it now stands.
     pub(crate) fn lease(&mut self, sequence: u64, handle: ReceiptHandle, until: Time, now: Time) -> Mark {
-        // As many marks as timers are those of held messages: then no ready one was received before.
+        // Each held message has a mark and a timer. As many marks as timers are theirs, so that no ready message has one.
         let is_new = self.marks.len() == self.timers.len() && self.lift_ready(sequence);
         let mut mark = match is_new {
             true => Mark::NEW,
@@ -382,4 +371,15 @@ impl Backlog {
         }
         self.marks.insert(sequence, Mark { hold, ..mark });
     }
+}
+
+// === impl Mark ===
+
+impl Mark {
+    /// What is known of a message that has just come.
+    const NEW: Mark = Mark {
+        receive_count: 0,
+        first_received: Time::from_millis(0),
+        hold: Hold::None,
+    };
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Time;
@@ -72,8 +73,6 @@ impl From<BTreeSet<(Time, u64)>> for Timers {
 
 impl Serialize for Timers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeSeq;
-
         let mut all = serializer.serialize_seq(Some(self.len))?;
         for timer in self.iter() {
             all.serialize_element(&timer)?;

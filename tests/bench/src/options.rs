@@ -132,8 +132,8 @@ impl Options {
         self.connections.unwrap_or(64)
     }
 
-    /// Returns how many connections to use at once where many are together in what is compared: with 64 on 16 sets each entry
-    /// holds four commands at most.
+    /// Returns how many connections to use at once where what is compared takes what is there together: commands of a set into
+    /// an entry, messages into a call of a plugin. With 64, an entry of one of 16 sets has four commands at most.
     pub(crate) fn many_connections(&self) -> u16 {
         self.connections.unwrap_or(640)
     }

@@ -53,18 +53,11 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let cost = (1.0 - median_ratio(&routed, &stubbed).context("there is a round")?) * 100.0;
     let routed = median(&routed).context("there is a round")?;
     let stubbed = median(&stubbed).context("there is a round")?;
-    report.add(
-        "publishing of 1 KiB, routed by a stub",
-        stubbed,
-        Unit::PerSecond,
-        Bound::None,
-    );
-    report.add(
-        "publishing of 1 KiB, routed by the plugin",
-        routed,
-        Unit::PerSecond,
-        Bound::None,
-    );
+    let connections = options.many_connections();
+    for (by, rate) in [("a stub", stubbed), ("the plugin", routed)] {
+        let name = format!("publishing of 1 KiB, routed by {by}, {connections} connections");
+        report.add(name, rate, Unit::PerSecond, Bound::None);
+    }
     report.add(
         "cost of routing",
         cost,

@@ -38,8 +38,11 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let cost = (1.0 - median_ratio(&sealed, &clear).context("there is a round")?) * 100.0;
     let clear = median(&clear).context("there is a round")?;
     let sealed = median(&sealed).context("there is a round")?;
-    report.add("sends of 1 KiB in clear", clear, Unit::PerSecond, Bound::None);
-    report.add("sends of 1 KiB, sealed", sealed, Unit::PerSecond, Bound::None);
+    let connections = options.many_connections();
+    for (what, rate) in [("in clear", clear), ("sealed", sealed)] {
+        let name = format!("sends of 1 KiB, {what}, {connections} connections");
+        report.add(name, rate, Unit::PerSecond, Bound::None);
+    }
     report.add(
         "cost of sealing",
         cost,

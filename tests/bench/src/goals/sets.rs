@@ -44,7 +44,8 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         ("sends", &many.sends, &one.sends),
         ("receives and deletes", &many.takes, &one.takes),
     ] {
-        let name = |sets| format!("{sets} of three nodes: {what}, batches of 16");
+        let connections = options.many_connections();
+        let name = |sets| format!("{sets} of three nodes: {what}, batches of 16, {connections} connections");
         let share = format!("{what} with 16 sets: share of one set's");
         report.add_share(
             [(name("one set"), one), (name("16 sets"), many)],
