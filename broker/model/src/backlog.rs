@@ -348,7 +348,13 @@ impl Backlog {
         was_there
     }
 
+    fn begin_hold(&mut self, sequence: u64, until: Time) {
+        self.timers.insert(until, sequence);
+        self.held.insert(sequence);
+    }
+
     fn end_hold(&mut self, sequence: u64, until: Time) {
+        debug_assert!(!self.ready.contains(sequence), "what is held is not ready");
         self.timers.remove(until, sequence);
         self.held.remove(sequence);
     }
@@ -360,14 +366,10 @@ impl Backlog {
                 if handle != ReceiptHandle(0) {
                     self.handles.insert(handle.0, sequence);
                 }
-                self.timers.insert(until, sequence);
-                self.held.insert(sequence);
                 self.leased_count += 1;
+                self.begin_hold(sequence, until);
             }
-            Hold::Waiting { until } => {
-                self.timers.insert(until, sequence);
-                self.held.insert(sequence);
-            }
+            Hold::Waiting { until } => self.begin_hold(sequence, until),
         }
         self.marks.insert(sequence, Mark { hold, ..mark });
     }

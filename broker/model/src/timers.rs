@@ -31,7 +31,7 @@ impl Timers {
     /// Returns the earliest: of those of the same time, that of the lowest number.
     pub(crate) fn first(&self) -> Option<(Time, u64)> {
         let ((time, block), bits) = self.bits.first_key_value()?;
-        Some((*time, block * 64 + u64::from(bits.trailing_zeros())))
+        Some((*time, numbers(*block, *bits).next()?))
     }
 
     /// Adds one.
