@@ -110,6 +110,10 @@ impl DiskFile for SlowFile {
         self.real.read_at(into, offset)
     }
 
+    fn append_at(&self, into: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<usize> {
+        self.real.append_at(into, bytes, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.real.write_at(bytes, offset)
     }
@@ -132,8 +136,8 @@ impl DiskFile for SlowFile {
         self.real.read_ahead(range);
     }
 
-    fn uncache(&self) {
-        self.real.uncache();
+    fn uncache(&self, range: Range<u64>) {
+        self.real.uncache(range);
     }
 }
 

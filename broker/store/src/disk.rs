@@ -50,6 +50,15 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn bytes(&self) -> io::Result<u64>;
     /// Reads at an offset; returns fewer bytes only at the end of the file.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Appends what it reads at an offset to a vector, so many bytes at most; returns how many, fewer only at the end of the
+    /// file. A file that can do so leaves out writing zeros first.
+    fn append_at(&self, into: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<usize> {
+        let start = into.len();
+        into.resize(start + bytes, 0);
+        let read = self.read_at(&mut into[start..], offset);
+        into.truncate(start + *read.as_ref().unwrap_or(&0));
+        read
+    }
     /// Writes all of the bytes at an offset.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes what was written durable, and the length with it.
@@ -63,9 +72,9 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     }
     /// Says that a range will be read soon, so that nobody has to wait for the drive then. That is a wish, too.
     fn read_ahead(&self, _range: Range<u64>) {}
-    /// Lets go of what is in memory of the file, so that it is read from the drive next. That is a wish: what cannot do
-    /// it does nothing.
-    fn uncache(&self) {}
+    /// Lets go of what is in memory of a range of the file, so that it is read from the drive next. That is a wish: what
+    /// cannot do it does nothing.
+    fn uncache(&self, _range: Range<u64>) {}
 }
 
 /// How a file is opened.
@@ -171,10 +180,22 @@ pub(crate) fn read_exact_at(file: &dyn DiskFile, into: &mut [u8], offset: u64) -
     Ok(())
 }
 
+/// Reads a range of a file; a file that ends before is an error.
+pub(crate) fn read_range(file: &dyn DiskFile, range: Range<u64>) -> io::Result<Vec<u8>> {
+    let bytes = range.end.saturating_sub(range.start);
+    let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut read = Vec::with_capacity(bytes);
+    while read.len() < bytes {
+        let offset = range.start + read.len() as u64;
+        let left = bytes - read.len();
+        if file.append_at(&mut read, left, offset)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(read)
+}
+
 /// Reads a whole file.
 pub(crate) fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
-    let bytes = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut whole = vec![0; bytes];
-    read_exact_at(file, &mut whole, 0)?;
-    Ok(whole)
+    read_range(file, 0..file.bytes()?)
 }

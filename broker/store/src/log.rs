@@ -11,7 +11,7 @@ use bytes::Bytes;
 use posthouse_model::{LogIndex, ReplicaId, Term};
 
 use crate::damage::Wrong;
-use crate::disk::read_exact_at;
+use crate::disk::read_range;
 use crate::wal::{Location, Mark, Operation, RECORD_HEADER_BYTES, RawRecord, Wal, WalFile, check_record};
 use crate::{Done, GroupId, StoreFault};
 
@@ -327,8 +327,7 @@ impl GroupLog {
         index: LogIndex,
     ) -> Result<LogRecord, StoreFault> {
         let offset = u64::from(location.offset);
-        let mut bytes = vec![0; location.bytes as usize];
-        read_exact_at(&*file.file, &mut bytes, offset)
+        let bytes = read_range(&*file.file, offset..offset + u64::from(location.bytes))
             .map_err(|error| StoreFault::io("read", &file.path, &error))?;
         let record = check_record(&bytes, offset, self.group.0, index.0)
             .map_err(|damage| StoreFault::damage(&file.path, &damage))?;

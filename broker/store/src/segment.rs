@@ -13,10 +13,12 @@
 //! binary search in memory, a read of one block and a read of the record; all three are checked, so a byte that
 //! was flipped is an error with file and offset, and never a wrong answer.
 
+mod ahead;
+
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -24,12 +26,13 @@ use parking_lot::Mutex;
 use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, StoredMessage, Time};
 use posthouse_wire::{DecodeError, Kind};
 
+use self::ahead::Readers;
 use crate::aligned::{ALIGNMENT, Aligned};
 use crate::bodies::Pieces;
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
 use crate::damage::Wrong;
-use crate::disk::{Disk, DiskFile, Opening, SyncPoint, WrittenBack, read_exact_at};
+use crate::disk::{Disk, DiskFile, Opening, SyncPoint, WrittenBack, read_exact_at, read_range};
 use crate::{Damage, GroupId, StoreFault, StreamSummary};
 
 const MAGIC: [u8; 8] = *b"PHSEG\0\0\x01";
@@ -43,8 +46,6 @@ const TRAILER_HEADER_BYTES: usize = 8;
 const STREAM_BYTES: usize = 40;
 const KEY_BYTES: usize = 16;
 const TAIL_BYTES: usize = 48;
-/// How far the drive is asked for records before they are read.
-const AHEAD_BYTES: u64 = 2 << 20;
 /// How much is written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -100,8 +101,8 @@ pub(crate) struct Segment {
     file: Arc<dyn DiskFile>,
     index_at: u64,
     blocks: Box<[BodyKey]>,
-    /// Up to where the drive was asked for records before they are read, by whoever is furthest.
-    asked_to: AtomicU64,
+    /// Who reads many records at once.
+    readers: Readers,
     /// The block read last: who consumes a queue reads its entries one after the other.
     recent: Mutex<Option<(usize, Arc<Vec<u8>>)>>,
     /// What was found wrong with the file first, once something was.
@@ -370,7 +371,7 @@ impl Segment {
             file,
             index_at: tail.index_at,
             blocks,
-            asked_to: AtomicU64::new(0),
+            readers: Readers::default(),
             recent: Mutex::new(None),
             wrong: OnceLock::new(),
             is_told: AtomicBool::new(false),
@@ -389,36 +390,18 @@ impl Segment {
     }
 
     /// Reads a range of the file in which records are, and has the drive begin with those after it: who reads many at once
-    /// goes on with those, and reads where it must not wait for a drive.
-    pub(crate) fn read_records(&self, range: Range<u64>) -> io::Result<Bytes> {
+    /// goes on with those, and reads where it must not wait for a drive. What was read before is let go of, if so much of
+    /// it was wanted: few read a message twice, and memory that the system has to find for each page costs more than the
+    /// copy out of it.
+    pub(crate) fn read_records(&self, range: Range<u64>, wanted_bytes: u64) -> io::Result<Bytes> {
         if range.end > self.index_at {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        self.ask_ahead(range.end);
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        read_exact_at(&*self.file, &mut bytes, range.start)?;
-        Ok(Bytes::from(bytes))
-    }
-
-    /// Asks the drive for what comes after a position, each part once, and not before half of what it was asked for is read.
-    /// Who reads where another has been finds it in memory, or waits.
-    fn ask_ahead(&self, position: u64) {
-        let asked_to = self.asked_to.load(Ordering::Relaxed);
-        if position + AHEAD_BYTES / 2 <= asked_to {
-            return;
+        if let Some(advice) = self.readers.advise(&range, wanted_bytes, self.index_at) {
+            self.file.read_ahead(advice.ahead);
+            self.file.uncache(advice.behind);
         }
-        let start = asked_to.max(position);
-        let end = (position + AHEAD_BYTES).min(self.index_at);
-        if start >= end {
-            return;
-        }
-        // Another who asks at the same time asks for the same.
-        let asked = self
-            .asked_to
-            .compare_exchange(asked_to, end, Ordering::Relaxed, Ordering::Relaxed);
-        if asked.is_ok() {
-            self.file.read_ahead(start..end);
-        }
+        Ok(Bytes::from(read_range(&*self.file, range)?))
     }
 
     /// Returns the record of an entry, of bytes that were read from `start` on.
@@ -476,10 +459,10 @@ impl Segment {
 
     /// Reads part of the file as it is, to hand it to another node.
     pub(crate) fn read_raw(&self, offset: u64, bytes_max: usize) -> Result<Bytes, StoreFault> {
-        let left = usize::try_from(self.bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; bytes_max.min(left)];
-        read_exact_at(&*self.file, &mut bytes, offset).map_err(|error| self.noted(Fault::Io(error)))?;
-        Ok(Bytes::from(bytes))
+        let end = offset.saturating_add(bytes_max as u64).min(self.bytes);
+        let read = read_range(&*self.file, offset..end);
+        read.map(Bytes::from)
+            .map_err(|error| self.noted(Fault::Io(error)))
     }
 
     /// Returns what was found wrong with the file; none as long as nothing was.
@@ -507,7 +490,7 @@ impl Segment {
 
     /// Has what is read next come from the drive, as far as that can be had.
     pub(crate) fn uncache(&self) {
-        self.file.uncache();
+        self.file.uncache(0..self.bytes);
     }
 
     fn noted(&self, fault: Fault) -> StoreFault {
@@ -554,8 +537,7 @@ impl Segment {
 
     fn read_block(&self, number: usize) -> Result<Vec<u8>, Fault> {
         let offset = self.index_at + (number * BLOCK_BYTES) as u64;
-        let mut bytes = vec![0; BLOCK_BYTES];
-        read_exact_at(&*self.file, &mut bytes, offset)?;
+        let bytes = read_range(&*self.file, offset..offset + BLOCK_BYTES as u64)?;
         if crc32c::crc32c(&bytes[4..]) != u32_at(&bytes, 0) {
             return Err(damage(
                 offset,
@@ -578,11 +560,7 @@ impl Segment {
     }
 
     fn read_alone(&self, entry: &Entry) -> Result<Bytes, Fault> {
-        self.read_record(entry, |range| {
-            let mut record = vec![0; (range.end - range.start) as usize];
-            read_exact_at(&*self.file, &mut record, range.start)?;
-            Ok(Bytes::from(record))
-        })
+        self.read_record(entry, |range| Ok(Bytes::from(read_range(&*self.file, range)?)))
     }
 
     fn read_record(
@@ -990,6 +968,7 @@ fn damage(offset: u64, bytes: u64, what: &'static str) -> Fault {
 mod tests {
     use proptest::prelude::*;
 
+    use super::ahead::{AHEAD_BYTES, BEHIND_BYTES};
     use super::*;
     use crate::crash::CrashDisk;
     use crate::disk::Watched;
@@ -1031,29 +1010,29 @@ mod tests {
     }
 
     #[test]
-    fn the_drive_is_asked_once_for_each_part_before_it_is_read() {
-        let records = (0..100).map(|sequence| ((0, sequence), (0, vec![b'x'; 100_000])));
+    fn the_drive_is_asked_before_records_are_read_and_what_was_read_is_let_go() {
+        let records = (0..200).map(|sequence| ((0, sequence), (0, vec![b'x'; 100_000])));
         let (_, bytes) = write(&records.collect());
         let watched = Arc::new(Watched::new(Arc::new(MemoryFile(bytes))));
         let segment = Segment::read(watched.clone(), PathBuf::new(), None).map_err(Fault::into_damage);
         let segment = segment.expect("opens");
         for start in (0..segment.index_at).step_by(200_000) {
             let end = (start + 200_000).min(segment.index_at);
-            segment.read_records(start..end).expect("reads");
+            segment.read_records(start..end, end - start).expect("reads");
             let asked = watched.asked.lock();
             let asked_to = asked.last().map_or(0, |range| range.end);
+            // Who reads once may not go on.
             assert!(
-                asked_to >= segment.index_at.min(end + AHEAD_BYTES / 2),
+                start == 0 || asked_to >= segment.index_at.min(end + AHEAD_BYTES / 2),
                 "{end}: {asked:?}"
             );
         }
         let asked = watched.asked.lock();
-        assert!(asked.len() < 15, "in large parts: {asked:?}");
-        assert!(
-            asked.windows(2).all(|pair| pair[0].end == pair[1].start),
-            "{asked:?}"
-        );
         assert_eq!(asked.last().map(|range| range.end), Some(segment.index_at));
+        let let_go = watched.let_go.lock();
+        let let_go_to = let_go.iter().map(|range| range.end).max();
+        let kept = segment.index_at - let_go_to.expect("something was let go");
+        assert!(kept <= BEHIND_BYTES + 2 * AHEAD_BYTES, "{kept} are kept");
     }
 
     proptest! {

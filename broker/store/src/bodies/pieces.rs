@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::disk::{DiskFile, read_exact_at};
+use crate::disk::{DiskFile, read_range};
 
 /// How much is read when nothing says that more will be wanted.
 const PIECE_BYTES_MIN: u64 = 16 << 10;
@@ -43,9 +43,7 @@ impl Pieces {
         };
         let bytes = range.end - range.start;
         let read = wanted.min(end.saturating_sub(range.start)).max(bytes);
-        let mut piece = vec![0; read as usize];
-        read_exact_at(&**file, &mut piece, range.start)?;
-        let piece = Bytes::from(piece);
+        let piece = Bytes::from(read_range(&**file, range.start..range.start + read)?);
         if read > bytes {
             self.keep(Piece {
                 file: Arc::downgrade(file),

@@ -111,7 +111,7 @@ impl Reading<'_> {
         let is_long = stretch.range.end - start >= RUN_BYTES_MIN;
         // Where it cannot be read at once, each for itself tells which cannot be read.
         let read = is_long
-            .then(|| segment.read_records(stretch.range).ok())
+            .then(|| segment.read_records(stretch.range, stretch.wanted).ok())
             .flatten();
         Ok(Some(Run {
             segment: Arc::clone(segment),

@@ -9,7 +9,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile, Opening, Space, SyncPoint};
 use crate::aligned::ALIGNMENT;
@@ -128,6 +130,25 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn append_at(&self, into: &mut Vec<u8>, bytes: usize, offset: u64) -> io::Result<usize> {
+        if bytes == 0 {
+            return Ok(0);
+        }
+        let end = into.len() + bytes;
+        into.reserve_exact(bytes);
+        loop {
+            match rustix::io::pread(&self.file, spare_capacity(into), offset) {
+                Err(Errno::INTR) => {}
+                answer => {
+                    // There may have been room for more.
+                    let read = answer?.min(bytes);
+                    into.truncate(end);
+                    return Ok(read);
+                }
+            }
+        }
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         // What fills whole blocks, as a batch under load and a piece of a segment do, is not read again soon: in the page
         // cache it costs a copy, and the kernel the search for memory to put it in, a fifth of all time under load.
@@ -151,7 +172,7 @@ impl DiskFile for RealFile {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
             // Some file systems cannot reserve; the length alone must do there.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.file.set_len(bytes),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(bytes),
             Err(error) => Err(error.into()),
         }
     }
@@ -168,9 +189,13 @@ impl DiskFile for RealFile {
         }
     }
 
-    fn uncache(&self) {
+    fn uncache(&self, range: Range<u64>) {
+        // A length of zero would be all that there is.
+        let Some(bytes) = NonZeroU64::new(range.end.saturating_sub(range.start)) else {
+            return;
+        };
         // What was not written yet stays; and a file system that knows no such advice loses nothing by it.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        let _ = rustix::fs::fadvise(&self.file, range.start, Some(bytes), rustix::fs::Advice::DontNeed);
     }
 }
 
@@ -186,6 +211,7 @@ fn is_aligned(bytes: &[u8], offset: u64) -> bool {
 mod tests {
     use super::*;
     use crate::aligned::Aligned;
+    use crate::disk::read_range;
 
     fn file_with(write: impl FnOnce(&dyn DiskFile)) -> Vec<u8> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -194,6 +220,30 @@ mod tests {
         write(&*file);
         file.sync(SyncPoint::SegmentFile).expect("a sync");
         std::fs::read(&path).expect("the file")
+    }
+
+    #[test]
+    fn what_is_appended_is_as_much_as_was_asked_for_or_up_to_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let file = RealDisk.open(&path, Opening::Create).expect("a new file");
+        file.write_at(b"0123456789", 0).expect("a write");
+        // There is room for more than is asked for.
+        let mut read = Vec::with_capacity(100);
+        read.extend_from_slice(b"at 2: ");
+        assert_eq!(file.append_at(&mut read, 3, 2).expect("reads"), 3);
+        assert_eq!(read, b"at 2: 234");
+        assert_eq!(file.append_at(&mut read, 5, 8).expect("reads"), 2, "the end");
+        assert_eq!(
+            file.append_at(&mut read, 5, 10).expect("reads"),
+            0,
+            "after the end"
+        );
+        assert_eq!(read, b"at 2: 23489");
+        assert_eq!(read_range(&*file, 1..4).expect("reads"), b"123");
+        assert_eq!(read_range(&*file, 0..10).expect("reads"), b"0123456789");
+        let ended = read_range(&*file, 5..11).expect_err("the file is shorter");
+        assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! For tests: a file that notes how often it is read, and what it is asked for in advance.
+//! For tests: a file that notes how often it is read, what it is asked for in advance, and what it may let go of.
 
 use std::io;
 use std::ops::Range;
@@ -15,6 +15,7 @@ pub(crate) struct Watched {
     file: Arc<dyn DiskFile>,
     pub(crate) reads: AtomicU64,
     pub(crate) asked: Mutex<Vec<Range<u64>>>,
+    pub(crate) let_go: Mutex<Vec<Range<u64>>>,
 }
 
 impl Watched {
@@ -23,6 +24,7 @@ impl Watched {
             file,
             reads: AtomicU64::new(0),
             asked: Mutex::default(),
+            let_go: Mutex::default(),
         }
     }
 }
@@ -51,5 +53,9 @@ impl DiskFile for Watched {
 
     fn read_ahead(&self, range: Range<u64>) {
         self.asked.lock().push(range);
+    }
+
+    fn uncache(&self, range: Range<u64>) {
+        self.let_go.lock().push(range);
     }
 }

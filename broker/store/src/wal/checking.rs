@@ -3,7 +3,7 @@
 use std::io;
 
 use super::format::{BATCH_HEADER_BYTES, FILE_HEADER_BYTES, FileHeader, batch_bytes, is_batch};
-use crate::disk::{DiskFile, read_exact_at};
+use crate::disk::{DiskFile, read_exact_at, read_range};
 
 /// A log file that is read again.
 pub(crate) struct Checking<'a> {
@@ -18,8 +18,10 @@ pub(crate) struct Checking<'a> {
 impl Checking<'_> {
     /// Reads a file's header, and goes on with the batch at an offset, or the first one. Says what is wrong.
     pub(crate) fn open(file: &dyn DiskFile, from: u64) -> Result<Checking<'_>, String> {
-        if from == 0 {
-            file.uncache();
+        if from == 0
+            && let Ok(bytes) = file.bytes()
+        {
+            file.uncache(0..bytes);
         }
         let mut header = [0; FILE_HEADER_BYTES];
         read_exact_at(file, &mut header, 0).map_err(|error| error.to_string())?;
@@ -55,8 +57,7 @@ impl Checking<'_> {
         let Some(bytes) = batch_bytes(&head, self.header, at).filter(|bytes| at + bytes <= end) else {
             return Ok(None);
         };
-        let mut batch = vec![0; bytes as usize];
-        read_exact_at(self.file, &mut batch, at)?;
+        let batch = read_range(self.file, at..at + bytes)?;
         Ok(is_batch(&batch, self.header, at).then_some(at + bytes))
     }
 }
