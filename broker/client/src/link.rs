@@ -26,6 +26,8 @@ const REST_MAX: Duration = Duration::from_secs(2);
 /// What a node may send of a stream, and of all streams of a connection, before it is read.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1_048_576;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1_048_576;
+/// What a node may send in one frame, each of which is a system call of its own: as much as it hands out at once.
+const FRAME_BYTES_MAX: u32 = 262_144;
 
 /// The rest after the first move to a leader before there may be another, and the longest, after which moves are forgotten.
 const MOVE_REST_FIRST: Duration = Duration::from_millis(200);
@@ -209,6 +211,7 @@ pub(crate) fn endpoint(
     let endpoint = Endpoint::from_shared(address.to_owned())?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -29,6 +29,8 @@ use crate::listener::{Conversation, Ending, Limits};
 const STREAM_WINDOW_BYTES: u32 = 1_048_576;
 /// What a client may send of all streams of a connection before it is read.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1_048_576;
+/// What a client may send in one frame: each costs a system call, and is in memory before it is counted.
+const FRAME_BYTES_MAX: u32 = 65_536;
 /// What is written of one stream before the client has taken it in, beyond its window.
 const SEND_BUFFER_BYTES: usize = 524_288;
 /// The largest head of a request.
@@ -143,6 +145,7 @@ impl Conversation for Streams {
             .max_concurrent_streams(STREAMS_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .max_header_list_size(HEAD_BYTES_MAX)
             .max_pending_accept_reset_streams(RESETS_MAX)
