@@ -2,8 +2,15 @@
 //!
 //! Rules are CMQ's: 1 to 64 characters, first a letter, the rest letters, digits, `-` and `_`. Queue and topic
 //! names are unique whatever their case, so a name has a folded form beside the one that was written.
+//!
+//! Each is encoded as its text. Names stand in what is decided about each message, and in each answer about a queue: a
+//! copy shares the text.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest name of a queue, topic or subscription, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
@@ -15,18 +22,15 @@ pub const KEY_BYTES_MAX: usize = 64;
 pub const KEY_WORDS_MAX: usize = 16;
 
 /// The name of a queue, topic, subscription, tenant, plugin, master key or signing key.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(Box<str>);
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Name(Arc<str>);
 
 /// A tag on a message, or in a subscription's filter.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Tag(String);
 
 /// A routing key (on a message) or binding key (on a subscription): words joined by dots.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key(String);
 
 /// Why a text is no name, tag or key.
@@ -134,21 +138,40 @@ impl Key {
 
 macro_rules! text_conversions {
     ($name:ident) => {
-        impl TryFrom<String> for $name {
-            type Error = NameError;
-            fn try_from(text: String) -> Result<Self, NameError> {
-                Self::parse(&text)
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+
+                impl Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E: Error>(self, text: &str) -> Result<$name, E> {
+                        $name::parse(text).map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0.into()
+                name.as_str().to_owned()
             }
         }
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
             }
         }
@@ -172,6 +195,23 @@ mod tests {
         assert_eq!(Name::parse("1a"), Err(NameError::FirstNotLetter));
         assert_eq!(Name::parse("a b"), Err(NameError::Character));
         assert_eq!(Name::parse("aé"), Err(NameError::Character));
+    }
+
+    #[test]
+    fn texts_are_encoded_as_such_and_parsed_when_they_are_read() {
+        let encoded = postcard::to_allocvec(&("orders", "red", "a.b")).expect("encodes");
+        let parsed = (
+            Name::parse("orders").expect("a name"),
+            Tag::parse("red").expect("a tag"),
+            Key::parse("a.b").expect("a key"),
+        );
+        assert_eq!(postcard::to_allocvec(&parsed).expect("encodes"), encoded);
+        assert_eq!(postcard::from_bytes::<(Name, Tag, Key)>(&encoded), Ok(parsed));
+        for wrong in ["", "1a", "a b"] {
+            let encoded = postcard::to_allocvec(wrong).expect("encodes");
+            assert!(postcard::from_bytes::<Name>(&encoded).is_err(), "{wrong:?}");
+        }
+        assert!(postcard::from_bytes::<Name>(&[2, 0xff, 0xfe]).is_err(), "no text");
     }
 
     #[test]

@@ -117,9 +117,12 @@ impl MedianClock {
     /// Returns how far the median is ahead of this machine's clock, in milliseconds.
     pub fn ahead(&self) -> i64 {
         let own = self.own();
-        let mut offsets: Vec<i64> = self.others.lock().values().copied().collect();
-        offsets.push(own);
-        median(offsets).saturating_sub(own)
+        let others = self.others.lock();
+        if others.is_empty() {
+            return 0;
+        }
+        let offsets = others.values().copied().chain([own]);
+        median(offsets.collect()).saturating_sub(own)
     }
 
     /// Returns how far this machine's wall clock is ahead of its monotonic one, in milliseconds.
