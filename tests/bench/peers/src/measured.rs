@@ -43,8 +43,8 @@ pub(crate) struct Measured {
     plans: BTreeMap<(Contender, Body), Plan>,
     /// Messages that were confirmed, and all received.
     pub(crate) checked: u64,
-    /// Messages that were received more than once.
-    pub(crate) repeated: u64,
+    /// Messages that were received more than once, of each that had any.
+    pub(crate) repeated: BTreeMap<Contender, u64>,
 }
 
 // === impl Measured ===

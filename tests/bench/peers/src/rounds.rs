@@ -185,7 +185,10 @@ impl Turn<'_> {
         let filled = self.fill(left, sent / 2)?;
         self.receive(left + filled, measured)?;
         measured.checked += confirmed + filled;
-        measured.repeated += self.empty()?;
+        let repeated = self.empty()?;
+        if repeated > 0 {
+            *measured.repeated.entry(self.contender).or_default() += repeated;
+        }
         Ok(())
     }
 

@@ -37,12 +37,23 @@ pub(crate) fn show(measured: &Measured, bodies: &[Body]) -> String {
     }
     let _ = writeln!(
         text,
-        "\nChecked: {} messages were confirmed, every one was received, and all queues were empty afterwards; {} came more \
-         than once.",
+        "\nChecked: {} messages were confirmed, every one was received, and all queues were empty afterwards; {}.",
         whole(measured.checked as f64),
-        whole(measured.repeated as f64)
+        repeated(measured)
     );
     text
+}
+
+/// Says whose messages came more than once.
+fn repeated(measured: &Measured) -> String {
+    if measured.repeated.is_empty() {
+        return "none came more than once".to_owned();
+    }
+    let each = measured
+        .repeated
+        .iter()
+        .map(|(contender, messages)| format!("{contender} ({})", whole(*messages as f64)));
+    format!("more than once came: {}", each.collect::<Vec<_>>().join("; "))
 }
 
 /// Returns whether each goal is met by one of ours; a goal whose peer was not measured is not.
@@ -218,6 +229,21 @@ mod tests {
             .find(|line| line.starts_with("| system"))
             .expect("a head");
         assert_eq!(columns(head), columns(row));
+    }
+
+    #[test]
+    fn it_is_told_whose_messages_came_more_than_once() {
+        let mut measured = measured(60_000.0, 10_000.0);
+        assert!(show(&measured, &[]).contains("; none came more than once."));
+        measured.repeated.insert(Contender::RabbitMq, 1_400);
+        measured.repeated.insert(Contender::Nats, 2);
+        let text = show(&measured, &[]);
+        assert!(
+            text.contains(
+                "; more than once came: RabbitMQ, quorum queues (1,400); NATS JetStream, default (2)."
+            ),
+            "{text}"
+        );
     }
 
     #[test]
