@@ -390,7 +390,7 @@ impl Segment {
     }
 
     /// Reads a range of the file in which records are, and has the drive begin with those after it: who reads many at once
-    /// goes on with those, and reads where it must not wait for a drive. What was read before is let go of, if so much of
+    /// goes on with those, and reads where it must not wait for a drive. What was read before is let go of, if most of
     /// it was wanted: few read a message twice, and memory that the system has to find for each page costs more than the
     /// copy out of it.
     pub(crate) fn read_records(&self, range: Range<u64>, wanted_bytes: u64) -> io::Result<Bytes> {
