@@ -120,6 +120,19 @@ pub(crate) struct Entry {
     pub(crate) length: u32,
 }
 
+/// Looks for records of a segment of which most follow each other.
+pub(crate) struct Lookup<'a> {
+    segment: &'a Segment,
+    /// What was found last.
+    last: Option<Indexed>,
+}
+
+/// Where an entry is in the index.
+struct Indexed {
+    block: Arc<Vec<u8>>,
+    place: usize,
+}
+
 /// A segment file being written.
 pub(crate) struct SegmentWriter {
     name: SegmentName,
@@ -386,7 +399,15 @@ impl Segment {
 
     /// Returns where the record of a key is, if it is here.
     pub(crate) fn find_record(&self, key: BodyKey) -> Result<Option<Entry>, StoreFault> {
-        self.find(key).map_err(|fault| self.noted(fault))
+        self.lookup().find(key)
+    }
+
+    /// Looks for records of many keys, one after the other.
+    pub(crate) fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            segment: self,
+            last: None,
+        }
     }
 
     /// Reads a range of the file in which records are, and has the drive begin with those after it: who reads many at once
@@ -399,7 +420,9 @@ impl Segment {
         }
         if let Some(advice) = self.readers.advise(&range, wanted_bytes, self.index_at) {
             self.file.read_ahead(advice.ahead);
-            self.file.uncache(advice.behind);
+            for behind in advice.behind {
+                self.file.uncache(behind);
+            }
         }
         Ok(Bytes::from(read_range(&*self.file, range)?))
     }
@@ -501,7 +524,7 @@ impl Segment {
         fault
     }
 
-    fn find(&self, key: BodyKey) -> Result<Option<Entry>, Fault> {
+    fn find(&self, key: BodyKey) -> Result<Option<Indexed>, Fault> {
         let holds = |summary: &&StreamSummary| summary.first <= key.sequence && key.sequence <= summary.last;
         if self.stream(key.stream).filter(holds).is_none() {
             return Ok(None);
@@ -509,16 +532,14 @@ impl Segment {
         let Some(block) = self.blocks.partition_point(|first| *first <= key).checked_sub(1) else {
             return Ok(None);
         };
-        let bytes = self.block(block)?;
-        let count = u32_at(&bytes, 4) as usize;
-        let (mut low, mut high) = (0, count);
+        let block = self.block(block)?;
+        let (mut low, mut high) = (0, count_of(&block));
         while low < high {
-            let middle = low.midpoint(high);
-            let entry = Entry::parse(&bytes, middle);
-            match entry.key.cmp(&key) {
-                std::cmp::Ordering::Equal => return Ok(Some(entry)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
+            let place = low.midpoint(high);
+            match Entry::parse(&block, place).key.cmp(&key) {
+                std::cmp::Ordering::Equal => return Ok(Some(Indexed { block, place })),
+                std::cmp::Ordering::Less => low = place + 1,
+                std::cmp::Ordering::Greater => high = place,
             }
         }
         Ok(None)
@@ -545,7 +566,7 @@ impl Segment {
                 "a block of the segment's index has a wrong checksum",
             ));
         }
-        if u32_at(&bytes, 4) as usize > BLOCK_ENTRIES_MAX {
+        if count_of(&bytes) > BLOCK_ENTRIES_MAX {
             return Err(damage(
                 offset,
                 BLOCK_BYTES as u64,
@@ -597,9 +618,14 @@ impl Segment {
     }
 }
 
+/// Returns how many entries a block has that was checked.
+fn count_of(block: &[u8]) -> usize {
+    u32_at(block, 4) as usize
+}
+
 /// Returns the entries of a block that was checked.
 fn entries_of(block: &[u8]) -> Vec<Entry> {
-    (0..u32_at(block, 4) as usize)
+    (0..count_of(block))
         .map(|place| Entry::parse(block, place))
         .collect()
 }
@@ -698,6 +724,34 @@ impl Entry {
         put_u64(block, at + 16, self.position);
         put_u32(block, at + 24, self.length);
         put_u64(block, at + 28, self.time.millis());
+    }
+}
+
+// === impl Lookup ===
+
+impl Lookup<'_> {
+    /// Returns where the record of a key is, if it is here.
+    pub(crate) fn find(&mut self, key: BodyKey) -> Result<Option<Entry>, StoreFault> {
+        if let Some(last) = &mut self.last
+            && last.place + 1 < count_of(&last.block)
+        {
+            let next = Entry::parse(&last.block, last.place + 1);
+            if next.key == key {
+                last.place += 1;
+                return Ok(Some(next));
+            }
+        }
+        let found = self
+            .segment
+            .find(key)
+            .map_err(|fault| self.segment.noted(fault))?;
+        let entry = found
+            .as_ref()
+            .map(|found| Entry::parse(&found.block, found.place));
+        if found.is_some() {
+            self.last = found;
+        }
+        Ok(entry)
     }
 }
 
@@ -1057,6 +1111,23 @@ mod tests {
             prop_assert_eq!(read(&bytes), Ok(expected.collect::<Vec<_>>()));
             let counted: u64 = segment.streams.iter().map(|stream| stream.count).sum();
             prop_assert_eq!(counted, records.len() as u64);
+        }
+
+        #[test]
+        fn one_look_after_the_other_finds_what_each_alone_does(
+            records in any_records(),
+            wanted in proptest::collection::vec((0..4_u64, 0..400_u64, 1..6_u64), 1..20),
+        ) {
+            let (segment, _) = write(&records);
+            let mut lookup = segment.lookup();
+            for (stream, first, count) in wanted {
+                for sequence in first..first + count {
+                    let key = key(stream, sequence);
+                    let found = lookup.find(key).expect("reads");
+                    prop_assert_eq!(found.map(|entry| entry.key), records.get(&(stream, sequence)).map(|_| key));
+                    prop_assert_eq!(found, segment.find_record(key).expect("reads"));
+                }
+            }
         }
 
         #[test]

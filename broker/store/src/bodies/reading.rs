@@ -14,7 +14,7 @@ use crate::segment::{self, Segment};
 use crate::shelf::Segments;
 
 /// How much is read at once: little enough to be in the processor's own memory still when it is looked at.
-const RUN_BYTES_MAX: u64 = 256 << 10;
+const RUN_BYTES_MAX: u64 = 512 << 10;
 /// Who reads less is likely to go on with what comes after it, and reads in [`Pieces`](super::Pieces).
 const RUN_BYTES_MIN: u64 = 16 << 10;
 
@@ -97,9 +97,10 @@ impl Reading<'_> {
         };
         let mut stretch = Stretch::of(&first);
         let mut entries = VecDeque::from([first]);
+        let mut lookup = segment.lookup();
         for key in self.keys.as_slice() {
             // What is wrong with the next is for who reads that.
-            let next = shelf.noted(segment, segment.find_record(*key)).ok().flatten();
+            let next = shelf.noted(segment, lookup.find(*key)).ok().flatten();
             let longer = next.and_then(|entry| Some((entry, stretch.with(&entry)?)));
             let Some((entry, longer)) = longer else {
                 break;

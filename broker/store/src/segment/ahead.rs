@@ -12,24 +12,33 @@ pub(super) const AHEAD_BYTES: u64 = 2 << 20;
 pub(super) const BEHIND_BYTES: u64 = 8 << 20;
 /// How many who read at different places are known.
 const READERS_MAX: usize = 64;
-/// How much of what lies behind must have been wanted for it to be let go: what is between may be others' yet, as records
-/// of different queues lie in the order in which they came.
-const WANTED_SHARE: (u64, u64) = (3, 4);
+/// What is let go of at once, or stays.
+const CHUNK_BYTES: u64 = 1 << 20;
+/// How much of a chunk must have been wanted for it to be let go: what is between may be others' yet, as records of
+/// different queues lie in the order in which they came. What is read twice counts twice.
+const WANTED_BYTES_MIN: u64 = CHUNK_BYTES / 16 * 15;
 
 /// Those who read on and on, at different places of a file.
 #[derive(Debug, Default)]
 pub(super) struct Readers {
-    /// Who read last is last.
-    known: Mutex<VecDeque<Reader>>,
+    state: Mutex<State>,
 }
 
-/// Somebody, or several close to each other, who read on and on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
+struct State {
+    /// Who read last is last.
+    known: VecDeque<Reader>,
+    /// How much of each chunk was wanted, by whomever, since it was let go of; chunks after the last were not read.
+    wanted_bytes: Vec<u64>,
+}
+
+/// Somebody who reads on and on, or several close to each other, in whatever order.
+#[derive(Clone, Debug)]
 struct Reader {
-    /// Where what is looked at of what it read begins.
+    /// Where what it has read begins, that was not looked at yet whether it is to be let go.
     kept_from: u64,
-    /// How much of what lies between that and where it is was wanted.
-    wanted_bytes: u64,
+    /// The furthest that was read.
+    position: u64,
     /// Up to where the drive was asked, or read.
     asked_to: u64,
 }
@@ -40,7 +49,7 @@ pub(super) struct Advice {
     /// To be read soon.
     pub(super) ahead: Range<u64>,
     /// Read, and not wanted again.
-    pub(super) behind: Range<u64>,
+    pub(super) behind: Vec<Range<u64>>,
 }
 
 // === impl Readers ===
@@ -50,56 +59,122 @@ impl Readers {
     /// is said. Who reads at a new place may not go on, and is not asked for before it does; what is let go of was read
     /// on the way, nearly all of it.
     pub(super) fn advise(&self, read: &Range<u64>, wanted_bytes: u64, end: u64) -> Option<Advice> {
-        let mut known = self.known.lock();
-        let place = known.iter().position(|reader| reader.is_at(read.end));
-        let Some(mut reader) = place.and_then(|place| known.remove(place)) else {
-            if known.len() == READERS_MAX {
-                known.pop_front();
+        let mut state = self.state.lock();
+        state.count(read, wanted_bytes);
+        let Some(mut reader) = state.take(read) else {
+            if state.known.len() == READERS_MAX {
+                state.known.pop_front();
             }
-            known.push_back(Reader {
+            state.known.push_back(Reader {
                 kept_from: read.start,
-                wanted_bytes,
+                position: read.end,
                 asked_to: read.end,
             });
             return None;
         };
-        reader.wanted_bytes += wanted_bytes;
-        let advice = reader.go_on(read.end, end);
-        let is_at_end = read.end >= end;
-        if !is_at_end {
-            known.push_back(reader);
+        let advice = Advice {
+            ahead: reader.ask(end),
+            behind: state.let_go(&mut reader),
+        };
+        if reader.position < end {
+            state.known.push_back(reader);
         }
-        advice
+        (!advice.ahead.is_empty() || !advice.behind.is_empty()).then_some(advice)
     }
+}
+
+// === impl State ===
+
+impl State {
+    /// Notes how much of a range is wanted, as if it were spread over it evenly.
+    fn count(&mut self, read: &Range<u64>, wanted_bytes: u64) {
+        let bytes = read.end.saturating_sub(read.start).max(1);
+        for chunk in chunks(read.start..read.end.next_multiple_of(CHUNK_BYTES)) {
+            let start = (chunk * CHUNK_BYTES).max(read.start);
+            let end = ((chunk + 1) * CHUNK_BYTES).min(read.end);
+            let place = chunk as usize;
+            if place >= self.wanted_bytes.len() {
+                self.wanted_bytes.resize(place + 1, 0);
+            }
+            self.wanted_bytes[place] += wanted_bytes * (end - start) / bytes;
+        }
+    }
+
+    /// Takes out whoever is where somebody reads, and makes one of them if they are several.
+    fn take(&mut self, read: &Range<u64>) -> Option<Reader> {
+        let mut taken: Option<Reader> = None;
+        self.known.retain(|reader| {
+            let is_at = reader.is_at(read.end);
+            if is_at {
+                taken = Some(
+                    taken
+                        .take()
+                        .map_or_else(|| reader.clone(), |other| other.with(reader)),
+                );
+            }
+            !is_at
+        });
+        let mut reader = taken?;
+        reader.kept_from = reader.kept_from.min(read.start);
+        reader.position = reader.position.max(read.end);
+        Some(reader)
+    }
+
+    /// Returns what is to be let go of behind who has read on.
+    fn let_go(&mut self, reader: &mut Reader) -> Vec<Range<u64>> {
+        let keep_from = reader.position.saturating_sub(BEHIND_BYTES);
+        let mut behind: Vec<Range<u64>> = Vec::new();
+        for chunk in chunks(reader.kept_from..keep_from) {
+            let Some(wanted_bytes) = self.wanted_bytes.get_mut(chunk as usize) else {
+                continue;
+            };
+            if *wanted_bytes < WANTED_BYTES_MIN {
+                continue;
+            }
+            *wanted_bytes = 0;
+            let start = chunk * CHUNK_BYTES;
+            match behind.last_mut().filter(|last| last.end == start) {
+                Some(last) => last.end += CHUNK_BYTES,
+                None => behind.push(start..start + CHUNK_BYTES),
+            }
+        }
+        reader.kept_from = reader.kept_from.max(keep_from);
+        behind
+    }
+}
+
+/// Returns the chunks that end within a range.
+fn chunks(range: Range<u64>) -> Range<u64> {
+    range.start / CHUNK_BYTES..range.end / CHUNK_BYTES
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// Returns whether who has read up to a position is where this one is: what it wants is in memory, or next.
+    /// Returns whether who has read up to a position is where this one is: what it wants was read, or is next to that.
     fn is_at(&self, position: u64) -> bool {
-        self.kept_from < position && position <= self.asked_to + AHEAD_BYTES
+        let is_behind = self.position < position + BEHIND_BYTES && self.kept_from < position + AHEAD_BYTES;
+        is_behind && position <= self.asked_to + AHEAD_BYTES
     }
 
-    /// Goes on to a position. Each part is asked for once, and not before half of what was asked for is read.
-    fn go_on(&mut self, position: u64, end: u64) -> Option<Advice> {
-        let asked_to = (position + AHEAD_BYTES).min(end);
-        if asked_to <= self.asked_to || position + AHEAD_BYTES / 2 <= self.asked_to {
-            return None;
+    fn with(self, other: &Reader) -> Reader {
+        Reader {
+            kept_from: self.kept_from.min(other.kept_from),
+            position: self.position.max(other.position),
+            asked_to: self.asked_to.max(other.asked_to),
         }
-        let passed = position - self.kept_from;
-        let wanted = self.wanted_bytes.min(passed);
-        let kept_from = position.saturating_sub(BEHIND_BYTES).max(self.kept_from);
-        let behind = match wanted * WANTED_SHARE.1 >= passed * WANTED_SHARE.0 {
-            true => self.kept_from..kept_from,
-            false => kept_from..kept_from,
-        };
-        let ahead = self.asked_to.max(position)..asked_to;
-        // As much of it as was wanted of all.
-        self.wanted_bytes = wanted * (position - kept_from) / passed;
-        self.kept_from = kept_from;
+    }
+
+    /// Returns what the drive is to be asked for. Each part is asked for once, and not before half of what was asked for is
+    /// read.
+    fn ask(&mut self, end: u64) -> Range<u64> {
+        let from = self.asked_to.max(self.position);
+        let asked_to = (self.position + AHEAD_BYTES).min(end);
+        if asked_to <= self.asked_to || self.position + AHEAD_BYTES / 2 <= self.asked_to {
+            return from..from;
+        }
         self.asked_to = asked_to;
-        Some(Advice { ahead, behind })
+        from..asked_to
     }
 }
 
@@ -122,26 +197,29 @@ mod tests {
     }
 
     fn known(readers: &Readers) -> usize {
-        readers.known.lock().len()
+        readers.state.lock().known.len()
     }
 
     #[test]
     fn each_part_is_asked_for_once_and_let_go_once_it_is_far_behind() {
         let readers = Readers::default();
-        let advice = read(&readers, 0..END);
-        assert!(
-            (32..64).contains(&advice.len()),
-            "in large parts: {}",
-            advice.len()
-        );
-        for pair in advice.windows(2) {
-            assert_eq!(pair[0].ahead.end, pair[1].ahead.start);
-            assert_eq!(pair[0].behind.end, pair[1].behind.start);
+        let (mut asked, mut let_go, mut asked_to) = (0, 0, 0);
+        for advice in read(&readers, 0..END) {
+            if !advice.ahead.is_empty() {
+                assert!(asked == 0 || advice.ahead.start == asked_to);
+                asked_to = advice.ahead.end;
+                asked += 1;
+            }
+            for behind in advice.behind {
+                assert_eq!(behind.start, let_go);
+                let_go = behind.end;
+            }
+            let stays = asked_to - let_go;
+            assert!(stays < AHEAD_BYTES + BEHIND_BYTES + CHUNK_BYTES, "{stays}");
         }
-        let (first, last) = (&advice[0], &advice[advice.len() - 1]);
-        assert_eq!((first.behind.start, last.ahead.end), (0, END));
-        let stays = advice.iter().map(|one| one.ahead.end - one.behind.end);
-        assert_eq!(stays.max(), Some(AHEAD_BYTES + BEHIND_BYTES));
+        assert!((32..64).contains(&asked), "in large parts: {asked}");
+        assert_eq!(asked_to, END);
+        assert!(let_go >= END - 2 * BEHIND_BYTES, "{let_go}");
         assert_eq!(known(&readers), 0, "at the end nobody reads on");
     }
 
@@ -152,6 +230,46 @@ mod tests {
         let near = END / 2 - BEHIND_BYTES + AHEAD_BYTES;
         assert_eq!(read(&readers, near..END / 2 - AHEAD_BYTES), []);
         assert_eq!(known(&readers), 1);
+    }
+
+    #[test]
+    fn many_who_share_what_they_read_are_one_in_whatever_order_they_come() {
+        let readers = Readers::default();
+        // Each takes the next part, and they come to read as it happens: up to 28 parts, half of what stays, before others.
+        let parts: Vec<u64> = (0..END / STEP).collect();
+        let mut mixed: Vec<u64> = Vec::new();
+        for some in parts.chunks(28) {
+            let (first, second) = some.split_at(some.len() / 2);
+            mixed.extend(second.iter().rev().chain(first.iter().rev()));
+        }
+        let advice = mixed.into_iter().flat_map(|part| {
+            let start = part * STEP;
+            read_one(&readers, start..start + STEP)
+        });
+        let advice: Vec<Advice> = advice.collect();
+        let bytes = |range: &Range<u64>| range.end - range.start;
+        let asked: u64 = advice.iter().map(|one| bytes(&one.ahead)).sum();
+        let let_go: u64 = advice.iter().flat_map(|one| &one.behind).map(bytes).sum();
+        assert!(asked <= END, "each part is asked for once: {asked}");
+        assert!(let_go >= END - 2 * BEHIND_BYTES, "nearly all is let go: {let_go}");
+        assert!(known(&readers) <= 1);
+    }
+
+    #[test]
+    fn who_comes_up_to_where_another_began_is_asked_for_until_there() {
+        let readers = Readers::default();
+        let began = 9 << 20;
+        read(&readers, began..10 << 20);
+        let mut asked_to = 0;
+        for start in (0..began - STEP).step_by(STEP as usize) {
+            let advice = read_one(&readers, start..start + STEP);
+            asked_to = advice.map_or(asked_to, |advice| advice.ahead.end);
+            assert!(
+                start == 0 || asked_to >= began.min(start + STEP + AHEAD_BYTES / 2),
+                "{start}: {asked_to}"
+            );
+        }
+        assert_eq!(known(&readers), 1, "from there on they are one");
     }
 
     #[test]
@@ -180,6 +298,22 @@ mod tests {
     }
 
     #[test]
+    fn what_several_wanted_in_turn_is_let_go() {
+        let readers = Readers::default();
+        // Of each part, each wants half.
+        let pass = || {
+            let starts = (0..END - STEP).step_by(STEP as usize);
+            let advice = starts.filter_map(|start| readers.advise(&(start..start + STEP), STEP / 2, END));
+            advice.map(|advice| advice.behind.len()).sum::<usize>()
+        };
+        assert_eq!(pass(), 0);
+        // Where the first was last.
+        readers.advise(&(END - STEP..END), STEP, END);
+        assert!(pass() >= 20);
+        assert_eq!(pass(), 0, "from the beginning again");
+    }
+
+    #[test]
     fn those_at_different_places_are_each_asked_for_and_let_go_of_nothing_of_each_others() {
         let readers = Readers::default();
         // As far apart as what one has read long ago is from where it is.
@@ -192,8 +326,10 @@ mod tests {
                 for advice in read(&readers, from..from + STEP) {
                     assert!(asked[place].is_empty() || advice.ahead.start == asked[place].end);
                     asked[place].end = advice.ahead.end;
-                    assert_eq!(advice.behind.start, let_go[place].end);
-                    let_go[place].end = advice.behind.end;
+                    for behind in advice.behind {
+                        assert_eq!(behind.start, let_go[place].end);
+                        let_go[place].end = behind.end;
+                    }
                 }
             }
         }
@@ -207,7 +343,7 @@ mod tests {
     #[test]
     fn of_too_many_places_the_one_read_longest_ago_is_forgotten() {
         let readers = Readers::default();
-        let place = |number: usize| (number as u64) * 3 * AHEAD_BYTES;
+        let place = |number: usize| (number as u64) * (BEHIND_BYTES + AHEAD_BYTES);
         let (end, at) = (place(READERS_MAX + 2), |number| {
             place(number)..place(number) + STEP
         });
