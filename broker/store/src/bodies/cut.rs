@@ -51,13 +51,17 @@ struct Cut<'a> {
 impl Shelf {
     /// Queues a cut: what was inserted and noted so far belongs to it.
     pub(crate) fn cut(self: &Arc<Self>, plan: CutPlan, done: Done) {
-        self.change(|contents| contents.freeze(plan.at));
+        let at = plan.at;
+        self.change(|contents| contents.freeze(at));
         let shelf = Arc::clone(self);
         let job = Box::new(move || {
             let answer = if shelf.jobs.is_closed() {
                 Err(StoreFault::Closed)
             } else {
-                shelf.do_cut(plan)
+                shelf.memory.begin_cut(shelf.group, at);
+                let answer = shelf.do_cut(plan);
+                shelf.memory.end_cut(shelf.group, at, answer.is_ok());
+                answer
             };
             done(answer);
         });
@@ -249,6 +253,7 @@ impl Cut<'_> {
             posthouse_wire::encode_stored_message_onto(bytes, message, entry.now);
             self.writer(class)?.put(key, entry.now, bytes)?;
         }
+        self.shelf.memory.note_written(self.shelf.group, first.index);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_model::{BodyKey, Message, MessageId, StoredMessage};
 use posthouse_store::crash::CrashDisk;
-use posthouse_store::{Store, StoreFault};
+use posthouse_store::{Config, Store, StoreFault};
 use proptest::prelude::*;
 
 use crate::fixtures::{SET, by_hand, cut_by, files, find, key, plan, send_message};
@@ -22,7 +22,11 @@ fn message(number: u64, bytes: usize) -> Message {
 
 /// Returns a store with messages of these sizes, numbered from 1, which was cut after some of them.
 fn filled(disk: &CrashDisk, sizes: &[usize], cuts: &[u64]) -> Store {
-    let store = Store::open(Path::new("/data"), Arc::new(disk.clone()), by_hand()).expect("opens");
+    filled_with(by_hand(), disk, sizes, cuts)
+}
+
+fn filled_with(config: Config, disk: &CrashDisk, sizes: &[usize], cuts: &[u64]) -> Store {
+    let store = Store::open(Path::new("/data"), Arc::new(disk.clone()), config).expect("opens");
     for (number, bytes) in (1..).zip(sizes) {
         send_message(&store, number, message(number, *bytes));
         if cuts.contains(&number) {
@@ -65,6 +69,25 @@ proptest! {
             prop_assert_eq!(read.map(|read| read.map(|stored| stored.message)), Ok(expected));
         }
     }
+}
+
+#[test]
+fn what_a_cut_has_written_is_in_memory_no_more() {
+    let config = Config {
+        memtable_bytes_max: 1 << 20,
+        ..by_hand()
+    };
+    let disk = CrashDisk::new(4);
+    let store = filled_with(config, &disk, &[1_000; 20], &[]);
+    let kept = || store.usage().expect("the disk is well").body_memory_bytes;
+    let before = kept();
+    assert!(before >= 20_000, "{before}");
+    cut_by(&store, plan(15)).expect("the disk is well");
+    // Those after it, which are not cut.
+    assert!((5_000..before / 3).contains(&kept()), "{} of {before}", kept());
+    let keys: Vec<BodyKey> = (1..=20).map(key).collect();
+    let read = together(&store, &keys);
+    assert!(read.iter().all(|one| matches!(one, Ok(Some(_)))), "{read:?}");
 }
 
 #[test]
