@@ -114,7 +114,7 @@ impl Contender {
             (Contender::PosthouseSets, Body::Large) => [3, 16, 16, 16, 16],
             (Contender::PosthouseSingle, Body::Small) => [1, 128, 1, 64, 16],
             (Contender::PosthouseSingle, Body::Large) => [1, 64, 1, 16, 16],
-            (Contender::PosthouseStream, Body::Small) => [1, 32, 512, 32, 1_024],
+            (Contender::PosthouseStream, Body::Small) => [1, 32, 512, 64, 1_024],
             (Contender::PosthouseStream, Body::Large) => [1, 8, 16, 8, 16],
         };
         Plan {
