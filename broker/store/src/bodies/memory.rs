@@ -41,7 +41,8 @@ struct Recent {
     by_spot: HashMap<Spot, Weighed>,
     /// As they came, but for those that were held when it was their turn to go.
     order: VecDeque<Spot>,
-    held: VecDeque<Spot>,
+    /// With what each took when it was set aside: one that takes another's place may take more.
+    held: VecDeque<(Spot, usize)>,
     cuts: HashMap<GroupId, CutSpan>,
     bytes: usize,
     held_bytes: usize,
@@ -116,7 +117,7 @@ impl BodyMemory {
     /// Takes notice that a cut has written an entry, and those before it.
     pub(crate) fn note_written(&self, group: GroupId, index: LogIndex) {
         if let Some(span) = self.recent.lock().cuts.get_mut(&group) {
-            span.written = span.written.max(Some(index));
+            span.written = Some(index);
         }
     }
 
@@ -176,36 +177,37 @@ impl BodyMemory {
 impl Recent {
     /// Takes out the spot of the entry that is missed least, where so many bytes may be held for cuts.
     fn next_to_go(&mut self, held_bytes_max: usize) -> Option<Spot> {
-        if let Some(spot) = self.held.pop_front_if(|spot| !is_held(&self.cuts, *spot)) {
-            self.held_bytes -= self.bytes_of(spot);
+        let free = self.held.pop_front_if(|(spot, _)| !is_held(&self.cuts, *spot));
+        if let Some((spot, bytes)) = free {
+            self.held_bytes -= bytes;
             return Some(spot);
         }
         while let Some(spot) = self.order.pop_front() {
-            let bytes = self.bytes_of(spot);
+            let bytes = self.by_spot.get(&spot).map_or(0, |weighed| weighed.bytes);
             if !is_held(&self.cuts, spot) || self.held_bytes + bytes > held_bytes_max {
                 return Some(spot);
             }
-            self.held.push_back(spot);
+            self.held.push_back((spot, bytes));
             self.held_bytes += bytes;
         }
-        let spot = self.held.pop_back()?;
-        self.held_bytes -= self.bytes_of(spot);
+        let (spot, bytes) = self.held.pop_back()?;
+        self.held_bytes -= bytes;
         Some(spot)
     }
 
     /// Takes entries out of what may go, and returns their spots: they are to be removed.
     fn set_aside(&mut self, which: impl Fn(Spot) -> bool) -> Vec<Spot> {
         let mut gone = Vec::new();
-        for spots in [&mut self.held, &mut self.order] {
-            spots.retain(|spot| {
-                let goes = which(*spot);
-                if goes {
-                    gone.push(*spot);
-                }
-                !goes
-            });
-        }
-        self.held_bytes = self.held.iter().map(|spot| self.bytes_of(*spot)).sum();
+        let mut stays = |spot: Spot| {
+            let goes = which(spot);
+            if goes {
+                gone.push(spot);
+            }
+            !goes
+        };
+        self.held.retain(|(spot, _)| stays(*spot));
+        self.order.retain(|spot| stays(*spot));
+        self.held_bytes = self.held.iter().map(|(_, bytes)| bytes).sum();
         gone
     }
 
@@ -215,10 +217,6 @@ impl Recent {
         let gone: Vec<Weighed> = gone.collect();
         self.bytes -= gone.iter().map(|weighed| weighed.bytes).sum::<usize>();
         gone
-    }
-
-    fn bytes_of(&self, spot: Spot) -> usize {
-        self.by_spot.get(&spot).map_or(0, |weighed| weighed.bytes)
     }
 }
 
@@ -241,12 +239,16 @@ mod tests {
 
     fn keep(memory: &BodyMemory, group: GroupId, indices: impl IntoIterator<Item = u64>) {
         for index in indices {
-            let entry = Arc::new(Batch {
-                now: Time::from_millis(index),
-                submissions: Vec::new(),
-            });
-            memory.keep(group, LogIndex(index), entry, BYTES_MAX / 10, 0);
+            keep_of(memory, group, index, BYTES_MAX / 10);
         }
+    }
+
+    fn keep_of(memory: &BodyMemory, group: GroupId, index: u64, bytes: usize) {
+        let entry = Arc::new(Batch {
+            now: Time::from_millis(index),
+            submissions: Vec::new(),
+        });
+        memory.keep(group, LogIndex(index), entry, bytes, 0);
     }
 
     fn kept(memory: &BodyMemory, group: GroupId) -> Vec<u64> {
@@ -308,12 +310,23 @@ mod tests {
         assert_eq!(kept(&memory, GROUP), [range(1, 5), range(31, 35)].concat());
         assert_eq!(memory.bytes(), BYTES_MAX);
         // One that needs all of it.
-        let large = Arc::new(Batch {
-            now: Time::default(),
-            submissions: Vec::new(),
-        });
-        memory.keep(GROUP, LogIndex(36), large, BYTES_MAX, 0);
+        keep_of(&memory, GROUP, 36, BYTES_MAX);
         assert_eq!(memory.bytes(), 500, "it does not go round what is held");
+    }
+
+    #[test]
+    fn one_that_takes_the_place_of_another_that_is_held_may_take_more() {
+        let memory = BodyMemory::new(BYTES_MAX);
+        keep(&memory, GROUP, 1..=10);
+        memory.begin_cut(GROUP, LogIndex(1));
+        keep(&memory, GROUP, [11]);
+        assert_eq!(kept(&memory, GROUP), [range(1, 1), range(3, 11)].concat());
+        keep_of(&memory, GROUP, 1, 500);
+        assert_eq!(kept(&memory, GROUP), [range(1, 1), range(7, 11)].concat());
+        memory.note_written(GROUP, LogIndex(1));
+        keep(&memory, GROUP, [12]);
+        assert_eq!(kept(&memory, GROUP), range(7, 12));
+        assert_eq!(memory.bytes(), 600);
     }
 
     #[test]

@@ -33,7 +33,7 @@ struct State {
 }
 
 /// Somebody who reads on and on, or several close to each other, in whatever order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Reader {
     /// Where what it has read begins, that was not looked at yet whether it is to be let go.
     kept_from: u64,
@@ -102,19 +102,9 @@ impl State {
 
     /// Takes out whoever is where somebody reads, and makes one of them if they are several.
     fn take(&mut self, read: &Range<u64>) -> Option<Reader> {
-        let mut taken: Option<Reader> = None;
-        self.known.retain(|reader| {
-            let is_at = reader.is_at(read.end);
-            if is_at {
-                taken = Some(
-                    taken
-                        .take()
-                        .map_or_else(|| reader.clone(), |other| other.with(reader)),
-                );
-            }
-            !is_at
-        });
-        let mut reader = taken?;
+        let there = self.known.iter().copied().filter(|reader| reader.is_at(read.end));
+        let mut reader = there.reduce(Reader::with)?;
+        self.known.retain(|reader| !reader.is_at(read.end));
         reader.kept_from = reader.kept_from.min(read.start);
         reader.position = reader.position.max(read.end);
         Some(reader)
@@ -157,7 +147,7 @@ impl Reader {
         is_behind && position <= self.asked_to + AHEAD_BYTES
     }
 
-    fn with(self, other: &Reader) -> Reader {
+    fn with(self, other: Reader) -> Reader {
         Reader {
             kept_from: self.kept_from.min(other.kept_from),
             position: self.position.max(other.position),
