@@ -359,7 +359,7 @@ pub mod stream_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::StreamCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/posthouse.stream.v1.Stream/Publish",
             );
@@ -388,7 +388,7 @@ pub mod stream_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::StreamCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/posthouse.stream.v1.Stream/Consume",
             );
@@ -549,7 +549,7 @@ pub mod stream_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::StreamCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -597,7 +597,7 @@ pub mod stream_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConsumeSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::StreamCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

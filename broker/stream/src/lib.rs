@@ -5,6 +5,7 @@
 //! the bounds that both sides keep, and how a stream is signed when it opens ([`signing`]).
 
 pub mod bounds;
+mod codec;
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "what is generated has the protocol's comments, where there are any")]
 mod generated;

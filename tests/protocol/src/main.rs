@@ -29,6 +29,7 @@ fn generate() -> anyhow::Result<String> {
     tonic_prost_build::configure()
         .out_dir(out.path())
         .build_transport(false)
+        .codec_path("crate::codec::StreamCodec")
         .compile_fds_with_config(files, config)
         .context("the code cannot be generated")?;
     let code = std::fs::read_to_string(out.path().join(WRITTEN))?;
