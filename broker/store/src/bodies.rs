@@ -28,7 +28,7 @@ pub use cut::CutPlan;
 pub(crate) use memory::BodyMemory;
 pub(crate) use memtable::{Place, Table};
 pub(crate) use pieces::Pieces;
-pub use reading::Reading;
+pub use reading::{Fetch, Fetched, Reading, Step};
 
 /// How often a read starts anew because a cut moved what it was about to read.
 const READ_TRIES_MAX: usize = 8;

@@ -8,15 +8,15 @@
 //!
 //! A checkpoint is written under another name, made durable and then renamed, after all that it names is durable.
 
-use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 use posthouse_model::LogIndex;
 
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
-use crate::disk::{Disk, Opening, SyncPoint, WRITE_BACK_BYTES, WrittenBack, read_whole};
+use crate::disk::{Disk, Opening, SyncPoint, read_whole};
 use crate::segment::{Segment, SegmentKind, SegmentName};
+use crate::sequential::SequentialWriter;
 use crate::{Damage, GroupId, StoreFault};
 
 const MAGIC: [u8; 8] = *b"PHCKP\0\0\x01";
@@ -67,21 +67,10 @@ pub(crate) fn write(
     let path = directory.join(&name);
     let partial = directory.join(format!("{name}{PARTIAL_SUFFIX}"));
     let head = encode_head(group, checkpoint, segments);
-    let wrong = |doing| {
-        let partial = &partial;
-        move |error: io::Error| StoreFault::io(doing, partial, &error)
-    };
-    let file = disk.open(&partial, Opening::Create).map_err(wrong("write"))?;
-    file.write_at(&head, 0).map_err(wrong("write"))?;
-    let mut written = head.len() as u64;
-    let mut written_back = WrittenBack::default();
-    for piece in checkpoint.state.chunks(WRITE_BACK_BYTES as usize) {
-        file.write_at(piece, written).map_err(wrong("write"))?;
-        written += piece.len() as u64;
-        written_back.keep_up(&*file, written).map_err(wrong("sync"))?;
-    }
-    file.sync(SyncPoint::CheckpointFile)
-        .map_err(|error| StoreFault::io("sync", &partial, &error))?;
+    let mut file = SequentialWriter::create(disk, partial.clone())?;
+    file.put(&head)?;
+    file.put(&checkpoint.state)?;
+    file.finish(SyncPoint::CheckpointFile)?;
     disk.rename(&partial, &path)
         .map_err(|error| StoreFault::io("rename", &partial, &error))?;
     disk.sync_directory(directory, SyncPoint::CheckpointDirectory)

@@ -59,6 +59,12 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
         into.truncate(start + *read.as_ref().unwrap_or(&0));
         read
     }
+    /// Reads at an offset what nobody is likely to read again: past the page cache if that can be, which costs a quarter
+    /// of a copy out of it. Address, offset and length are to be multiples of 4 KiB. Returns fewer bytes only at the end of the
+    /// file.
+    fn read_once_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(into, offset)
+    }
     /// Writes all of the bytes at an offset.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes what was written durable, and the length with it.

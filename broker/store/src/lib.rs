@@ -20,6 +20,7 @@ pub mod wal;
 
 mod aligned;
 mod bodies;
+mod buffers;
 mod bytes_at;
 mod checkpoint;
 mod config;
@@ -32,11 +33,12 @@ mod jobs;
 mod log;
 mod projection;
 mod scrub;
+mod sequential;
 mod shelf;
 mod store;
 mod transfer;
 
-pub use bodies::{Bodies, CutPlan, Live, Reading, SegmentSummary, StreamSummary};
+pub use bodies::{Bodies, CutPlan, Fetch, Fetched, Live, Reading, SegmentSummary, Step, StreamSummary};
 pub use checkpoint::Checkpoint;
 pub use config::{Config, Driving, ProjectionKind};
 pub use damage::{DamageObserver, Damaged, DamagedPart, OnDamage};

@@ -27,12 +27,13 @@ use posthouse_model::{BodyKey, Incarnation, LogIndex, Sequence, Span, StoredMess
 use posthouse_wire::{DecodeError, Kind};
 
 use self::ahead::Readers;
-use crate::aligned::{ALIGNMENT, Aligned};
 use crate::bodies::Pieces;
+use crate::buffers::Buffers;
 use crate::bytes_at::{put_u32, put_u64, u32_at, u64_at};
 use crate::checkpoint::PARTIAL_SUFFIX;
 use crate::damage::Wrong;
-use crate::disk::{Disk, DiskFile, Opening, SyncPoint, WrittenBack, read_exact_at, read_range};
+use crate::disk::{Disk, DiskFile, Opening, SyncPoint, read_exact_at, read_range};
+use crate::sequential::SequentialWriter;
 use crate::{Damage, GroupId, StoreFault, StreamSummary};
 
 const MAGIC: [u8; 8] = *b"PHSEG\0\0\x01";
@@ -46,8 +47,6 @@ const TRAILER_HEADER_BYTES: usize = 8;
 const STREAM_BYTES: usize = 40;
 const KEY_BYTES: usize = 16;
 const TAIL_BYTES: usize = 48;
-/// How much is written at once.
-const WRITE_BYTES: usize = 1 << 20;
 
 /// How long the messages of a segment are kept, at most.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -136,11 +135,7 @@ struct Indexed {
 /// A segment file being written.
 pub(crate) struct SegmentWriter {
     name: SegmentName,
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    buffer: Aligned,
-    flushed: u64,
-    written_back: WrittenBack,
+    file: SequentialWriter,
     entries: Vec<Entry>,
 }
 
@@ -415,9 +410,7 @@ impl Segment {
     /// it was wanted: few read a message twice, and memory that the system has to find for each page costs more than the
     /// copy out of it.
     pub(crate) fn read_records(&self, range: Range<u64>, wanted_bytes: u64) -> io::Result<Bytes> {
-        if range.end > self.index_at {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        self.check_range(&range)?;
         if let Some(advice) = self.readers.advise(&range, wanted_bytes, self.index_at) {
             self.file.read_ahead(advice.ahead);
             for behind in advice.behind {
@@ -425,6 +418,20 @@ impl Segment {
             }
         }
         Ok(Bytes::from(read_range(&*self.file, range)?))
+    }
+
+    /// Reads a range of the file in which records are that nobody is likely to read again, past the page cache.
+    pub(crate) fn read_once(&self, range: Range<u64>, buffers: &Buffers) -> io::Result<Bytes> {
+        self.check_range(&range)?;
+        buffers.read(&*self.file, range)
+    }
+
+    /// Refuses a range that is not within the records.
+    fn check_range(&self, range: &Range<u64>) -> io::Result<()> {
+        if range.start > range.end || range.end > self.index_at {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(())
     }
 
     /// Returns the record of an entry, of bytes that were read from `start` on.
@@ -809,19 +816,11 @@ impl SegmentWriter {
         directory: &Path,
         name: SegmentName,
     ) -> Result<SegmentWriter, StoreFault> {
-        let path = directory.join(name.partial_name());
-        let file = disk
-            .open(&path, Opening::Create)
-            .map_err(|error| StoreFault::io("create", &path, &error))?;
-        let mut buffer = Aligned::default();
-        buffer.extend_from_slice(&encode_header(&name));
+        let mut file = SequentialWriter::create(disk, directory.join(name.partial_name()))?;
+        file.put(&encode_header(&name))?;
         Ok(SegmentWriter {
             name,
-            path,
             file,
-            buffer,
-            flushed: 0,
-            written_back: WrittenBack::default(),
             entries: Vec::new(),
         })
     }
@@ -833,25 +832,19 @@ impl SegmentWriter {
             bytes: bytes.len(),
             limit: u32::MAX as usize,
         })?;
-        let start = self.buffer.len();
-        let position = self.flushed + start as u64;
-        self.buffer.resize(start + RECORD_HEADER_BYTES);
-        self.buffer.extend_from_slice(bytes);
-        let record = &mut self.buffer[start..];
-        put_u32(record, 4, length);
-        put_key(record, 8, key);
-        let crc = crc32c::crc32c(&record[4..]);
-        put_u32(record, 0, crc);
+        let mut header = [0; RECORD_HEADER_BYTES];
+        put_u32(&mut header, 4, length);
+        put_key(&mut header, 8, key);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&header[4..]), bytes);
+        put_u32(&mut header, 0, crc);
         self.entries.push(Entry {
             key,
             time,
-            position,
+            position: self.file.position(),
             length,
         });
-        if self.buffer.len() >= WRITE_BYTES {
-            self.flush()?;
-        }
-        Ok(())
+        self.file.put(&header)?;
+        self.file.put(bytes)
     }
 
     /// Writes index, trailer and tail, makes all of it durable, gives it its name and opens it to be read. The name
@@ -864,7 +857,7 @@ impl SegmentWriter {
     ) -> Result<Segment, StoreFault> {
         self.entries.sort_unstable_by_key(|entry| entry.key);
         let entries = std::mem::take(&mut self.entries);
-        let index_at = self.flushed + self.buffer.len() as u64;
+        let index_at = self.file.position();
         for chunk in entries.chunks(BLOCK_ENTRIES_MAX) {
             let mut block = vec![0; BLOCK_BYTES];
             put_u32(&mut block, 4, chunk.len() as u32);
@@ -873,48 +866,24 @@ impl SegmentWriter {
             }
             let crc = crc32c::crc32c(&block[4..]);
             put_u32(&mut block, 0, crc);
-            self.buffer.extend_from_slice(&block);
-            if self.buffer.len() >= WRITE_BYTES {
-                self.flush()?;
-            }
+            self.file.put(&block)?;
         }
         let trailer = encode_trailer(&entries);
         let tail = Tail {
             index_at,
-            trailer_at: self.flushed + self.buffer.len() as u64,
+            trailer_at: self.file.position(),
             trailer_bytes: trailer.len() as u64,
             entries: entries.len() as u64,
             trailer_crc: crc32c::crc32c(&trailer),
         };
-        self.buffer.extend_from_slice(&trailer);
-        self.buffer.extend_from_slice(&tail.encode());
-        self.flush()?;
-        self.file
-            .write_at(&self.buffer, self.flushed)
-            .map_err(|error| StoreFault::io("write", &self.path, &error))?;
-        self.file
-            .sync(point)
-            .map_err(|error| StoreFault::io("sync", &self.path, &error))?;
+        self.file.put(&trailer)?;
+        self.file.put(&tail.encode())?;
+        let written = self.file.path().to_owned();
+        self.file.finish(point)?;
         let path = directory.join(self.name.file_name(tail.trailer_crc));
-        disk.rename(&self.path, &path)
-            .map_err(|error| StoreFault::io("rename", &self.path, &error))?;
+        disk.rename(&written, &path)
+            .map_err(|error| StoreFault::io("rename", &written, &error))?;
         Segment::open_path(disk, &path, self.name)
-    }
-
-    /// Writes what fills blocks of the drive.
-    fn flush(&mut self) -> Result<(), StoreFault> {
-        let whole = self.buffer.len() - self.buffer.len() % ALIGNMENT;
-        if whole == 0 {
-            return Ok(());
-        }
-        self.file
-            .write_at(&self.buffer[..whole], self.flushed)
-            .map_err(|error| StoreFault::io("write", &self.path, &error))?;
-        self.flushed += whole as u64;
-        self.buffer.drop_first(whole);
-        self.written_back
-            .keep_up(&*self.file, self.flushed)
-            .map_err(|error| StoreFault::io("sync", &self.path, &error))
     }
 }
 

@@ -11,6 +11,7 @@ use posthouse_model::{
     TenantId, Term, Time, Token, bounds,
 };
 use posthouse_replica::{Fault, Group, Reason};
+use posthouse_store::{Reading, Step, StoreFault};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -594,7 +595,7 @@ impl Broker {
                 unread.push(one.handle);
                 continue;
             }
-            let read = reading.next().transpose().map(Option::flatten);
+            let read = next_body(&mut reading).await.transpose().map(Option::flatten);
             let opened = match read.map_err(BrokerError::unreadable) {
                 Ok(Some(stored)) => self.opened(stored).await.map(Some),
                 Ok(None) => Ok(None),
@@ -652,6 +653,19 @@ impl Broker {
             })
             .ok_or(BrokerError::NoName { kind: Kind::Queue })?;
         check_batch(contents, limit).map_err(BrokerError::queue)
+    }
+}
+
+/// Returns the next body; the drive is waited for where that holds up nothing else.
+async fn next_body(reading: &mut Reading<'_>) -> Option<Result<Option<StoredMessage>, StoreFault>> {
+    loop {
+        match reading.step()? {
+            Step::Body(read) => return Some(read),
+            Step::Fetch(fetch) => {
+                let fetched = tokio::task::spawn_blocking(move || fetch.run()).await;
+                reading.fetched(fetched.unwrap_or_default());
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use posthouse_model::{Batch, LogIndex, SetCommand};
 
 use super::Pieces;
 use crate::GroupId;
+use crate::buffers::Buffers;
 
 /// How many entries are kept that were read back: who consumes a queue reads the messages of one after the other.
 const READ_BACK_MAX: usize = 8;
@@ -33,6 +34,8 @@ pub(crate) struct BodyMemory {
     read_back: Mutex<VecDeque<(GroupId, LogIndex, Entry)>>,
     /// What was read last of segments.
     pub(crate) pieces: Pieces,
+    /// For what is read of segments at once.
+    pub(crate) buffers: Buffers,
 }
 
 /// The entries that were applied and not cut.
@@ -75,6 +78,7 @@ impl BodyMemory {
             recent: Mutex::default(),
             read_back: Mutex::default(),
             pieces: Pieces::default(),
+            buffers: Buffers::default(),
         }
     }
 

@@ -8,23 +8,51 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_model::{BodyKey, StoredMessage};
 
-use super::Bodies;
+use super::{Bodies, BodyMemory};
 use crate::StoreFault;
 use crate::segment::{self, Segment};
-use crate::shelf::Segments;
+use crate::shelf::{Segments, Shelf};
 
 /// How much is read at once: little enough to be in the processor's own memory still when it is looked at.
 const RUN_BYTES_MAX: u64 = 512 << 10;
 /// Who reads less is likely to go on with what comes after it, and reads in [`Pieces`](super::Pieces).
 const RUN_BYTES_MIN: u64 = 16 << 10;
+/// Who reads so much, nearly all of it wanted, reads it past the page cache: nobody else will want it, and the copy out of the
+/// cache, with the pages that the system has to find for it first, costs four times as much. Less would wait for the
+/// drive too often.
+const FETCH_BYTES_MIN: u64 = 128 << 10;
 
-/// Bodies that are read one after the other, each as [`Bodies::read`] reads it.
+/// Bodies that are read one after the other, each as [`Bodies::read`] reads it. As an iterator it waits for the drive.
 #[derive(Debug)]
 pub struct Reading<'a> {
     bodies: &'a Bodies,
-    keys: std::slice::Iter<'a, BodyKey>,
+    /// Those that are still to be handed out.
+    keys: &'a [BodyKey],
     run: Option<Run>,
 }
+
+/// What comes next of a [`Reading`].
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are bodies")]
+pub enum Step {
+    /// The next body.
+    Body(Result<Option<StoredMessage>, StoreFault>),
+    /// The next bodies are to be read from the drive first, by [`Fetch::run`], which waits for it; what comes of it is for
+    /// [`Reading::fetched`].
+    Fetch(Fetch),
+}
+
+/// A read of many bodies.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    segment: Arc<Segment>,
+    memory: Arc<BodyMemory>,
+    range: Range<u64>,
+}
+
+/// What was read by a [`Fetch`]; nothing where that went wrong.
+#[derive(Debug, Default)]
+pub struct Fetched(Option<Bytes>);
 
 /// Records of a segment that lie one after the other.
 #[derive(Debug)]
@@ -32,8 +60,20 @@ struct Run {
     segment: Arc<Segment>,
     /// Those that are still to be handed out.
     entries: VecDeque<segment::Entry>,
-    /// What was read of the file at once, and where that begins; none where each is read for itself.
-    read: Option<(u64, Bytes)>,
+    /// Where the first of them was.
+    start: u64,
+    read: Read,
+}
+
+/// How the records of a run are read.
+#[derive(Debug)]
+enum Read {
+    /// They are read, from the first on.
+    Whole(Bytes),
+    /// They are to be fetched.
+    Awaited(Fetch),
+    /// Each for itself.
+    Each,
 }
 
 /// Where the records of a run are.
@@ -51,7 +91,7 @@ impl Bodies {
     pub fn reading<'a>(&'a self, keys: &'a [BodyKey]) -> Reading<'a> {
         Reading {
             bodies: self,
-            keys: keys.iter(),
+            keys,
             run: None,
         }
     }
@@ -63,42 +103,82 @@ impl Iterator for Reading<'_> {
     type Item = Result<Option<StoredMessage>, StoreFault>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let key = *self.keys.next()?;
-        Some(self.read(key))
+        loop {
+            match self.step()? {
+                Step::Body(read) => return Some(read),
+                Step::Fetch(fetch) => self.fetched(fetch.run()),
+            }
+        }
     }
 }
 
 impl Reading<'_> {
-    fn read(&mut self, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
-        if let Some(message) = self.read_of_run(key)? {
-            return Ok(Some(message));
+    /// Returns the next body, or what is to be fetched before; none after the last.
+    pub fn step(&mut self) -> Option<Step> {
+        let (key, rest) = self.keys.split_first()?;
+        let step = self.step_to(*key, rest);
+        let step = step.unwrap_or_else(|fault| Step::Body(Err(fault)));
+        if let Step::Body(_) = step {
+            self.keys = rest;
         }
-        let (place, segments) = self
-            .bodies
-            .shelf
-            .look(|contents| (contents.place(key), Arc::clone(&contents.segments)));
-        if let Some(place) = place {
-            return match self.bodies.read_place(place)? {
-                Some(message) => Ok(Some(message)),
-                // A cut has moved it since.
-                None => self.bodies.read(key),
-            };
-        }
-        self.run = self.begin_run(&segments, key)?;
-        self.read_of_run(key)
+        Some(step)
     }
 
-    /// Finds a body and those that are wanted next and lie after it, and reads them if they are many; none if it is in no
-    /// segment.
-    fn begin_run(&self, segments: &Segments, key: BodyKey) -> Result<Option<Run>, StoreFault> {
+    /// Takes what was fetched.
+    pub fn fetched(&mut self, fetched: Fetched) {
+        if let Some(run) = &mut self.run {
+            run.read = Read::of(fetched.0);
+        }
+    }
+
+    fn step_to(&mut self, key: BodyKey, rest: &[BodyKey]) -> Result<Step, StoreFault> {
         let shelf = &self.bodies.shelf;
+        if self.run.as_ref().is_none_or(|run| !run.is_next(key)) {
+            self.run = None;
+            let (place, segments) =
+                shelf.look(|contents| (contents.place(key), Arc::clone(&contents.segments)));
+            if let Some(place) = place {
+                return Ok(Step::Body(match self.bodies.read_place(place)? {
+                    Some(message) => Ok(Some(message)),
+                    // A cut has moved it since.
+                    None => self.bodies.read(key),
+                }));
+            }
+            self.run = Run::find(shelf, &segments, key, rest)?;
+        }
+        match &mut self.run {
+            Some(run) => run.step(shelf),
+            None => Ok(Step::Body(Ok(None))),
+        }
+    }
+}
+
+// === impl Fetch ===
+
+impl Fetch {
+    /// Waits for the drive.
+    pub fn run(self) -> Fetched {
+        Fetched(self.segment.read_once(self.range, &self.memory.buffers).ok())
+    }
+}
+
+// === impl Run ===
+
+impl Run {
+    /// Finds a body and those that are wanted next and lie after it; none if it is in no segment.
+    fn find(
+        shelf: &Shelf,
+        segments: &Segments,
+        key: BodyKey,
+        rest: &[BodyKey],
+    ) -> Result<Option<Run>, StoreFault> {
         let Some((segment, first)) = segments.find_record(shelf, key)? else {
             return Ok(None);
         };
         let mut stretch = Stretch::of(&first);
         let mut entries = VecDeque::from([first]);
         let mut lookup = segment.lookup();
-        for key in self.keys.as_slice() {
+        for key in rest {
             // What is wrong with the next is for who reads that.
             let next = shelf.noted(segment, lookup.find(*key)).ok().flatten();
             let longer = next.and_then(|entry| Some((entry, stretch.with(&entry)?)));
@@ -108,43 +188,48 @@ impl Reading<'_> {
             stretch = longer;
             entries.push_back(entry);
         }
-        let start = stretch.range.start;
-        let is_long = stretch.range.end - start >= RUN_BYTES_MIN;
-        // Where it cannot be read at once, each for itself tells which cannot be read.
-        let read = is_long
-            .then(|| segment.read_records(stretch.range, stretch.wanted).ok())
-            .flatten();
         Ok(Some(Run {
             segment: Arc::clone(segment),
             entries,
-            read: read.map(|bytes| (start, bytes)),
+            start: stretch.range.start,
+            read: stretch.read(segment, &shelf.memory),
         }))
     }
 
-    /// Reads a body if it is the next of the run.
-    fn read_of_run(&mut self, key: BodyKey) -> Result<Option<StoredMessage>, StoreFault> {
-        let shelf = &self.bodies.shelf;
-        let Some(run) = &mut self.run else {
-            return Ok(None);
+    fn is_next(&self, key: BodyKey) -> bool {
+        self.entries.front().is_some_and(|entry| entry.key == key)
+    }
+
+    /// Returns the next of its bodies, or what is to be fetched before.
+    fn step(&mut self, shelf: &Shelf) -> Result<Step, StoreFault> {
+        if let Read::Awaited(fetch) = &self.read {
+            return Ok(Step::Fetch(fetch.clone()));
+        }
+        let Some(entry) = self.entries.pop_front() else {
+            return Ok(Step::Body(Ok(None)));
         };
-        let entry = run.entries.pop_front().filter(|entry| entry.key == key);
-        let Some(entry) = entry else {
-            self.run = None;
-            return Ok(None);
-        };
-        let segment = &run.segment;
-        let message = match &run.read {
+        let segment = &self.segment;
+        let message = match &self.read {
             // At least half of what it keeps in memory is bodies that were asked for with it.
-            Some((start, bytes)) => {
-                let record = segment.record_of(&entry, *start, bytes);
+            Read::Whole(bytes) => {
+                let record = segment.record_of(&entry, self.start, bytes);
                 segment.decode_shared(&shelf.noted(segment, record)?)?
             }
-            None => {
+            Read::Awaited(_) | Read::Each => {
                 let record = segment.get_along(&entry, &shelf.memory.pieces);
                 segment.decode(&shelf.noted(segment, record)?)?
             }
         };
-        Ok(Some(message))
+        Ok(Step::Body(Ok(Some(message))))
+    }
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Returns what is to be done with what was read, or could not be: then each for itself tells which cannot be read.
+    fn of(read: Option<Bytes>) -> Read {
+        read.map_or(Read::Each, Read::Whole)
     }
 }
 
@@ -155,6 +240,22 @@ impl Stretch {
         let range = entry.range();
         let wanted = range.end - range.start;
         Stretch { range, wanted }
+    }
+
+    /// Reads it, if it is long, or says how.
+    fn read(self, segment: &Arc<Segment>, memory: &Arc<BodyMemory>) -> Read {
+        let bytes = self.range.end - self.range.start;
+        if bytes < RUN_BYTES_MIN {
+            return Read::Each;
+        }
+        if bytes >= FETCH_BYTES_MIN && self.wanted >= bytes / 16 * 15 {
+            return Read::Awaited(Fetch {
+                segment: Arc::clone(segment),
+                memory: Arc::clone(memory),
+                range: self.range,
+            });
+        }
+        Read::of(segment.read_records(self.range, self.wanted).ok())
     }
 
     /// Returns it with another record that lies after it; none where that would be too much to be read at once, or more of

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::{DiskFile, SyncPoint};
+use crate::aligned::ALIGNMENT;
 
 /// A file that is watched.
 #[derive(Debug)]
@@ -37,6 +38,12 @@ impl DiskFile for Watched {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         self.file.read_at(into, offset)
+    }
+
+    fn read_once_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        assert!(into.as_ptr().align_offset(ALIGNMENT) == 0 && into.len().is_multiple_of(ALIGNMENT));
+        assert!(offset.is_multiple_of(ALIGNMENT as u64));
+        self.read_at(into, offset)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use posthouse_model::{BodyKey, Message, MessageId, StoredMessage};
 use posthouse_store::crash::CrashDisk;
-use posthouse_store::{Config, Store, StoreFault};
+use posthouse_store::{Config, Fetched, Step, Store, StoreFault};
 use proptest::prelude::*;
 
 use crate::fixtures::{SET, by_hand, cut_by, files, find, key, plan, send_message};
@@ -92,24 +92,52 @@ fn what_a_cut_has_written_is_in_memory_no_more() {
 
 #[test]
 fn many_are_read_at_once_with_the_first() {
-    let disk = CrashDisk::new(3);
-    let store = filled(&disk, &[4_000; 20], &[20]);
-    let keys: Vec<BodyKey> = (1..=20).map(key).collect();
-    let bodies = store.bodies(SET);
-    let mut reading = bodies.reading(&keys);
-    let mut next = |number| {
-        let read = reading.next().expect("one for each key");
-        assert_eq!(
-            read.map(|read| read.map(|stored| stored.message)),
-            Ok(Some(message(number, 4_000)))
-        );
-    };
-    next(1);
-    // What happens to the file now is not seen by who has read it.
-    let path = files(&disk, "groups", ".segment").remove(0);
-    disk.flip(&path, find(&disk, &path, b"body 7;"), 4);
-    (2..=20).for_each(next);
-    assert!(bodies.read(key(7)).is_err(), "it is by who reads it now");
+    // Through the page cache, and past it.
+    for size in [4_000, 10_000] {
+        let disk = CrashDisk::new(3);
+        let store = filled(&disk, &[size; 20], &[20]);
+        let keys: Vec<BodyKey> = (1..=20).map(key).collect();
+        let bodies = store.bodies(SET);
+        let mut reading = bodies.reading(&keys);
+        let mut next = |number| {
+            let read = reading.next().expect("one for each key");
+            assert_eq!(
+                read.map(|read| read.map(|stored| stored.message)),
+                Ok(Some(message(number, size)))
+            );
+        };
+        next(1);
+        // What happens to the file now is not seen by who has read it.
+        let path = files(&disk, "groups", ".segment").remove(0);
+        disk.flip(&path, find(&disk, &path, b"body 7;"), 4);
+        (2..=20).for_each(next);
+        assert!(bodies.read(key(7)).is_err(), "it is by who reads it now");
+    }
+}
+
+#[test]
+fn what_takes_its_time_is_fetched_first_and_read_one_by_one_where_that_fails() {
+    let disk = CrashDisk::new(5);
+    let store = filled(&disk, &[10_000; 40], &[20]);
+    let keys: Vec<BodyKey> = (1..=41).map(key).collect();
+    let expected: Vec<Option<Message>> = (1..=40).map(|number| Some(message(number, 10_000))).collect();
+    for fails in [false, true] {
+        let bodies = store.bodies(SET);
+        let mut reading = bodies.reading(&keys);
+        let (mut fetches, mut read) = (0, Vec::new());
+        while let Some(step) = reading.step() {
+            match step {
+                Step::Body(body) => read.push(body.expect("it can be read").map(|stored| stored.message)),
+                Step::Fetch(fetch) => {
+                    fetches += 1;
+                    reading.fetched(if fails { Fetched::default() } else { fetch.run() });
+                }
+            }
+        }
+        assert_eq!(fetches, 1, "those of the log are in memory");
+        assert_eq!(read.pop(), Some(None), "there is no such message");
+        assert_eq!(read, expected);
+    }
 }
 
 #[test]
