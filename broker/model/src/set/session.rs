@@ -18,7 +18,8 @@ pub(crate) struct Sessions {
 /// The latest results of one session, by the numbers of its calls.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 struct Session {
-    results: BTreeMap<u64, Result<SetReply, Refusal>>,
+    /// Shared, as after each cut of the set all of them are copied once.
+    results: BTreeMap<u64, Arc<Result<SetReply, Refusal>>>,
     items: usize,
     /// Up to which number results may have been forgotten.
     forgotten: Option<u64>,
@@ -34,7 +35,7 @@ impl Sessions {
         let session = Arc::make_mut(self.sessions.get_mut(&(call.origin, call.session))?);
         session.used = self.used;
         if let Some(result) = session.results.get(&call.number) {
-            return Some(result.clone());
+            return Some(Result::clone(result));
         }
         let is_forgotten = session
             .forgotten
@@ -57,8 +58,8 @@ impl Sessions {
         let session = Arc::make_mut(self.sessions.entry(key).or_default());
         session.used = self.used;
         session.items += items(result);
-        let former = session.results.insert(call.number, result.clone());
-        session.items -= former.as_ref().map_or(0, items);
+        let former = session.results.insert(call.number, Arc::new(result.clone()));
+        session.items -= former.map_or(0, |former| items(&former));
         session.forget_oldest();
     }
 
