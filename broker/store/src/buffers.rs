@@ -1,5 +1,6 @@
 //! Memory for what is read past the page cache, kept to be read into again: finding new memory costs more than the read.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -23,7 +24,8 @@ pub(crate) struct Buffers {
 
 #[derive(Debug, Default)]
 struct Kept {
-    buffers: Vec<Aligned>,
+    /// The one used last is last.
+    buffers: VecDeque<Aligned>,
     bytes: usize,
 }
 
@@ -70,15 +72,19 @@ impl Kept {
     fn take(&mut self, bytes: usize) -> Option<Aligned> {
         let fits = |buffer: &Aligned| (bytes..=2 * bytes).contains(&buffer.len());
         let place = self.buffers.iter().rposition(fits)?;
-        let buffer = self.buffers.remove(place);
+        let buffer = self.buffers.remove(place)?;
         self.bytes -= buffer.len();
         Some(buffer)
     }
 
+    /// Keeps one. Those used longest ago go for it: they are of a length that is wanted no more.
     fn put(&mut self, buffer: Aligned) {
-        if self.bytes + buffer.len() <= KEPT_BYTES_MAX {
-            self.bytes += buffer.len();
-            self.buffers.push(buffer);
+        self.bytes += buffer.len();
+        self.buffers.push_back(buffer);
+        while self.bytes > KEPT_BYTES_MAX
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.bytes -= oldest.len();
         }
     }
 }
@@ -176,6 +182,25 @@ mod tests {
         assert_eq!(kept.bytes, KEPT_BYTES_MAX);
         let bytes: usize = kept.buffers.iter().map(|buffer| buffer.len()).sum();
         assert_eq!(bytes, kept.bytes);
+    }
+
+    #[test]
+    fn those_of_a_length_that_is_wanted_no_more_go_for_others() {
+        let (file, _) = file(1 << 20);
+        let buffers = Buffers::default();
+        let read_many = |bytes: u64| {
+            let many: Vec<Bytes> = (0..64)
+                .map(|_| buffers.read(&file, 0..bytes).expect("it is there"))
+                .collect();
+            drop(many);
+        };
+        read_many(1 << 20);
+        read_many(300_000);
+        let length = 300_000_usize.next_multiple_of(STEP_BYTES);
+        let kept = buffers.kept.lock();
+        let of_it = kept.buffers.iter().filter(|buffer| buffer.len() == length);
+        assert_eq!(of_it.count(), 64);
+        assert!(kept.bytes <= KEPT_BYTES_MAX);
     }
 
     #[test]

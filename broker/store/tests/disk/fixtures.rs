@@ -98,7 +98,7 @@ pub(crate) fn append(store: &Store, group: GroupId, number: u64) {
     append_record(store, group, record(number, entry(number)));
 }
 
-fn append_record(store: &Store, group: GroupId, record: LogRecord) {
+pub(crate) fn append_record(store: &Store, group: GroupId, record: LogRecord) {
     let (done, told) = answer();
     store.log(group).append(vec![record], done);
     store.step_log();

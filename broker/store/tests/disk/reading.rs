@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthouse_model::{BodyKey, Message, MessageId, StoredMessage};
+use posthouse_model::{BodyKey, LogIndex, Message, MessageId, StoredMessage};
 use posthouse_store::crash::CrashDisk;
-use posthouse_store::{Config, Fetched, Step, Store, StoreFault};
+use posthouse_store::{Config, Fetched, RealDisk, Step, Store, StoreFault};
 use proptest::prelude::*;
 
-use crate::fixtures::{SET, by_hand, cut_by, files, find, key, plan, send_message};
+use crate::fixtures::{
+    GROUP, SET, append_record, by_hand, cut_by, files, find, key, plan, record, send_message,
+};
 
 type Read = Result<Option<StoredMessage>, StoreFault>;
 
@@ -161,4 +163,29 @@ fn a_damaged_one_among_many_is_refused_alone() {
         }
     }
     assert_eq!(store.damage().len(), 1, "and it is known");
+}
+
+#[test]
+fn long_entries_that_memory_keeps_no_more_are_read_back_from_the_log() {
+    let config = || Config {
+        wal_file_bytes: 4 << 20,
+        ..by_hand()
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || Store::open(folder.path(), Arc::new(RealDisk), config()).expect("opens");
+    let payload = |number: u64| {
+        let bytes = (0..300_000 * number).map(|at| (at % (250 + number)) as u8);
+        bytes.collect::<Bytes>()
+    };
+    let store = open();
+    (1..=4).for_each(|number| append_record(&store, GROUP, record(number, payload(number))));
+    drop(store);
+    let store = open();
+    for number in [3, 1, 4, 2, 3] {
+        let read = store
+            .log(GROUP)
+            .read_one(LogIndex(number))
+            .expect("it can be read");
+        assert!(read == Some(record(number, payload(number))), "{number}");
+    }
 }
