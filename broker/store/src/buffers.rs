@@ -13,7 +13,8 @@ use crate::disk::DiskFile;
 
 /// How much is kept at most, while nothing is read into it.
 const KEPT_BYTES_MAX: usize = 32 << 20;
-/// What the length of a buffer is a multiple of, so that those that are kept fit what is read next.
+/// What the length of a buffer is a multiple of, so that those that are kept fit what is read next. What is read is half of its
+/// buffer at the least, if it is as much as this.
 const STEP_BYTES: usize = 128 << 10;
 
 /// Buffers that nothing is read into now.
@@ -68,10 +69,9 @@ impl Buffers {
 // === impl Kept ===
 
 impl Kept {
-    /// Takes out the one used last that is long enough and not twice too long: it is in the processor's own memory yet.
+    /// Takes out the one used last of a length: it is in the processor's own memory yet.
     fn take(&mut self, bytes: usize) -> Option<Aligned> {
-        let fits = |buffer: &Aligned| (bytes..=2 * bytes).contains(&buffer.len());
-        let place = self.buffers.iter().rposition(fits)?;
+        let place = self.buffers.iter().rposition(|buffer| buffer.len() == bytes)?;
         let buffer = self.buffers.remove(place)?;
         self.bytes -= buffer.len();
         Some(buffer)
@@ -162,13 +162,13 @@ mod tests {
         assert_eq!(kept(), 0);
         drop(part);
         assert_eq!(kept(), 1);
-        let again = buffers.read(&file, 0..200_000).expect("it is there");
-        assert_eq!(kept(), 0, "it is long enough");
+        let again = buffers.read(&file, 5_000..280_000).expect("it is there");
+        assert_eq!(kept(), 0, "it is of that length");
         let small = buffers.read(&file, 0..1_000).expect("it is there");
         drop((again, small));
         assert_eq!(kept(), 2);
-        drop(buffers.read(&file, 0..1_000).expect("it is there"));
-        assert_eq!(kept(), 2, "the one that is not far too long");
+        drop(buffers.read(&file, 100..2_000).expect("it is there"));
+        assert_eq!(kept(), 2);
     }
 
     #[test]
