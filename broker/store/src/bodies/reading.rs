@@ -210,7 +210,7 @@ impl Run {
         };
         let segment = &self.segment;
         let message = match &self.read {
-            // At least half of what it keeps in memory is bodies that were asked for with it.
+            // About half of what it keeps in memory, at the least, is bodies that were asked for with it.
             Read::Whole(bytes) => {
                 let record = segment.record_of(&entry, self.start, bytes);
                 segment.decode_shared(&shelf.noted(segment, record)?)?
