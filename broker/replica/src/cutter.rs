@@ -19,7 +19,7 @@ use crate::proposer::Intake;
 /// Segments that one rewrite takes in, at most.
 const REWRITE_INPUTS_MAX: usize = 8;
 /// How often the store is asked who is to be cut, though it did not say that it has too much log: bodies that wait for a
-/// cut count as well, and what was asked for may have failed.
+/// cut count as well, and what was asked for may have failed. So often it is looked for segments to be rewritten, too.
 pub(crate) const BUDGET_CHECK: Duration = Duration::from_secs(5);
 
 /// What was applied since the last cut, and what is being written.

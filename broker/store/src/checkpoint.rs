@@ -64,15 +64,12 @@ pub(crate) fn write(
     segments: &[Named],
 ) -> Result<(), StoreFault> {
     let name = file_name(group, checkpoint.at);
-    let path = directory.join(&name);
     let partial = directory.join(format!("{name}{PARTIAL_SUFFIX}"));
     let head = encode_head(group, checkpoint, segments);
-    let mut file = SequentialWriter::create(disk, partial.clone())?;
+    let mut file = SequentialWriter::create(disk, partial)?;
     file.put(&head)?;
     file.put(&checkpoint.state)?;
-    file.finish(SyncPoint::CheckpointFile)?;
-    disk.rename(&partial, &path)
-        .map_err(|error| StoreFault::io("rename", &partial, &error))?;
+    file.finish(disk, &directory.join(name), SyncPoint::CheckpointFile)?;
     disk.sync_directory(directory, SyncPoint::CheckpointDirectory)
         .map_err(|error| StoreFault::io("sync", directory, &error))
 }

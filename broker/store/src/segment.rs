@@ -878,11 +878,8 @@ impl SegmentWriter {
         };
         self.file.put(&trailer)?;
         self.file.put(&tail.encode())?;
-        let written = self.file.path().to_owned();
-        self.file.finish(point)?;
         let path = directory.join(self.name.file_name(tail.trailer_crc));
-        disk.rename(&written, &path)
-            .map_err(|error| StoreFault::io("rename", &written, &error))?;
+        self.file.finish(disk, &path, point)?;
         Segment::open_path(disk, &path, self.name)
     }
 }

@@ -37,11 +37,6 @@ impl SequentialWriter {
         })
     }
 
-    /// Returns the file's path.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns how long the file is with all that was put.
     pub(crate) fn position(&self) -> u64 {
         self.written + self.buffer.len() as u64
@@ -58,15 +53,18 @@ impl SequentialWriter {
         Ok(())
     }
 
-    /// Writes what is left and makes all of it durable, but for its name.
-    pub(crate) fn finish(mut self, point: SyncPoint) -> Result<(), StoreFault> {
+    /// Writes what is left, makes all of it durable and gives the file another name, which is left to be made durable with
+    /// others.
+    pub(crate) fn finish(mut self, disk: &dyn Disk, path: &Path, point: SyncPoint) -> Result<(), StoreFault> {
         self.write_blocks()?;
         self.file
             .write_at(&self.buffer, self.written)
             .map_err(|error| StoreFault::io("write", &self.path, &error))?;
         self.file
             .sync(point)
-            .map_err(|error| StoreFault::io("sync", &self.path, &error))
+            .map_err(|error| StoreFault::io("sync", &self.path, &error))?;
+        disk.rename(&self.path, path)
+            .map_err(|error| StoreFault::io("rename", &self.path, &error))
     }
 
     /// Writes what fills blocks of the drive.
